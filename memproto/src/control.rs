@@ -1,0 +1,269 @@
+//! The JSON bodies of control operations: what the local API answers and what `memcli --json` prints.
+//!
+//! Sizes are in bytes and named `*_bytes`, times in the unit of their name. Block ids are numbers, node ids are
+//! 32 hexadecimal digits. A reader ignores fields it does not know.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+
+/// What a node is and where it listens: `node status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The name people chose.
+    pub name: String,
+    /// The id derived from the identity key.
+    pub node_id: NodeId,
+    /// The version of `memnode`, such as `0.1.0`.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// Seconds since the node started.
+    pub uptime_secs: u64,
+    /// The folder of the node's files.
+    pub home: PathBuf,
+    /// The Unix socket of the local API.
+    pub socket: PathBuf,
+    /// The addresses on which peers are accepted, with the real port where 0 was asked for.
+    pub peer_addresses: Vec<SocketAddr>,
+    /// RAM that the node gives to the pool.
+    pub budget_bytes: u64,
+    /// RAM of the budget that is in use.
+    pub used_bytes: u64,
+    /// Number of connected peers.
+    pub peers_connected: usize,
+}
+
+/// What lies in a node and what it did: `stats`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Blocks that lie here, chunks of streams included.
+    pub blocks: u64,
+    /// Keys whose newest value this node wrote or holds.
+    pub keys: u64,
+    /// Streams whose manifest lies here.
+    pub streams: u64,
+    /// RAM that the node gives to the pool.
+    pub budget_bytes: u64,
+    /// RAM of the budget in use, with the cost of the entries.
+    pub used_bytes: u64,
+    /// Part of `used_bytes` that is pinned.
+    pub pinned_bytes: u64,
+    /// Part of `used_bytes` that is cache.
+    pub cache_bytes: u64,
+    /// Part of `used_bytes` that peers use.
+    pub peers_used_bytes: u64,
+    /// Bytes that programs of this host have on peers.
+    pub remote_bytes: u64,
+    /// Resident memory of the process as the system counts it.
+    pub resident_bytes: u64,
+    /// Reads that found their key or block.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Requests that were answered with an error, absence not included.
+    pub errors: u64,
+    /// Open connections of programs of this host.
+    pub local_connections: u64,
+    /// Seconds since the node started.
+    pub uptime_secs: u64,
+}
+
+/// The state of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Seen by mDNS or known from before, no link.
+    Discovered,
+    /// A connection or a handshake is under way.
+    Connecting,
+    /// The person at this machine has not answered yet.
+    WaitingForOurConsent,
+    /// The person at the other machine has not answered yet.
+    WaitingForTheirConsent,
+    /// The link is up and both sides agreed.
+    Connected,
+    /// The link went away; it is being dialled again.
+    Lost,
+    /// One of the two sides said no.
+    Denied,
+}
+
+impl PeerState {
+    /// The state in words, for people.
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            PeerState::Discovered => "discovered",
+            PeerState::Connecting => "connecting",
+            PeerState::WaitingForOurConsent => "waiting for our consent",
+            PeerState::WaitingForTheirConsent => "waiting for their consent",
+            PeerState::Connected => "connected",
+            PeerState::Lost => "lost (retrying)",
+            PeerState::Denied => "denied",
+        }
+    }
+}
+
+/// A grant and what is used of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct GrantUse {
+    /// How much may be used.
+    pub quota_bytes: u64,
+    /// How much is used.
+    pub used_bytes: u64,
+}
+
+impl GrantUse {
+    /// What is left.
+    pub const fn free_bytes(&self) -> u64 {
+        self.quota_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
+/// One peer: a line of `peer list`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// The peer's id; absent while only an address is known.
+    pub id: Option<NodeId>,
+    /// The peer's name; the address while nothing else is known.
+    pub name: String,
+    /// The address of the link, or the last one known.
+    pub address: Option<SocketAddr>,
+    /// The state.
+    pub state: PeerState,
+    /// Smoothed round trip of the link in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// What this node may use there; known while connected.
+    pub borrowed: Option<GrantUse>,
+    /// What the peer may use here.
+    pub lent: Option<GrantUse>,
+    /// Bytes sent over the present link.
+    pub sent_bytes: u64,
+    /// Bytes received over the present link.
+    pub received_bytes: u64,
+    /// Whether the peer is trusted for good.
+    pub trusted: bool,
+    /// The six-digit code of the present handshake, for two people to compare.
+    pub code: Option<String>,
+    /// Why the last attempt or link failed.
+    pub last_error: Option<String>,
+}
+
+/// Something odd about a peer that asks for consent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentWarning {
+    /// A trusted device has this name, but another key: a reinstalled machine, or an impostor.
+    KnownNameNewKey,
+    /// This key is trusted under another name.
+    KnownKeyNewName,
+}
+
+/// A peer that waits for the answer of the person at this machine: `consent`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsentRequest {
+    /// Who asks.
+    pub id: NodeId,
+    /// The name it gives itself.
+    pub name: String,
+    /// From where.
+    pub address: SocketAddr,
+    /// The fingerprint of its key, in groups of four digits.
+    pub fingerprint: String,
+    /// The six digits that stand on both screens.
+    pub code: String,
+    /// What the peer grants this node there.
+    pub offered_quota_bytes: u64,
+    /// What the peer gets here unless the answer says otherwise.
+    pub default_quota_bytes: u64,
+    /// Seconds since it asked.
+    pub age_secs: u64,
+    /// Seconds until the request expires.
+    pub expires_in_secs: u64,
+    /// Something odd about it.
+    pub warning: Option<ConsentWarning>,
+}
+
+/// The answer to a [`ConsentRequest`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConsentAnswer {
+    /// Until this link ends.
+    Allow,
+    /// For good: kept in `trusted_devices.json`.
+    Trust,
+    /// No.
+    Deny,
+}
+
+/// Answers a [`ConsentRequest`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsentDecision {
+    /// Name, id or unambiguous prefix of the id of who asks.
+    pub peer: String,
+    /// The answer.
+    pub answer: ConsentAnswer,
+    /// How much of this node's budget the peer may use; the default grant where absent.
+    pub quota_bytes: Option<u64>,
+}
+
+/// Asks for a link to a peer, which is the consent of this side.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConnectRequest {
+    /// A known peer's name, id or prefix of an id, or `HOST:PORT`.
+    pub target: String,
+    /// How much of this node's budget the peer may use; the default grant where absent.
+    pub quota_bytes: Option<u64>,
+    /// Whether this side's consent ends with the link. Otherwise the peer is trusted here for good once it agreed.
+    pub once: bool,
+}
+
+/// Waits until a peer's state is no longer the one that the caller knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerWait {
+    /// Name, id or unambiguous prefix of an id.
+    pub peer: String,
+    /// The state that the caller knows.
+    pub known_state: PeerState,
+    /// After how many milliseconds to answer with the state all the same.
+    pub timeout_ms: u64,
+}
+
+/// Names one peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerName {
+    /// Name, id or unambiguous prefix of an id.
+    pub peer: String,
+}
+
+/// A device that is trusted for good: `trust list`, and an entry of `trusted_devices.json`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustedDevice {
+    /// The id, derived from `public_key`.
+    pub id: NodeId,
+    /// The Ed25519 public key, 64 hexadecimal digits.
+    pub public_key: String,
+    /// The name it had last.
+    pub name: String,
+    /// How much of this node's budget it may use.
+    pub quota_bytes: u64,
+    /// When it was trusted, in seconds since 1970.
+    pub trusted_at_unix_secs: u64,
+    /// Addresses at which it was reached, newest first.
+    #[serde(default)]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What `free` or `trust remove` gave back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Freed {
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! The native protocol between a program and the `memnode` of its own host. Specified in `docs/protocol/local.md`.

@@ -1,0 +1,170 @@
+//! What two nodes say to each other once both sides agreed.
+//!
+//! These types are the wire: `codec` writes them with bincode, field by field in the order of their
+//! declaration, so that a change here is a change of protocol.
+
+use serde::{Deserialize, Serialize};
+
+use crate::class::BlockClass;
+use crate::control::GrantUse;
+use crate::error::ApiError;
+use crate::id::{BlockId, NodeId};
+use crate::version::Version;
+
+/// The most blocks that one [`PeerRequest::Free`] names: the message stays below 64 KiB.
+pub const FREE_BATCH_MAX: usize = 4_096;
+
+/// The most keys in one [`PeerRequest::Reconcile`] and its reply; with keys of 1,024 bytes about 300 KiB.
+pub const RECONCILE_BATCH_MAX: usize = 256;
+
+/// The most keys in one [`PeerReply::Keys`].
+pub const KEYS_PAGE_MAX: usize = 256;
+
+/// A request of one node to another. Each gets exactly one [`PeerReply`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PeerRequest {
+    /// Stores a block within the sender's grant. The block's bytes follow as the body.
+    Store {
+        /// The id, made by the sender.
+        id: BlockId,
+        /// The exact length of the body in bytes.
+        size: u64,
+        /// The class.
+        class: BlockClass,
+        /// The stream whose chunk this is. Chunks of a sender that restarted are freed, for its manifests are gone.
+        chunk_of: Option<BlockId>,
+    },
+    /// Reads a block, or a stream whose manifest the receiver has.
+    Load {
+        /// The id.
+        id: BlockId,
+        /// The first byte wanted.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
+    /// Asks where a block lies, as far as the receiver knows without asking others.
+    Locate {
+        /// The id.
+        id: BlockId,
+    },
+    /// Asks for the manifest of a stream; it comes as the body.
+    Manifest {
+        /// The id of the stream.
+        id: BlockId,
+    },
+    /// Frees blocks and streams, at most [`FREE_BATCH_MAX`].
+    Free {
+        /// The ids. One that is not there is passed over.
+        ids: Vec<BlockId>,
+    },
+    /// Asks what the receiver knows of a key, without asking others.
+    Lookup {
+        /// The key.
+        key: String,
+    },
+    /// Tells that a key was set or deleted elsewhere. The receiver drops every older value before it replies.
+    Outdate {
+        /// The key.
+        key: String,
+        /// The version of the set or the deletion.
+        version: Version,
+        /// Whether it was a deletion.
+        deleted: bool,
+    },
+    /// Tells the versions of keys after a link came up, at most [`RECONCILE_BATCH_MAX`]. The receiver drops what
+    /// is older and replies with those of which it knows a newer version.
+    Reconcile {
+        /// The keys.
+        keys: Vec<KeyVersion>,
+    },
+    /// Lists keys whose value the receiver holds or knows the place of, in ascending order.
+    Keys {
+        /// A glob, see [`crate::pattern`].
+        pattern: String,
+        /// Only keys greater than this one.
+        after: Option<String>,
+        /// How many at most, up to [`KEYS_PAGE_MAX`].
+        limit: u32,
+    },
+    /// Asks for the sender's grant and what it uses of it.
+    Usage,
+}
+
+/// The answer to a [`PeerRequest`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PeerReply {
+    /// The request failed.
+    Failed(ApiError),
+    /// To `Store`: the block is kept.
+    Stored(GrantUse),
+    /// To `Load` and `Manifest`: bytes follow as the body.
+    Loaded {
+        /// The size of the whole object in bytes.
+        size: u64,
+        /// The exact length of the body in bytes.
+        length: u64,
+    },
+    /// To `Locate`.
+    Located(Option<Location>),
+    /// To `Free`.
+    Freed {
+        /// How many of the ids were there.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// The sender's grant after it.
+        usage: GrantUse,
+    },
+    /// To `Lookup`.
+    Found(Option<KeyLocation>),
+    /// To `Outdate`: what is older is gone. Holds a newer version of the key where the receiver knows one.
+    Outdated(Option<KeyVersion>),
+    /// To `Reconcile`.
+    Reconciled {
+        /// The keys of which the receiver knows a newer version.
+        newer: Vec<KeyVersion>,
+    },
+    /// To `Keys`.
+    Keys {
+        /// The keys in ascending order.
+        keys: Vec<String>,
+        /// Whether more follow behind the last one.
+        more: bool,
+    },
+    /// To `Usage`.
+    Usage(GrantUse),
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Location {
+    /// The node that holds the bytes, or the manifest of a stream.
+    pub holder: NodeId,
+    /// The size of the object in bytes.
+    pub size: u64,
+    /// Whether it is a stream.
+    pub is_stream: bool,
+}
+
+/// A key, its version, and where its value lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyLocation {
+    /// The version of the last write. A deletion is not told here: the key is simply not found.
+    pub version: Version,
+    /// The block.
+    pub id: BlockId,
+    /// Where the block lies.
+    pub location: Location,
+}
+
+/// A key and the version of its last write.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyVersion {
+    /// The key.
+    pub key: String,
+    /// The version.
+    pub version: Version,
+    /// Whether the last write was a deletion.
+    pub deleted: bool,
+}

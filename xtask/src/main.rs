@@ -1,0 +1,3 @@
+//! The chores of MemCloud.
+
+fn main() {}
