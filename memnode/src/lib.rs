@@ -3,9 +3,14 @@
 //! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`store`] for where they lie, and
 
 pub mod body;
+pub mod counters;
+pub mod directory;
 pub mod hex;
 pub mod home;
 pub mod identity;
+pub mod ids;
+pub mod peer;
+pub mod placement;
 pub mod platform;
 pub mod service;
 pub mod size;

@@ -104,6 +104,18 @@ impl Ledger {
         })
     }
 
+    /// Takes `bytes` and the cost of an entry from the account of this host's programs, whether there is room or not.
+    pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
+        let bytes = bytes + ENTRY_OVERHEAD;
+        self.used.fetch_add(bytes, Relaxed);
+        self.local.used.fetch_add(bytes, Relaxed);
+        Charge {
+            ledger: Arc::clone(self),
+            account: Arc::clone(&self.local),
+            bytes,
+        }
+    }
+
     /// Takes `bytes + overhead` from an account and from the budget, or nothing.
     fn take(&self, account: &Account, bytes: u64, overhead: u64) -> Result<(), ApiError> {
         let Some(sum) = bytes.checked_add(overhead) else {

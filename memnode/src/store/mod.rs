@@ -182,6 +182,13 @@ impl Store {
         self.inner.ledger.reserve(owner, bytes)
     }
 
+    /// Charges this host's programs for something small that is kept in any case, such as the record of a block that
+    /// lies on a peer: `bytes` and [`ENTRY_OVERHEAD`]. It may take the use above the budget: a node that is full must
+    /// still be able to offload. The next reservation is refused then.
+    pub fn charge(&self, bytes: u64) -> Charge {
+        self.inner.ledger.charge(bytes)
+    }
+
     /// Puts a block in. What was reserved beyond its length is given back. See [`Block::bytes`] for when bytes are copied.
     ///
     /// # Errors

@@ -75,7 +75,10 @@ impl Manifest {
         let index = match self.holders.iter().position(|&known| known == holder) {
             Some(index) => index,
             None if self.holders.len() == HOLDERS_MAX => {
-                return Err(ApiError::new(ErrorCode::TooLarge, "the stream lies on too many nodes"));
+                return Err(ApiError::new(
+                    ErrorCode::TooLarge,
+                    "the stream lies on too many nodes",
+                ));
             }
             None => {
                 self.holders.push(holder);
@@ -83,7 +86,11 @@ impl Manifest {
             }
         };
         self.size = size;
-        self.chunks.push(ChunkRef { id, length, holder: index as u16 });
+        self.chunks.push(ChunkRef {
+            id,
+            length,
+            holder: index as u16,
+        });
         Ok(())
     }
 
@@ -144,7 +151,11 @@ fn decode(mut input: &[u8]) -> Option<Manifest> {
         sum += u64::from(length);
         chunks.push(ChunkRef { id, length, holder });
     }
-    (sum == size).then_some(Manifest { size, holders, chunks })
+    (sum == size).then_some(Manifest {
+        size,
+        holders,
+        chunks,
+    })
 }
 
 fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
@@ -163,7 +174,9 @@ mod tests {
         let mut manifest = Manifest::new();
         let (a, b) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
         for (i, holder) in [a, b, a, a].into_iter().enumerate() {
-            manifest.push(BlockId::new(i as u64 + 1).unwrap(), 10 + i as u32, holder).unwrap();
+            manifest
+                .push(BlockId::new(i as u64 + 1).unwrap(), 10 + i as u32, holder)
+                .unwrap();
         }
         manifest
     }

@@ -17,9 +17,6 @@ pub const FREE_BATCH_MAX: usize = 4_096;
 /// The most keys in one [`PeerRequest::Reconcile`] and its reply; with keys of 1,024 bytes about 300 KiB.
 pub const RECONCILE_BATCH_MAX: usize = 256;
 
-/// The most keys in one [`PeerReply::Keys`].
-pub const KEYS_PAGE_MAX: usize = 256;
-
 /// A request of one node to another. Each gets exactly one [`PeerReply`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PeerRequest {
@@ -85,15 +82,6 @@ pub enum PeerRequest {
         /// The keys.
         keys: Vec<KeyVersion>,
     },
-    /// Lists keys that the receiver is responsible for, in ascending order.
-    Keys {
-        /// A glob, see [`crate::pattern`].
-        pattern: String,
-        /// Only keys greater than this one.
-        after: Option<String>,
-        /// How many at most, up to [`KEYS_PAGE_MAX`].
-        limit: u32,
-    },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
 }
@@ -134,19 +122,17 @@ pub enum PeerReply {
         /// The sender's grant after it.
         usage: GrantUse,
     },
-    /// To `Outdate`: what is older is gone. Holds a newer version of the key where the receiver knows one.
-    Outdated(Option<KeyVersion>),
+    /// To `Outdate`: what is older is gone.
+    Outdated {
+        /// Whether an older value was there.
+        dropped: bool,
+        /// A newer version of the key, where the receiver knows one.
+        newer: Option<KeyVersion>,
+    },
     /// To `Reconcile`.
     Reconciled {
         /// The keys of which the receiver knows a newer version.
         newer: Vec<KeyVersion>,
-    },
-    /// To `Keys`.
-    Keys {
-        /// The keys in ascending order.
-        keys: Vec<String>,
-        /// Whether more follow behind the last one.
-        more: bool,
     },
     /// To `Usage`.
     Usage(GrantUse),
