@@ -13,10 +13,6 @@ pub struct Counters {
     pub writes: Counter,
     /// Requests that were answered with an error.
     pub errors: Counter,
-    /// Local connections opened.
-    pub connections_opened: Counter,
-    /// Local connections closed.
-    pub connections_closed: Counter,
 }
 
 /// A number that only grows.

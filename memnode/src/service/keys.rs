@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
 use memproto::limits::PATTERN_LEN_MAX;
+use memproto::local::reply::KeysReply;
 use memproto::peer::message::KeyVersion;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
@@ -29,15 +30,6 @@ pub const KEYS_PAGE_MAX: u32 = 1_000;
 /// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
 /// Each round means that a writer was faster, so that the value moved on.
 const OVERTAKEN_MAX: usize = 16;
-
-/// A part of the list of keys.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeysPage {
-    /// The keys in ascending order.
-    pub keys: Vec<String>,
-    /// Whether more follow behind the last one.
-    pub more: bool,
-}
 
 impl Service {
     /// Sets a key to a small value, where that needs no waiting; `None` means: call [`set`](Self::set).
@@ -157,7 +149,7 @@ impl Service {
     ///
     /// # Errors
     /// `TooLarge` for a pattern over its limit.
-    pub async fn keys(&self, glob: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysPage> {
+    pub fn keys(&self, glob: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
         if glob.len() > PATTERN_LEN_MAX {
             return Err(ApiError::new(
                 ErrorCode::TooLarge,
@@ -169,7 +161,7 @@ impl Service {
         }
         let limit = limit.clamp(1, KEYS_PAGE_MAX) as usize;
         let (keys, more) = self.directory.keys(glob, after, limit);
-        Ok(KeysPage {
+        Ok(KeysReply {
             keys: keys.iter().map(ToString::to_string).collect(),
             more,
         })

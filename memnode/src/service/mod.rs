@@ -9,14 +9,16 @@
 //! other nodes may ask.
 
 pub mod blocks;
+mod for_programs;
 pub mod from_peers;
 pub mod keys;
 pub mod streams;
 mod unfinished;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
@@ -33,11 +35,10 @@ use crate::body::Body;
 use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::ids::BlockIds;
+use crate::local::ConnectionGauge;
 use crate::peer::{PeerLink, Peers};
 use crate::platform;
 use crate::store::{Owner, Store};
-
-pub use keys::KeysPage;
 
 /// How long one question to all peers may take: a key that nobody has, or the news of an overwrite. A peer that is
 /// connected answers within milliseconds; one that hangs is given up by the link's keepalive after 10 s.
@@ -160,6 +161,12 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
 }
 
+/// Where the node listens.
+struct Listening {
+    peer_addresses: Vec<SocketAddr>,
+    programs: ConnectionGauge,
+}
+
 /// The node's operations. Used as `Arc<Service>`.
 pub struct Service {
     config: ServiceConfig,
@@ -174,7 +181,7 @@ pub struct Service {
     incarnations: Mutex<HashMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
-    peer_addresses: Mutex<Vec<std::net::SocketAddr>>,
+    listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
     this: Weak<Service>,
@@ -191,7 +198,7 @@ impl Service {
             counters: Counters::default(),
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
-            peer_addresses: Mutex::default(),
+            listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),
             config,
@@ -211,9 +218,10 @@ impl Service {
         &self.counters
     }
 
-    /// Tells where peers are accepted, once that is known.
-    pub fn note_peer_addresses(&self, addresses: Vec<std::net::SocketAddr>) {
-        *lock(&self.peer_addresses) = addresses;
+    /// Tells where the node listens, once it does.
+    pub fn note_listening(&self, peer_addresses: Vec<SocketAddr>, programs: ConnectionGauge) {
+        // A node starts once; a second call would change nothing.
+        let _ = self.listening.set(Listening { peer_addresses, programs });
     }
 
     /// What the node is and where it listens.
@@ -227,7 +235,7 @@ impl Service {
             uptime_secs: self.started.elapsed().as_secs(),
             home: self.config.home.clone(),
             socket: self.config.socket.clone(),
-            peer_addresses: lock(&self.peer_addresses).clone(),
+            peer_addresses: self.listening.get().map_or_else(Vec::new, |at| at.peer_addresses.clone()),
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
@@ -254,7 +262,7 @@ impl Service {
             misses: counters.misses.count(),
             writes: counters.writes.count(),
             errors: counters.errors.count(),
-            local_connections: counters.connections_opened.count() - counters.connections_closed.count(),
+            local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
             uptime_secs: self.started.elapsed().as_secs(),
         }
     }
