@@ -3,6 +3,7 @@
 //! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`store`] for where they lie,
 //! [`peer`] for other nodes, and [`node`] for how the parts fit together.
 
+mod args;
 pub mod body;
 pub mod config;
 pub mod counters;
@@ -12,7 +13,6 @@ pub mod home;
 pub mod identity;
 pub mod ids;
 pub mod local;
-pub mod logging;
 pub mod node;
 pub mod peer;
 pub mod placement;
