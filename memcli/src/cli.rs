@@ -50,14 +50,12 @@ pub(crate) struct Globals {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// When to use colours; `auto` heeds NO_COLOR and whether the output is a terminal
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
     pub(crate) color: ColorWhen,
 
-    /// The socket of the node
-    ///
-    /// [default: $MEMCLOUD_HOME/memnode.sock where that is set, else
-    /// $XDG_RUNTIME_DIR/memcloud/memnode.sock, else ~/.memcloud/memnode.sock]
+    /// The socket of the node [default: see memcli --help]
     #[arg(
         long,
         global = true,
@@ -169,7 +167,7 @@ pub(crate) struct NodeStartArgs {
     #[arg(long)]
     pub(crate) no_discovery: bool,
 
-    /// More options for memnode, behind `--`; `memnode --help` lists them
+    /// More options for memnode, behind --; memnode --help lists them
     #[arg(last = true, value_name = "MEMNODE OPTIONS")]
     pub(crate) rest: Vec<OsString>,
 }
@@ -192,7 +190,7 @@ pub(crate) struct SetArgs {
     /// The key: 1 to 1,024 bytes of UTF-8
     pub(crate) key: String,
 
-    /// The value; `-` reads it from stdin
+    /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
 }
@@ -231,7 +229,7 @@ pub(crate) struct PlacementArgs {
 /// `store`
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
-    /// The value; `-` reads it from stdin
+    /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
 
@@ -243,7 +241,7 @@ pub(crate) struct StoreArgs {
 /// `load`
 #[derive(Args, Debug)]
 pub(crate) struct LoadArgs {
-    /// The id that `set`, `store` or `stream` printed
+    /// The id that set, store or stream printed
     pub(crate) id: BlockId,
 
     /// Write to this file instead of stdout; it appears when it is whole
@@ -262,9 +260,8 @@ pub(crate) struct FreeArgs {
 /// `keys`
 #[derive(Args, Debug)]
 pub(crate) struct KeysArgs {
-    /// A pattern with `*`, `?` and `[a-z]`, in quotes so that the shell leaves it alone
-    ///
-    /// Several arguments are taken only to say that the shell made them of an unquoted `*`.
+    // Several are taken only to say that the shell made them of an unquoted `*`.
+    /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
     #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
     pub(crate) pattern: Vec<String>,
 }
@@ -272,7 +269,7 @@ pub(crate) struct KeysArgs {
 /// `stream`
 #[derive(Args, Debug)]
 pub(crate) struct StreamArgs {
-    /// The file; `-` reads stdin
+    /// The file; - reads stdin
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
 
@@ -284,7 +281,7 @@ pub(crate) struct StreamArgs {
 /// `connect`
 #[derive(Args, Debug)]
 pub(crate) struct ConnectArgs {
-    /// A name or id from `memcli peer list`, or HOST:PORT
+    /// A name or id from "memcli peer list", or HOST:PORT
     pub(crate) target: String,
 
     /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only

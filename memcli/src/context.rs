@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memproto::control::NodeStatus;
-use memsdk::MemCloud;
+use memsdk::{Builder, MemCloud};
 
 use crate::cli::Globals;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, reason};
 use crate::output::Output;
 
 /// How long a node of this host may take to say who it is. It answers in a millisecond; one that is stopped by a
@@ -79,12 +79,10 @@ impl Context {
     /// # Errors
     /// `NotRunning`, which says how to start it.
     pub(crate) async fn connect(&self) -> Outcome<MemCloud> {
-        let name = concat!("memcli/", env!("CARGO_PKG_VERSION"));
         let socket = self.socket()?;
-        match MemCloud::builder().socket(&socket).name(name).connect().await {
-            Err(memsdk::Error::NotRunning { .. }) => Err(not_running(&socket)),
-            other => Ok(other?),
-        }
+        open(&socket, MemCloud::builder())
+            .await?
+            .ok_or_else(|| not_running(&socket))
     }
 
     /// The running node, or `None` where there is none.
@@ -92,19 +90,27 @@ impl Context {
     /// # Errors
     /// Where something is at the socket that does not answer as a node does.
     pub(crate) async fn probe(&self) -> Outcome<Option<(MemCloud, NodeStatus)>> {
-        let socket = self.socket()?;
-        let cloud = match MemCloud::builder()
-            .socket(&socket)
-            .timeout(PROBE_TIMEOUT)
-            .connect()
-            .await
-        {
-            Ok(cloud) => cloud,
-            Err(memsdk::Error::NotRunning { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let probe = MemCloud::builder().timeout(PROBE_TIMEOUT);
+        let Some(cloud) = open(&self.socket()?, probe).await? else {
+            return Ok(None);
         };
         let status = cloud.status().await?;
         Ok(Some((cloud, status)))
+    }
+}
+
+/// Connects to the node at a socket; `None` where there is none.
+async fn open(socket: &Path, builder: Builder) -> Outcome<Option<MemCloud>> {
+    let name = concat!("memcli/", env!("CARGO_PKG_VERSION"));
+    match builder.socket(socket).name(name).connect().await {
+        Ok(cloud) => Ok(Some(cloud)),
+        Err(memsdk::Error::NotRunning { .. }) => Ok(None),
+        Err(memsdk::Error::Io(error)) => Err(Failure::Other(format!(
+            "cannot reach the node at {}: {}",
+            socket.display(),
+            reason(&error)
+        ))),
+        Err(error) => Err(error.into()),
     }
 }
 

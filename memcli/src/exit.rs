@@ -20,10 +20,13 @@ Exit codes:
   130  interrupted by Ctrl-C
 
 Environment:
-  MEMCLOUD_SOCKET, MEMCLOUD_HOME   as --socket and --home
-  NO_COLOR                         no colours
+  MEMCLOUD_SOCKET  as --socket; where neither is given, memnode.sock in --home or
+                   MEMCLOUD_HOME, else in $XDG_RUNTIME_DIR/memcloud, else in ~/.memcloud
+  MEMCLOUD_HOME    as --home
+  NO_COLOR         no colours
 
-A value goes to stdout exactly as it was stored, so that it can be piped. Sizes are binary: 4gb is 4 * 1024^3.";
+A value goes to stdout exactly as it was stored, so that it can be piped.
+Sizes are binary: 4gb is 4 * 1024^3.";
 
 /// The exit codes, as [`EXIT_CODES_HELP`] lists them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

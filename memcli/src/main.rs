@@ -59,12 +59,13 @@ fn explain(error: &clap::Error) -> ExitStatus {
     let is_usage = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if is_usage && env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let message = text
-            .trim_start_matches("error: ")
-            .split("\n\nUsage:")
-            .next()
-            .unwrap_or_default()
-            .trim();
+        let text = text.trim_start_matches("error: ");
+        // What follows is how to use the command, for people.
+        let end = ["\n\nUsage:", "\n\nFor more information"]
+            .iter()
+            .filter_map(|mark| text.find(mark))
+            .min();
+        let message = text[..end.unwrap_or(text.len())].trim();
         eprintln!("{}", output::error_json("usage", message));
         return ExitStatus::Usage;
     }

@@ -8,7 +8,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     parse_size::Config::new()
         .with_binary()
         .parse_size(text)
-        .map_err(|error| format!("{error}; a size is a number with a unit, such as 512mb or 4gb"))
+        .map_err(|_| "a size is a number with a unit, such as 512mb or 4gb".to_owned())
 }
 
 /// Checks a size or a share of the RAM such as `25%`, and returns it as `memnode` takes it: sizes in bytes.

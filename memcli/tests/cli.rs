@@ -1,5 +1,7 @@
 //! What `memcli` says and how it ends where no node is needed.
 
+#![allow(clippy::unwrap_used, reason = "this is all test code")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
