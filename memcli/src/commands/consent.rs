@@ -172,7 +172,7 @@ where
         .map_err(|error| Failure::Other(format!("cannot ask: {error}")))?;
     answer.map_err(|error| match error {
         InquireError::OperationInterrupted => {
-            Failure::Interrupted("interrupted: nothing was decided".to_owned())
+            Failure::Interrupted("interrupted: this question stays open".to_owned())
         }
         InquireError::IO(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         other => Failure::Other(format!("cannot ask: {other}")),

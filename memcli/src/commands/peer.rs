@@ -17,7 +17,7 @@ pub(super) async fn list(context: &Context) -> Outcome {
     if peers.is_empty() {
         context
             .output
-            .note("no other node was seen yet; connect to one with: memcli connect HOST:PORT");
+            .note("connect to one with: memcli connect HOST:PORT");
     }
     if peers
         .iter()
@@ -28,6 +28,13 @@ pub(super) async fn list(context: &Context) -> Outcome {
             .note("a node waits for your answer; see: memcli consent");
     }
     Ok(())
+}
+
+/// What the table has no room for.
+fn why_not_connected(peer: &PeerInfo) -> Option<&str> {
+    peer.last_error
+        .as_deref()
+        .filter(|_| peer.state != PeerState::Connected)
 }
 
 /// Ends the connection to a node.
@@ -41,6 +48,9 @@ pub(super) async fn disconnect(name: &str, context: &Context) -> Outcome {
 /// A table of peers. Where one line for each is wider than `width`, the address stands below the name.
 fn show_peers(peers: &[PeerInfo], width: u16) -> String {
     const HEADER: [&str; 7] = ["NAME", "ADDRESS", "ID", "STATE", "RTT", "LENT", "BORROWED"];
+    if peers.is_empty() {
+        return "No other node is known yet.".to_owned();
+    }
     let rows: Vec<[String; 7]> = peers.iter().map(row).collect();
     if table::natural_width(HEADER, &rows) <= usize::from(width) {
         return table::table(HEADER, rows, width);
@@ -166,7 +176,7 @@ pub(super) mod tests {
         assert!(table.contains("NodeB"), "{table}");
         assert!(table.contains("was asked"), "{table}");
         println!("{}", show_peers(&strangers(), 120));
-        println!("{}", show_peers(&[], 80));
+        assert_eq!(show_peers(&[], 80), "No other node is known yet.");
     }
 
     #[test]
