@@ -10,24 +10,25 @@ use crate::table;
 
 /// Lists the nodes that this one knows.
 pub(super) async fn list(context: &Context) -> Outcome {
+    let output = context.output;
     let peers = context.connect().await?.peers().await?;
-    context
-        .output
-        .show(&peers, || show_peers(&peers, table::width()))?;
+    output.show(&peers, || show_peers(&peers, table::width()))?;
     if peers.is_empty() {
-        context
-            .output
-            .note("connect to one with: memcli connect HOST:PORT");
+        output.note("connect to one with: memcli connect HOST:PORT");
     }
-    if peers
-        .iter()
-        .any(|peer| peer.state == PeerState::WaitingForOurConsent)
-    {
-        context
-            .output
-            .note("a node waits for your answer; see: memcli consent");
+    for peer in &peers {
+        if let Some(error) = why_not_connected(peer) {
+            output.note(&format!("{}: {error}", peer.name));
+        }
+    }
+    if peers.iter().any(asks_us) {
+        output.note("a node waits for your answer; see: memcli consent");
     }
     Ok(())
+}
+
+fn asks_us(peer: &PeerInfo) -> bool {
+    peer.state == PeerState::WaitingForOurConsent
 }
 
 /// What the table has no room for.
