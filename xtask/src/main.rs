@@ -1,3 +1,3 @@
-//! The chores of MemCloud.
+//! `cargo xtask`: see the library.
 
 fn main() {}
