@@ -51,13 +51,14 @@ impl Network {
         let [a, b, c] = self.subnet;
         let address = Ipv4Addr::new(a, b, c, last);
         let namespace = self.namespace(name);
+        let port = port(name);
         tool("ip", &["netns", "add", &namespace], "")?;
         ip_batch(
             &self.switch(),
             &format!(
-                "link add {name} type veth peer name eth0 netns {namespace}\n\
-                 link set {name} master br0\n\
-                 link set {name} up\n"
+                "link add {port} type veth peer name eth0 netns {namespace}\n\
+                 link set {port} master br0\n\
+                 link set {port} up\n"
             ),
         )?;
         // Duplicate addresses cannot be; without the test for them, IPv6 serves at once.
@@ -79,18 +80,19 @@ impl Network {
 
     pub(super) fn set_port(&self, host: &str, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
-        tool("ip", &["-n", &self.switch(), "link", "set", host, state], "")
+        tool("ip", &["-n", &self.switch(), "link", "set", &port(host), state], "")
     }
 
     pub(super) fn drop_one_way(&self, host: &str, direction: Direction) -> Result<()> {
-        let port = match direction {
+        let side = match direction {
             Direction::FromHost => "iifname",
             Direction::ToHost => "oifname",
         };
-        self.nft(&format!("add rule bridge lab forward {port} \"{host}\" drop\n"))
+        self.nft(&format!("add rule bridge lab forward {side} \"{}\" drop\n", port(host)))
     }
 
     pub(super) fn drop_between(&self, one: &str, other: &str) -> Result<()> {
+        let (one, other) = (port(one), port(other));
         self.nft(&format!(
             "add rule bridge lab forward iifname \"{one}\" oifname \"{other}\" drop\n\
              add rule bridge lab forward iifname \"{other}\" oifname \"{one}\" drop\n"
@@ -104,24 +106,34 @@ impl Network {
     pub(super) fn limit_rate(&self, host: &str, megabits: u32) -> Result<()> {
         let rate = format!("{megabits}mbit");
         // Each end of the cable limits what it sends.
-        for (namespace, interface) in [(self.namespace(host), "eth0"), (self.switch(), host)] {
+        for (namespace, interface) in self.cable_ends(host) {
             let shape = ["root", "tbf", "rate", &rate, "burst", BURST, "latency", QUEUE_LATENCY];
-            let qdisc = ["-n", &namespace, "qdisc", "replace", "dev", interface];
+            let qdisc = ["-n", &namespace, "qdisc", "replace", "dev", &interface];
             tool("tc", &[&qdisc[..], &shape[..]].concat(), "")?;
         }
         Ok(())
     }
 
     pub(super) fn unlimit_rate(&self, host: &str) -> Result<()> {
-        for (namespace, interface) in [(self.namespace(host), "eth0"), (self.switch(), host)] {
-            tool("tc", &["-n", &namespace, "qdisc", "del", "dev", interface, "root"], "")?;
+        for (namespace, interface) in self.cable_ends(host) {
+            tool("tc", &["-n", &namespace, "qdisc", "del", "dev", &interface, "root"], "")?;
         }
         Ok(())
+    }
+
+    /// The two interfaces of a host's cable, each with its namespace.
+    fn cable_ends(&self, host: &str) -> [(String, String); 2] {
+        [(self.namespace(host), "eth0".to_owned()), (self.switch(), port(host))]
     }
 
     fn nft(&self, rules: &str) -> Result<()> {
         tool("ip", &["netns", "exec", &self.switch(), "nft", "-f", "-"], rules)
     }
+}
+
+/// The bridge's port of a host. A bare "a" would be a word of `ip`.
+fn port(host: &str) -> String {
+    format!("port-{host}")
 }
 
 /// Runs lines of `ip` in a namespace.
