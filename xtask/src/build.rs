@@ -10,7 +10,10 @@ use anyhow::{Context, Result, ensure};
 /// The folder of the workspace's Cargo.toml.
 pub fn workspace_dir() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in a folder of the workspace").to_owned()
+    manifest
+        .parent()
+        .expect("xtask lies in a folder of the workspace")
+        .to_owned()
 }
 
 /// A `cargo` command in the workspace, with the cargo that runs this program.
@@ -74,7 +77,10 @@ impl Programs {
     }
 
     fn in_folder(folder: &Path) -> Result<Self> {
-        let found = Self { memnode: folder.join("memnode"), memcli: folder.join("memcli") };
+        let found = Self {
+            memnode: folder.join("memnode"),
+            memcli: folder.join("memcli"),
+        };
         for program in [&found.memnode, &found.memcli] {
             ensure!(
                 program.is_file(),

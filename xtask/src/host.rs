@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use memproto::control::{NodeStatus, PeerInfo, Stats};
+use memproto::control::{ConsentRequest, NodeStatus, PeerInfo, Stats};
 
 use crate::build::Programs;
 use crate::node::Node;
@@ -37,7 +37,12 @@ impl Host {
     /// # Errors
     /// When its folders cannot be made.
     pub fn create(name: &str, dir: &Path, namespace: Option<String>, programs: &Programs) -> Result<Self> {
-        let host = Self { name: name.to_owned(), dir: dir.to_owned(), namespace, programs: programs.clone() };
+        let host = Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            namespace,
+            programs: programs.clone(),
+        };
         for folder in [host.home_dir(), host.runtime_dir(), host.log_dir()] {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -92,7 +97,11 @@ impl Host {
                 command
             }
         };
-        command.env_clear().envs(self.environment()).env("NO_COLOR", "1").env("RUST_BACKTRACE", "1");
+        command
+            .env_clear()
+            .envs(self.environment())
+            .env("NO_COLOR", "1")
+            .env("RUST_BACKTRACE", "1");
         for name in INHERITED {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -171,6 +180,14 @@ impl Host {
     /// When the node does not answer.
     pub fn peers(&self) -> Result<Vec<PeerInfo>> {
         self.memcli(["peer", "list", "--json"])?.ok()?.json()
+    }
+
+    /// `memcli consent`: who waits for the answer of this host's person.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn consent_requests(&self) -> Result<Vec<ConsentRequest>> {
+        self.memcli(["consent", "--json"])?.ok()?.json()
     }
 
     /// What this host's network is: the name of a namespace, or `None` for this machine's own.

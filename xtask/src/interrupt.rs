@@ -29,18 +29,20 @@ pub fn catch() -> Result<()> {
         )
     };
     // The thread lives as long as the program and owns nothing that needs an end.
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                        _ = hangup.recv() => {}
+                    }
+                    CAUGHT.store(true, Ordering::Release);
                 }
-                CAUGHT.store(true, Ordering::Release);
-            }
-        });
-    })?;
+            });
+        })?;
     Ok(())
 }
 

@@ -8,10 +8,12 @@
 //! Chores print to stdout and stderr: they are programs for people, not parts of the product.
 
 pub mod build;
+pub mod demo;
 pub mod host;
 pub mod interrupt;
 pub mod lab;
 pub mod node;
 pub mod process;
 pub mod size;
+pub mod test;
 pub mod wait;

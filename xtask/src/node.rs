@@ -43,11 +43,16 @@ impl Node {
                 return Ok(Some(None));
             }
             // A node that was there before must not be taken for this one.
-            host.status().map(|status| (status.pid == pid).then_some(Some(status)))
+            host.status()
+                .map(|status| (status.pid == pid).then_some(Some(status)))
         });
         match status {
             Ok(Some(status)) => Ok(Self { process, log, status }),
-            Ok(None) => bail!("node {} ended at its start; it said:\n{}", host.name(), tail(&log)),
+            Ok(None) => bail!(
+                "node {} ended at its start; it said:\n{}",
+                host.name(),
+                tail(&log)
+            ),
             Err(error) => bail!("{error:#}\nits log ends with:\n{}", tail(&log)),
         }
     }
@@ -67,7 +72,12 @@ impl Node {
     /// # Errors
     /// When it listens nowhere.
     pub fn peer_port(&self) -> Result<u16> {
-        Ok(self.status.peer_addresses.first().context("the node listens nowhere")?.port())
+        Ok(self
+            .status
+            .peer_addresses
+            .first()
+            .context("the node listens nowhere")?
+            .port())
     }
 
     /// Whether the process has not ended.
@@ -135,7 +145,9 @@ impl Node {
     /// When it does not end `within` the time: then it is killed.
     pub fn wait(self, within: Duration) -> Result<Finished> {
         let log = self.log;
-        self.process.wait(within).with_context(|| format!("its log ends with:\n{}", tail(&log)))
+        self.process
+            .wait(within)
+            .with_context(|| format!("its log ends with:\n{}", tail(&log)))
     }
 
     /// The last lines that it logged.

@@ -58,7 +58,13 @@ impl Running {
         let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
-        Ok(Self { child, shown, started: Instant::now(), stdout, stderr })
+        Ok(Self {
+            child,
+            shown,
+            started: Instant::now(),
+            stdout,
+            stderr,
+        })
     }
 
     /// The process id.
@@ -76,7 +82,10 @@ impl Running {
     /// # Errors
     /// When the process is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id is positive")?;
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("a process id is positive")?;
         kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.shown))
     }
 
@@ -94,13 +103,24 @@ impl Running {
             if Instant::now() >= deadline {
                 self.kill();
                 let said = self.collected();
-                bail!("{} did not end within {} s\n{}", self.shown, within.as_secs(), said.1);
+                bail!(
+                    "{} did not end within {} s\n{}",
+                    self.shown,
+                    within.as_secs(),
+                    said.1
+                );
             }
             std::thread::sleep(POLL_INTERVAL);
         };
         let took = self.started.elapsed();
         let (stdout, stderr) = self.collected();
-        Ok(Finished { shown: self.shown.clone(), status, stdout, stderr, took })
+        Ok(Finished {
+            shown: self.shown.clone(),
+            status,
+            stdout,
+            stderr,
+            took,
+        })
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone.
@@ -160,7 +180,8 @@ impl Finished {
     /// # Errors
     /// When it is no such JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.stdout).with_context(|| format!("not the JSON that was expected: {self}"))
+        serde_json::from_slice(&self.stdout)
+            .with_context(|| format!("not the JSON that was expected: {self}"))
     }
 }
 
@@ -168,10 +189,18 @@ impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Output of this many bytes and more is data, of no use in a message.
         const SHOWN_MAX: usize = 4096;
-        writeln!(f, "{} ended with {} after {:.2} s", self.shown, self.status, self.took.as_secs_f64())?;
+        writeln!(
+            f,
+            "{} ended with {} after {:.2} s",
+            self.shown,
+            self.status,
+            self.took.as_secs_f64()
+        )?;
         match self.stdout.len() {
             0 => {}
-            len if len < SHOWN_MAX => writeln!(f, "stdout: {}", String::from_utf8_lossy(&self.stdout).trim_end())?,
+            len if len < SHOWN_MAX => {
+                writeln!(f, "stdout: {}", String::from_utf8_lossy(&self.stdout).trim_end())?;
+            }
             len => writeln!(f, "stdout: {len} bytes")?,
         }
         write!(f, "stderr: {}", self.stderr.trim_end())
@@ -188,13 +217,22 @@ pub fn run(command: &mut Command, within: Duration) -> Result<Finished> {
 
 /// The program's name and arguments as one would type them.
 pub fn show(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let name = std::path::Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
     let mut shown = name.to_string_lossy().into_owned();
     for arg in command.get_args() {
         let arg = arg.to_string_lossy();
-        let plain = !arg.is_empty() && arg.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c));
+        let plain = !arg.is_empty()
+            && arg
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c));
         shown.push(' ');
-        if plain { shown.push_str(&arg) } else { shown.push_str(&format!("{arg:?}")) }
+        if plain {
+            shown.push_str(&arg);
+        } else {
+            shown.push_str(&format!("{arg:?}"));
+        }
     }
     shown
 }
@@ -221,8 +259,15 @@ mod tests {
 
     #[test]
     fn output_and_exit_code_are_kept() {
-        let finished = run(&mut shell("echo out; echo err >&2; exit 4"), Duration::from_secs(10)).unwrap();
-        assert_eq!((finished.text().as_str(), finished.stderr.as_str()), ("out", "err\n"));
+        let finished = run(
+            &mut shell("echo out; echo err >&2; exit 4"),
+            Duration::from_secs(10),
+        )
+        .unwrap();
+        assert_eq!(
+            (finished.text().as_str(), finished.stderr.as_str()),
+            ("out", "err\n")
+        );
         let finished = finished.fails_with(4).unwrap();
         assert!(finished.ok().unwrap_err().to_string().contains("exit status: 4"));
     }

@@ -14,7 +14,11 @@ pub fn human(bytes: u64) -> String {
 
 /// Bytes in a time as MiB/s; 0 where no time has passed.
 pub fn rate_mib(bytes: u64, secs: f64) -> f64 {
-    if secs <= 0.0 { 0.0 } else { bytes as f64 / (1024.0 * 1024.0) / secs }
+    if secs <= 0.0 {
+        0.0
+    } else {
+        bytes as f64 / (1024.0 * 1024.0) / secs
+    }
 }
 
 /// One MiB.

@@ -44,7 +44,9 @@ pub fn until<T, E: Display>(
 /// # Errors
 /// As [`until`].
 pub fn until_true(what: &str, within: Duration, mut probe: impl FnMut() -> bool) -> Result<()> {
-    until(what, within, || Ok::<_, std::convert::Infallible>(probe().then_some(())))
+    until(what, within, || {
+        Ok::<_, std::convert::Infallible>(probe().then_some(()))
+    })
 }
 
 #[cfg(test)]

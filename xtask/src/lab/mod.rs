@@ -69,7 +69,10 @@ impl Lab {
     /// # Errors
     /// When this process is not root, a tool is missing, or the kernel refuses.
     pub fn create(hosts: usize, programs: &Programs) -> Result<Self> {
-        ensure!((1..=HOSTS_MAX).contains(&hosts), "a lab has 1 to {HOSTS_MAX} hosts");
+        ensure!(
+            (1..=HOSTS_MAX).contains(&hosts),
+            "a lab has 1 to {HOSTS_MAX} hosts"
+        );
         if let Some(why) = missing() {
             anyhow::bail!(why);
         }
@@ -86,7 +89,11 @@ impl Lab {
                 Ok(LabHost { host, address })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { hosts, network, _reaper: reaper })
+        Ok(Self {
+            hosts,
+            network,
+            _reaper: reaper,
+        })
     }
 
     /// All hosts.
@@ -205,8 +212,11 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    let mut packages: Vec<_> =
-        TOOLS.iter().filter(|(tool, _)| !is_on_path(tool)).map(|&(_, package)| package).collect();
+    let mut packages: Vec<_> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !is_on_path(tool))
+        .map(|&(_, package)| package)
+        .collect();
     packages.dedup();
     (!packages.is_empty()).then(|| format!("missing programs of the Debian packages {}", packages.join(" ")))
 }

@@ -36,11 +36,17 @@ pub(super) struct Network {
 impl Network {
     /// Makes the namespace of the bridge, and the bridge.
     pub(super) fn create(id: &str) -> Result<Self> {
-        let network = Self { id: id.to_owned(), subnet: [10, rand::random_range(64..192), rand::random_range(1..255)] };
+        let network = Self {
+            id: id.to_owned(),
+            subnet: [10, rand::random_range(64..192), rand::random_range(1..255)],
+        };
         let switch = network.switch();
         tool("ip", &["netns", "add", &switch], "")?;
         // Without a querier on it, a snooping bridge may keep multicast from ports: this one floods.
-        ip_batch(&switch, "link add br0 type bridge stp_state 0 mcast_snooping 0\nlink set br0 up\n")?;
+        ip_batch(
+            &switch,
+            "link add br0 type bridge stp_state 0 mcast_snooping 0\nlink set br0 up\n",
+        )?;
         network.drop_nothing()?;
         Ok(network)
     }
@@ -62,7 +68,11 @@ impl Network {
             ),
         )?;
         // Duplicate addresses cannot be; without the test for them, IPv6 serves at once.
-        tool("ip", &["netns", "exec", &namespace, "sh"], "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad\n")?;
+        tool(
+            "ip",
+            &["netns", "exec", &namespace, "sh"],
+            "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad\n",
+        )?;
         ip_batch(
             &namespace,
             &format!("link set lo up\naddr add {address}/24 brd + dev eth0\nlink set eth0 up\n"),
@@ -80,7 +90,11 @@ impl Network {
 
     pub(super) fn set_port(&self, host: &str, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
-        tool("ip", &["-n", &self.switch(), "link", "set", &port(host), state], "")
+        tool(
+            "ip",
+            &["-n", &self.switch(), "link", "set", &port(host), state],
+            "",
+        )
     }
 
     pub(super) fn drop_one_way(&self, host: &str, direction: Direction) -> Result<()> {
@@ -88,7 +102,10 @@ impl Network {
             Direction::FromHost => "iifname",
             Direction::ToHost => "oifname",
         };
-        self.nft(&format!("add rule bridge lab forward {side} \"{}\" drop\n", port(host)))
+        self.nft(&format!(
+            "add rule bridge lab forward {side} \"{}\" drop\n",
+            port(host)
+        ))
     }
 
     pub(super) fn drop_between(&self, one: &str, other: &str) -> Result<()> {
@@ -107,7 +124,16 @@ impl Network {
         let rate = format!("{megabits}mbit");
         // Each end of the cable limits what it sends.
         for (namespace, interface) in self.cable_ends(host) {
-            let shape = ["root", "tbf", "rate", &rate, "burst", BURST, "latency", QUEUE_LATENCY];
+            let shape = [
+                "root",
+                "tbf",
+                "rate",
+                &rate,
+                "burst",
+                BURST,
+                "latency",
+                QUEUE_LATENCY,
+            ];
             let qdisc = ["-n", &namespace, "qdisc", "replace", "dev", &interface];
             tool("tc", &[&qdisc[..], &shape[..]].concat(), "")?;
         }
@@ -116,14 +142,21 @@ impl Network {
 
     pub(super) fn unlimit_rate(&self, host: &str) -> Result<()> {
         for (namespace, interface) in self.cable_ends(host) {
-            tool("tc", &["-n", &namespace, "qdisc", "del", "dev", &interface, "root"], "")?;
+            tool(
+                "tc",
+                &["-n", &namespace, "qdisc", "del", "dev", &interface, "root"],
+                "",
+            )?;
         }
         Ok(())
     }
 
     /// The two interfaces of a host's cable, each with its namespace.
     fn cable_ends(&self, host: &str) -> [(String, String); 2] {
-        [(self.namespace(host), "eth0".to_owned()), (self.switch(), port(host))]
+        [
+            (self.namespace(host), "eth0".to_owned()),
+            (self.switch(), port(host)),
+        ]
     }
 
     fn nft(&self, rules: &str) -> Result<()> {

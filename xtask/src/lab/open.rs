@@ -28,7 +28,11 @@ pub struct Args {
 /// # Errors
 /// When anything of that fails; the lab is removed all the same.
 pub fn run(args: &Args) -> Result<()> {
-    let programs = Programs::build(if args.release { Profile::Release } else { Profile::Debug })?;
+    let programs = Programs::build(if args.release {
+        Profile::Release
+    } else {
+        Profile::Debug
+    })?;
     interrupt::catch()?;
     let lab = Lab::create(args.hosts, &programs)?;
     let nodes = lab
@@ -36,7 +40,10 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|host| host.start_node(["--port", "8080", "--memory", &args.memory]))
         .collect::<Result<Vec<_>>>()?;
-    println!("{} hosts on one bridge, each with a running node. They reach each other and nothing else.", nodes.len());
+    println!(
+        "{} hosts on one bridge, each with a running node. They reach each other and nothing else.",
+        nodes.len()
+    );
     for (host, node) in lab.hosts().iter().zip(&nodes) {
         print_host(host, node, &programs);
     }
@@ -55,7 +62,11 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn print_host(host: &LabHost, node: &Node, programs: &Programs) {
-    let folder = programs.memcli.parent().expect("a program lies in a folder").display();
+    let folder = programs
+        .memcli
+        .parent()
+        .expect("a program lies in a folder")
+        .display();
     println!(
         "\nhost {}  address {}  node {}  pid {}",
         host.name(),
@@ -63,7 +74,10 @@ fn print_host(host: &LabHost, node: &Node, programs: &Programs) {
         node.status().node_id,
         node.pid()
     );
-    print!("  ip netns exec {} env", host.namespace().expect("a host of a lab has a namespace"));
+    print!(
+        "  ip netns exec {} env",
+        host.namespace().expect("a host of a lab has a namespace")
+    );
     for (name, value) in host.environment() {
         print!(" {name}={}", value.display());
     }

@@ -44,10 +44,17 @@ impl RunDir {
         sweep(labs)?;
         let id = format!("{:06x}", rand::random_range(0..0x100_0000));
         let path = labs.join(&id);
-        DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
         let lock = File::create(path.join("lock"))?;
         lock.lock()?;
-        Ok(Self { id, path, _lock: lock })
+        Ok(Self {
+            id,
+            path,
+            _lock: lock,
+        })
     }
 
     pub(super) fn id(&self) -> &str {
@@ -76,7 +83,11 @@ impl Reaper {
             .spawn()
             .context("cannot run sh")?;
         let pipe = shell.stdin.take();
-        Ok(Self { shell, pipe, _run: run })
+        Ok(Self {
+            shell,
+            pipe,
+            _run: run,
+        })
     }
 }
 
@@ -93,7 +104,11 @@ impl Drop for Reaper {
 fn sweep(labs: &Path) -> Result<()> {
     for entry in fs::read_dir(labs)? {
         let path = entry?.path();
-        let Some(id) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else {
+        let Some(id) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|_| path.is_dir())
+        else {
             continue;
         };
         let alive = match File::open(path.join("lock")) {
@@ -103,7 +118,10 @@ fn sweep(labs: &Path) -> Result<()> {
             Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
         };
         if !alive {
-            let status = shell(id, &path).stdin(Stdio::null()).status().context("cannot run sh")?;
+            let status = shell(id, &path)
+                .stdin(Stdio::null())
+                .status()
+                .context("cannot run sh")?;
             ensure!(status.success(), "cannot remove the dead lab {}", path.display());
         }
     }
@@ -112,7 +130,9 @@ fn sweep(labs: &Path) -> Result<()> {
 
 fn shell(id: &str, dir: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT, "reaper", &format!("{NAMESPACE_PREFIX}{id}-")]).arg(dir);
+    command
+        .args(["-c", SCRIPT, "reaper", &format!("{NAMESPACE_PREFIX}{id}-")])
+        .arg(dir);
     // A test runner waits until its tests' outputs are closed: this one must not hold them.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command

@@ -42,10 +42,16 @@ fn hosts_reach_each_other_and_nothing_else() -> Result<()> {
 
     let outside = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     assert!(!connects(a, outside), "a host sees this machine's loopback");
-    assert!(TcpStream::connect_timeout(&address, LOST).is_err(), "this machine sees a host");
+    assert!(
+        TcpStream::connect_timeout(&address, LOST).is_err(),
+        "this machine sees a host"
+    );
 
     for host in lab.hosts() {
-        let addresses = xtask::process::run(host.command("ip").args(["-br", "addr", "show", "dev", "eth0"]), SOON)?;
+        let addresses = xtask::process::run(
+            host.command("ip").args(["-br", "addr", "show", "dev", "eth0"]),
+            SOON,
+        )?;
         let text = addresses.ok()?.text();
         assert!(text.contains(&host.address().to_string()), "{text}");
         assert!(text.contains("fe80::"), "no IPv6 link-local address: {text}");
@@ -72,7 +78,10 @@ fn packets_are_lost_in_the_direction_that_was_asked_for() -> Result<()> {
     let [a, b, c] = lab.all();
     let (listener, address) = listen(b)?;
 
-    for (direction, from_a, from_b) in [(Direction::FromHost, false, true), (Direction::ToHost, true, false)] {
+    for (direction, from_a, from_b) in [
+        (Direction::FromHost, false, true),
+        (Direction::ToHost, true, false),
+    ] {
         let mut at_a = a.in_network(|| TcpStream::connect(address))?;
         let (mut at_b, _) = listener.accept()?;
         lab.lose(a, direction)?;
