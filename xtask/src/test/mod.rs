@@ -1,6 +1,6 @@
 //! `cargo xtask test`: all that must hold before a change lands. `.ci/run` is nothing else.
 //!
-//! A new kind of check is a line in [`STEPS`] and a function in [`steps`]. Steps share the dev profile's build; nothing is
+//! A new kind of check is a line in `STEPS` and a function in `steps.rs`. Steps share the dev profile's build; nothing is
 //! built in release mode.
 
 mod count;
