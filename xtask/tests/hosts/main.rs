@@ -4,5 +4,15 @@
 //! asks where it can. By hand, after `cargo build --workspace`:
 //! `cargo test -p xtask --test hosts -- --ignored --test-threads 1 [NAME]`.
 
+mod consent;
+mod crash;
+mod data;
+mod discovery;
+mod hostile;
+mod links;
 mod network;
+mod rate;
+mod room;
 mod scene;
+mod start;
+mod stream;

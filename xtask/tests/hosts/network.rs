@@ -1,11 +1,11 @@
 //! The network of the lab itself: what the other tests take for granted.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::lab::{Direction, LabHost};
 use xtask::wait;
 
@@ -127,7 +127,6 @@ fn a_limited_rate_holds_in_both_directions() -> Result<()> {
     lab.unlimit_rate(a)
 }
 
-/// The reaper, not the lab's own process, is what cleans: a lab whose process is killed leaves nothing either.
 #[test]
 #[ignore = "several hosts"]
 fn a_dropped_lab_leaves_nothing_behind() -> Result<()> {
@@ -139,9 +138,52 @@ fn a_dropped_lab_leaves_nothing_behind() -> Result<()> {
     drop(lab);
 
     assert!(!home.exists());
-    let namespaces = Command::new("ip").args(["netns", "list"]).output()?;
-    assert!(!String::from_utf8_lossy(&namespaces.stdout).contains(&namespace));
+    assert!(!namespaces()?.contains(&namespace));
     // Were it alive, this would wait for a thousand seconds.
     assert!(!left.wait()?.success());
     Ok(())
+}
+
+/// What [`hold_a_lab`] is told by: it does nothing unless another test starts it.
+const HOLD: &str = "MEMCLOUD_TEST_HOLDS_A_LAB";
+
+#[test]
+#[ignore = "several hosts"]
+fn a_killed_labs_hosts_are_removed() -> Result<()> {
+    let mut holder = Command::new(std::env::current_exe()?)
+        .args(["--ignored", "--exact", "network::hold_a_lab", "--nocapture"])
+        .env(HOLD, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(holder.stdout.take().expect("stdout is piped")).lines();
+    let namespace = lines.find_map(|line| line.ok()?.split_once("holding ").map(|(_, name)| name.to_owned()));
+    let namespace = namespace.context("the other process holds no lab")?;
+    assert!(namespaces()?.contains(&namespace));
+    holder.kill()?;
+    holder.wait()?;
+    wait::until("the killed lab to go", SOON, || {
+        namespaces().map(|names| (!names.contains(&namespace)).then_some(()))
+    })
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn hold_a_lab() -> Result<()> {
+    if std::env::var_os(HOLD).is_some() {
+        let lab = scene::hosts(1)?;
+        println!(
+            "holding {}",
+            lab.all::<1>()[0]
+                .namespace()
+                .expect("a host of a lab has a namespace")
+        );
+        std::io::stdin().read_line(&mut String::new())?;
+    }
+    Ok(())
+}
+
+fn namespaces() -> Result<String> {
+    let list = Command::new("ip").args(["netns", "list"]).output()?;
+    Ok(String::from_utf8_lossy(&list.stdout).into_owned())
 }
