@@ -2,6 +2,8 @@
 //!
 //! Specified in `docs/protocol/peer.md`. Everything here is a state machine without I/O.
 
+pub mod manifest;
 pub mod message;
 
+pub use manifest::Manifest;
 pub use message::{PeerReply, PeerRequest};
