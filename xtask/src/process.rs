@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::Read;
+use std::iter;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -215,23 +217,29 @@ pub fn run(command: &mut Command, within: Duration) -> Result<Finished> {
     Running::start(command)?.wait(within)
 }
 
-/// The program's name and arguments as one would type them.
+/// The program's name and arguments as one would type them on its host: without the way into a namespace.
 pub fn show(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
-    let mut shown = name.to_string_lossy().into_owned();
-    for arg in command.get_args() {
-        let arg = arg.to_string_lossy();
-        let plain = !arg.is_empty()
-            && arg
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c));
-        shown.push(' ');
-        if plain {
-            shown.push_str(&arg);
+    let words: Vec<_> = iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let words = match &words[..] {
+        [ip, netns, exec, _, rest @ ..] if [*ip, *netns, *exec] == ["ip", "netns", "exec"] => rest,
+        all => all,
+    };
+    let mut shown = String::new();
+    for (index, word) in words.iter().enumerate() {
+        let word = if index == 0 {
+            Path::new(word).file_name().unwrap_or(word)
         } else {
-            shown.push_str(&format!("{arg:?}"));
+            word
+        };
+        let word = word.to_string_lossy();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+        let separator = if index == 0 { "" } else { " " };
+        if !word.is_empty() && word.chars().all(is_plain) {
+            shown.push_str(&format!("{separator}{word}"));
+        } else {
+            shown.push_str(&format!("{separator}{word:?}"));
         }
     }
     shown
@@ -284,5 +292,8 @@ mod tests {
         let mut command = Command::new("/a/b/memcli");
         command.args(["set", "greeting", "Hello there"]);
         assert_eq!(show(&command), "memcli set greeting \"Hello there\"");
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", "lab-a", "/a/b/memcli", "stats"]);
+        assert_eq!(show(&command), "memcli stats");
     }
 }

@@ -333,7 +333,6 @@ fn stop(sides: [Side; 2]) -> Result<()> {
 /// Runs a command of `memcli` and shows it with its answer.
 fn say_and_run(side: &Side, args: &[&str]) -> Result<Finished> {
     let mut cli = side.host.memcli_command(args);
-    // `ip netns exec` is never in front here: the hosts of a demo have this machine's network.
     let shown = show(&cli);
     let finished = Running::start(&mut cli)?.wait(PART_TIMEOUT)?.ok()?;
     command(&side.host.name().to_lowercase(), &shown, &all_output(&finished));
