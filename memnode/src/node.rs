@@ -16,7 +16,6 @@ use crate::store::{Store, StoreConfig};
 use crate::trust::TrustStore;
 
 /// A running node.
-#[derive(Debug)]
 pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
