@@ -9,6 +9,7 @@ pub mod config;
 pub mod hex;
 pub mod home;
 pub mod identity;
+pub mod logging;
 pub mod platform;
 pub mod service;
 pub mod size;
