@@ -170,15 +170,6 @@ impl Home {
             });
         }
     }
-
-    /// The process id of the node that runs in this folder, or `None` where none runs.
-    pub fn running_pid(&self) -> Option<u32> {
-        let mut file = File::open(self.pid_file()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => read_pid(&mut file),
-            _ => None,
-        }
-    }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -284,9 +275,7 @@ mod tests {
     fn a_folder_has_one_node_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path().join("a/b")).unwrap();
-        assert_eq!(home.running_pid(), None);
         let lock = home.lock().unwrap();
-        assert_eq!(home.running_pid(), Some(std::process::id()));
         let error = home.lock().unwrap_err().to_string();
         assert!(
             error.contains(&format!("(PID {})", std::process::id())),
@@ -306,9 +295,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         std::fs::write(home.pid_file(), "4000000 and more digits than the new one").unwrap();
-        assert_eq!(home.running_pid(), None);
         let _lock = home.lock().unwrap();
-        assert_eq!(home.running_pid(), Some(std::process::id()));
+        let pid = std::fs::read_to_string(home.pid_file()).unwrap();
+        assert_eq!(pid, format!("{}\n", std::process::id()));
     }
 
     #[test]

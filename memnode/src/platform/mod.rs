@@ -29,7 +29,7 @@ pub fn host_name() -> Option<String> {
 }
 
 /// The RAM that this process can have at most, in bytes: the host's RAM, or the limit of its control group (a
-/// container's or a service's) where that is smaller. `None` where the system does not tell.
+/// container's) where that is smaller. `None` where the system does not tell.
 pub fn total_memory_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
