@@ -16,6 +16,7 @@ pub mod local;
 pub mod node;
 pub mod peer;
 pub mod placement;
+pub mod logging;
 pub mod platform;
 pub mod service;
 pub mod size;

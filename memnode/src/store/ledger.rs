@@ -122,7 +122,11 @@ impl Ledger {
             return Err(self.out_of_memory(bytes));
         };
         if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
-            return Err(quota_exceeded(account.grant_use(), bytes));
+            return Err(match account.owner {
+                // Its quota is all that 64 bits can count.
+                Owner::Local => self.out_of_memory(bytes),
+                Owner::Peer(_) => quota_exceeded(account.grant_use(), bytes),
+            });
         }
         if !add_within(&self.used, sum, self.budget.load(Relaxed)) {
             account.used.fetch_sub(sum, Relaxed);
