@@ -39,7 +39,11 @@ enum Piece {
 impl Body {
     /// No bytes at all.
     pub fn empty() -> Self {
-        Self { size: Some(0), ready: VecDeque::new(), incoming: None }
+        Self {
+            size: Some(0),
+            ready: VecDeque::new(),
+            incoming: None,
+        }
     }
 
     /// A body whose end is in pieces yet to come. `size` is the exact length where the sender said it.
@@ -51,8 +55,18 @@ impl Body {
         on_consumed: impl FnMut(u64) + Send + Sync + 'static,
     ) -> (BodySender, Body) {
         let (sender, pieces) = mpsc::unbounded_channel();
-        let incoming = Incoming { pieces, on_consumed: Box::new(on_consumed) };
-        (BodySender { pieces: sender }, Self { size, ready: VecDeque::new(), incoming: Some(incoming) })
+        let incoming = Incoming {
+            pieces,
+            on_consumed: Box::new(on_consumed),
+        };
+        (
+            BodySender { pieces: sender },
+            Self {
+                size,
+                ready: VecDeque::new(),
+                incoming: Some(incoming),
+            },
+        )
     }
 
     /// The exact length in bytes, where it is known.
@@ -122,7 +136,11 @@ impl Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { size: Some(bytes.len() as u64), ready: VecDeque::from([bytes]), incoming: None }
+        Self {
+            size: Some(bytes.len() as u64),
+            ready: VecDeque::from([bytes]),
+            incoming: None,
+        }
     }
 }
 

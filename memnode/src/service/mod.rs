@@ -47,7 +47,10 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// The whole object.
-    pub const ALL: ByteRange = ByteRange { offset: 0, length: u64::MAX };
+    pub const ALL: ByteRange = ByteRange {
+        offset: 0,
+        length: u64::MAX,
+    };
 }
 
 /// An object that was found.
@@ -85,4 +88,3 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// The peer is no longer trusted: gives back all that it stored here.
     fn forget_peer(&self, peer: NodeId) -> memproto::control::Freed;
 }
-
