@@ -99,7 +99,10 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this kind with this message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Shorthand for [`ErrorCode::InvalidArgument`].

@@ -53,7 +53,11 @@ pub struct ReceiveWindow {
 impl ReceiveWindow {
     /// A window of this many bytes, all of which the sender was granted.
     pub const fn new(window: u64) -> Self {
-        Self { window, outstanding: window, consumed: 0 }
+        Self {
+            window,
+            outstanding: window,
+            consumed: 0,
+        }
     }
 
     /// Notes bytes that arrived.
@@ -62,7 +66,10 @@ impl ReceiveWindow {
     /// `InvalidArgument` where the sender sent more than it was granted.
     pub fn receive(&mut self, bytes: u64) -> ApiResult<()> {
         self.outstanding = self.outstanding.checked_sub(bytes).ok_or_else(|| {
-            ApiError::invalid(format!("{bytes} bytes arrived where {} were granted", self.outstanding))
+            ApiError::invalid(format!(
+                "{bytes} bytes arrived where {} were granted",
+                self.outstanding
+            ))
         })?;
         Ok(())
     }

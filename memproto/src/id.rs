@@ -40,14 +40,22 @@ impl BlockId {
 
     /// An id from its number, or `None` where it is 0 or not below 2^53.
     pub const fn new(id: u64) -> Option<Self> {
-        if id == 0 || id > Self::MAX.0 { None } else { Some(Self(id)) }
+        if id == 0 || id > Self::MAX.0 {
+            None
+        } else {
+            Some(Self(id))
+        }
     }
 
     /// An id from its two parts. The low [`BLOCK_ID_SEQUENCE_BITS`] bits of `sequence` count; a sequence whose low
     /// bits are all 0 gives `None`, so that no id is ever 0.
     pub const fn from_parts(home: HomeHint, sequence: u64) -> Option<Self> {
         let low = sequence & ((1 << BLOCK_ID_SEQUENCE_BITS) - 1);
-        if low == 0 { None } else { Some(Self(((home.0 as u64) << BLOCK_ID_SEQUENCE_BITS) | low)) }
+        if low == 0 {
+            None
+        } else {
+            Some(Self(((home.0 as u64) << BLOCK_ID_SEQUENCE_BITS) | low))
+        }
     }
 
     /// The number itself.
@@ -91,14 +99,20 @@ impl FromStr for BlockId {
     type Err = ApiError;
 
     fn from_str(text: &str) -> Result<Self, ApiError> {
-        text.parse::<u64>().ok().and_then(Self::new).ok_or_else(|| invalid_block_id(text))
+        text.parse::<u64>()
+            .ok()
+            .and_then(Self::new)
+            .ok_or_else(|| invalid_block_id(text))
     }
 }
 
 fn invalid_block_id(text: &str) -> ApiError {
     ApiError::new(
         ErrorCode::InvalidArgument,
-        format!("'{text}' is no block id: an id is a whole number from 1 to {}", BlockId::MAX),
+        format!(
+            "'{text}' is no block id: an id is a whole number from 1 to {}",
+            BlockId::MAX
+        ),
     )
 }
 
@@ -173,7 +187,9 @@ impl FromStr for NodeId {
         let valid = text.len() == 32
             && text.is_ascii()
             && id.iter_mut().enumerate().all(|(i, byte)| {
-                u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map(|value| *byte = value).is_ok()
+                u8::from_str_radix(&text[2 * i..2 * i + 2], 16)
+                    .map(|value| *byte = value)
+                    .is_ok()
             });
         if valid {
             Ok(Self(id))
@@ -194,7 +210,9 @@ impl Serialize for NodeId {
 
 impl<'de> Deserialize<'de> for NodeId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -207,8 +225,20 @@ mod tests {
         assert_eq!(BlockId::new(0), None);
         assert_eq!(BlockId::new(1 << 53), None);
         assert_eq!(BlockId::MAX.as_u64(), 9_007_199_254_740_991);
-        for text in ["0", "-1", "9007199254740992", "12a", "", " 1", "18446744073709551616"] {
-            assert_eq!(text.parse::<BlockId>().unwrap_err().code, ErrorCode::InvalidArgument, "{text:?}");
+        for text in [
+            "0",
+            "-1",
+            "9007199254740992",
+            "12a",
+            "",
+            " 1",
+            "18446744073709551616",
+        ] {
+            assert_eq!(
+                text.parse::<BlockId>().unwrap_err().code,
+                ErrorCode::InvalidArgument,
+                "{text:?}"
+            );
         }
     }
 
@@ -218,7 +248,10 @@ mod tests {
         let id = BlockId::from_parts(node.home_hint(), u64::MAX).unwrap();
         assert_eq!(id.home_hint(), node.home_hint());
         assert!(id <= BlockId::MAX);
-        assert_eq!(BlockId::from_parts(node.home_hint(), 1 << BLOCK_ID_SEQUENCE_BITS), None);
+        assert_eq!(
+            BlockId::from_parts(node.home_hint(), 1 << BLOCK_ID_SEQUENCE_BITS),
+            None
+        );
     }
 
     #[test]
@@ -226,7 +259,12 @@ mod tests {
         let id = NodeId::from_public_key(&[1; 32]);
         assert_eq!(id.to_string().parse::<NodeId>().unwrap(), id);
         assert_eq!(id.fingerprint().replace(' ', ""), id.to_string());
-        for text in ["", "00", "zz000000000000000000000000000000", "0000000000000000000000000000000é"] {
+        for text in [
+            "",
+            "00",
+            "zz000000000000000000000000000000",
+            "0000000000000000000000000000000é",
+        ] {
             assert!(text.parse::<NodeId>().is_err(), "{text:?}");
         }
     }

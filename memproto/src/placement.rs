@@ -46,7 +46,9 @@ impl Placement {
             (2, true) => Ok(Placement::Remote),
             (3, false) => Ok(Placement::Peer(name.to_owned())),
             (3, true) => Err(ApiError::invalid("the name of the peer is empty")),
-            (0..=2, false) => Err(ApiError::invalid("a peer is named, but the placement is not 'peer'")),
+            (0..=2, false) => Err(ApiError::invalid(
+                "a peer is named, but the placement is not 'peer'",
+            )),
             _ => Err(ApiError::invalid(format!("unknown placement {byte}"))),
         }
     }

@@ -38,7 +38,10 @@ impl HybridClock {
     /// The version of an event now. `unix_ms` is the wall clock.
     pub fn tick(&mut self, unix_ms: u64) -> Version {
         self.last = (unix_ms << VERSION_COUNTER_BITS).max(self.last + 1);
-        Version { time: self.last, node: self.node }
+        Version {
+            time: self.last,
+            node: self.node,
+        }
     }
 
     /// Takes note of a version that came from elsewhere, so that the next [`tick`](Self::tick) is greater.
@@ -72,7 +75,10 @@ mod tests {
     #[test]
     fn a_version_of_the_far_future_is_not_believed() {
         let mut ours = HybridClock::new(NodeId::from_bytes([1; 16]));
-        let future = Version { time: u64::MAX, node: NodeId::from_bytes([2; 16]) };
+        let future = Version {
+            time: u64::MAX,
+            node: NodeId::from_bytes([2; 16]),
+        };
         assert!(!ours.observe(future, 1_000));
         assert!(ours.tick(1_000) < future);
     }
