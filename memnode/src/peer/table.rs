@@ -96,6 +96,10 @@ pub(super) struct Entry<L> {
     unreachable: bool,
     pub(super) trusted: bool,
     pub(super) last_error: Option<String>,
+    /// The consent to a link that the peer gave up for another one, which is about to arrive.
+    carried: Option<Carried>,
+    /// Attempts to dial since both sides last agreed, for the pause before the next one.
+    pub(super) attempts: u32,
     /// When it was last heard of, as a count, to forget the oldest first.
     touched: u64,
 }
@@ -139,6 +143,24 @@ impl<L> Entry<L> {
     fn is_forgettable(&self) -> bool {
         self.link.is_none() && !self.trusted && self.connecting == 0
     }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    ours: Grant,
+    incarnation: u64,
+    since: Instant,
+}
+
+/// How a link ended, for [`Table::ended`].
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) ended: Ended,
+    /// Whether the process at the other end told that it ends: what it held is gone, not out of reach.
+    pub(super) data_is_gone: bool,
+    /// Whether the peer gave this link up for another one.
+    pub(super) replaced: bool,
+    pub(super) error: Option<String>,
 }
 
 /// The answer to [`Table::admit`].
@@ -246,6 +268,10 @@ impl<L> Table<L> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.connecting += 1;
             entry.last_error = None;
+            // The person changed their mind, and a trusted peer that does not answer now is dialled again.
+            if matches!(entry.ended, Ended::Released | Ended::Denied) {
+                entry.ended = Ended::Never;
+            }
         }
     }
 
@@ -256,16 +282,11 @@ impl<L> Table<L> {
         }
     }
 
-    /// Whether a handshake that this side began is worth finishing, now that it is known who is there.
-    ///
-    /// The other side learns who this side is only from the last message. Where there is a link already that message is
-    /// not sent, so that the other side has no reason to drop the link that there is.
-    pub(super) fn wants_link(&self, id: NodeId, incarnation: u64) -> bool {
-        let link = self.entries.get(&id).and_then(|entry| entry.link.as_ref());
-        link.is_none_or(|slot| slot.facts.incarnation != incarnation)
-    }
-
     /// Gives a link its place, or refuses it.
+    ///
+    /// A link that this side began comes here before the last message of the handshake, from which the other side learns
+    /// who this side is. Where there is a link to the same process already it is refused, that message is never sent, and
+    /// the other side has no reason to drop the link that there is.
     ///
     /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
     /// consent that was given to that one, for the person's answer was about the peer.
@@ -285,7 +306,11 @@ impl<L> Table<L> {
         let Some(entry) = self.entry(facts.id, &facts.name, trusted) else {
             return Admission::Refused(Goodbye::Busy);
         };
-        let mut ours = ours;
+        let carried = entry.carried.take().filter(|carried| {
+            carried.incarnation == facts.incarnation
+                && now.duration_since(carried.since) < limits.simultaneous_dial_window
+        });
+        let mut ours = ours.or(carried.map(|carried| carried.ours));
         match &entry.link {
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
                 return Admission::Refused(Goodbye::Replaced);
@@ -310,28 +335,31 @@ impl<L> Table<L> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.unreachable = false;
             entry.ended = Ended::Never;
+            entry.attempts = 0;
         }
         true
     }
 
     /// Takes a link out of its place. Returns it where it had one.
-    ///
-    /// `data_is_gone` says that the process at the other end told that it ends.
     pub(super) fn ended(
         &mut self,
         id: NodeId,
         serial: u64,
-        ended: Ended,
-        data_is_gone: bool,
-        error: Option<String>,
+        ending: Ending,
+        now: Instant,
     ) -> Option<Slot<L>> {
         self.slot_mut(id, serial)?;
         let entry = self.entries.get_mut(&id)?;
         let slot = entry.link.take()?;
-        let broke = ended == Ended::Lost && !data_is_gone;
+        let broke = ending.ended == Ended::Lost && !ending.data_is_gone;
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
-        entry.ended = ended;
-        entry.last_error = error;
+        entry.ended = ending.ended;
+        entry.last_error = ending.error;
+        entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
+            ours,
+            incarnation: slot.facts.incarnation,
+            since: now,
+        });
         Some(slot)
     }
 
@@ -372,6 +400,8 @@ impl<L> Table<L> {
             unreachable: false,
             trusted: false,
             last_error: None,
+            carried: None,
+            attempts: 0,
             touched,
         });
         entry.touched = touched;
@@ -379,15 +409,20 @@ impl<L> Table<L> {
     }
 }
 
-/// Whether a new link takes the place of the old one between the same two nodes. Both sides come to the same answer.
+/// Whether a new link takes the place of the old one between the same two nodes.
+///
+/// Where both sides dialled at once, each has its own link in the table when the other one's arrives, and both come to the
+/// same answer.
 fn replaces<L>(own_id: NodeId, new: &LinkFacts, old: &Slot<L>, now: Instant, window: Duration) -> bool {
-    let restarted = new.incarnation != old.facts.incarnation;
-    let crossed = new.we_dialled != old.facts.we_dialled && now.duration_since(old.since) < window;
-    if restarted || !crossed {
+    if new.incarnation != old.facts.incarnation {
         return true;
     }
-    // `we_dialled` says that this node began the new link: it is kept where that is the lower id's.
-    new.we_dialled == (own_id < new.id)
+    if new.we_dialled {
+        return false;
+    }
+    let crossed = old.facts.we_dialled && now.duration_since(old.since) < window;
+    // Not crossed, the other side dials again because it knows that the old link is gone.
+    !crossed || new.id < own_id
 }
 
 fn note_address(addresses: &mut Vec<SocketAddr>, address: SocketAddr) {
