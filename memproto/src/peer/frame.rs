@@ -92,10 +92,15 @@ pub struct Frame<'a> {
 
 /// Appends a frame.
 pub fn put(out: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: &[u8]) {
-    out.extend_from_slice(&[kind as u8, flags, 0, 0]);
-    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&id.to_le_bytes());
+    put_header(out, kind, flags, id, payload.len());
     out.extend_from_slice(payload);
+}
+
+/// Appends the header of a frame whose payload of `len` bytes the caller appends.
+pub fn put_header(out: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, len: usize) {
+    out.extend_from_slice(&[kind as u8, flags, 0, 0]);
+    out.extend_from_slice(&(len as u32).to_le_bytes());
+    out.extend_from_slice(&id.to_le_bytes());
 }
 
 /// Takes the first frame off a record's plaintext, and leaves the rest.

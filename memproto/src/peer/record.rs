@@ -143,7 +143,8 @@ impl Sealer {
     /// # Errors
     /// `Length` where too much was appended, `Exhausted` after 2^64 records; the record is taken away then.
     pub fn finish(&mut self, record: OpenRecord, out: &mut Vec<u8>) -> Result<bool, RecordError> {
-        let (start, len) = (record.start, record.len(out));
+        let len = record.len(out);
+        let OpenRecord { start } = record;
         let number = match len {
             0 => Ok(None),
             len if len > RECORD_PLAINTEXT_MAX => Err(RecordError::Length(len)),
