@@ -1,0 +1,441 @@
+//! The table of peers: who is known, where, in which state, and over which link.
+//!
+//! Synchronous and without sockets or a clock: [`super::Peers`] holds it under one short lock and carries out what the
+//! table decides. `L` is the handle of a link.
+//!
+//! Two rules keep exactly one link between two nodes, see [`Table::admit`]: a process that restarted replaces its old
+//! link at once; and of two links that come of both sides dialling at once, both keep the one that the lower node id
+//! began.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use memproto::NodeId;
+use memproto::control::PeerState;
+use memproto::limits::NODE_NAME_LEN_MAX;
+use memproto::peer::{Consent, Goodbye};
+
+/// How many addresses are kept of each kind for one peer.
+const ADDRESSES_MAX: usize = super::config::ADDRESSES_MAX;
+
+/// What is fixed for the life of a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct LinkFacts {
+    /// Names the link within this process.
+    pub(super) serial: u64,
+    pub(super) id: NodeId,
+    pub(super) public_key: [u8; 32],
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) incarnation: u64,
+    pub(super) we_dialled: bool,
+    pub(super) code: String,
+    pub(super) offered_quota_bytes: u64,
+}
+
+/// The consent of this side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Grant {
+    pub(super) quota_bytes: u64,
+    /// Whether the peer becomes trusted for good once it agreed too.
+    pub(super) keep: bool,
+}
+
+/// A link in its place in the table.
+#[derive(Debug)]
+pub(super) struct Slot<L> {
+    pub(super) link: L,
+    pub(super) facts: LinkFacts,
+    /// The consent of this side, once given.
+    pub(super) ours: Option<Grant>,
+    /// What the other side said, once it said anything.
+    pub(super) theirs: Option<Consent>,
+    /// Whether requests may pass.
+    pub(super) agreed: bool,
+    pub(super) since: Instant,
+}
+
+impl<L> Slot<L> {
+    fn state(&self) -> PeerState {
+        match (self.ours, self.agreed) {
+            (_, true) => PeerState::Connected,
+            (None, _) => PeerState::WaitingForOurConsent,
+            (Some(_), false) => PeerState::WaitingForTheirConsent,
+        }
+    }
+}
+
+/// How the last link of a peer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ended {
+    /// There was none.
+    Never,
+    /// It broke, or the peer stopped: a trusted peer is dialled again.
+    Lost,
+    /// A person ended it or did not answer: not dialled again until somebody connects.
+    Released,
+    /// One side said no: likewise.
+    Denied,
+}
+
+/// What is known of one peer.
+#[derive(Debug)]
+pub(super) struct Entry<L> {
+    pub(super) id: NodeId,
+    pub(super) name: String,
+    /// Where mDNS says that it is, now.
+    announced: Vec<SocketAddr>,
+    /// Where it was reached, the newest first.
+    reached: Vec<SocketAddr>,
+    pub(super) link: Option<Slot<L>>,
+    /// Attempts under way that a person asked for.
+    connecting: u32,
+    ended: Ended,
+    /// Whether an agreed link broke while the process at the other end may be alive: its data is there, out of reach.
+    unreachable: bool,
+    pub(super) trusted: bool,
+    pub(super) last_error: Option<String>,
+    /// The consent to a link that the peer gave up for another one, which is about to arrive.
+    carried: Option<Carried>,
+    /// Attempts to dial since both sides last agreed, for the pause before the next one.
+    pub(super) attempts: u32,
+    /// When it was last heard of, as a count, to forget the oldest first.
+    touched: u64,
+}
+
+impl<L> Entry<L> {
+    pub(super) fn state(&self) -> PeerState {
+        match (&self.link, self.ended) {
+            (Some(slot), _) => slot.state(),
+            _ if self.connecting > 0 => PeerState::Connecting,
+            (None, Ended::Denied) => PeerState::Denied,
+            (None, Ended::Lost) if self.trusted => PeerState::Lost,
+            _ => PeerState::Discovered,
+        }
+    }
+
+    /// The address of the link, or the likeliest one known.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match &self.link {
+            Some(slot) => Some(slot.facts.address),
+            None => self.announced.first().or(self.reached.first()).copied(),
+        }
+    }
+
+    /// Where to dial the peer, the likeliest first.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses = self.announced.clone();
+        addresses.extend(self.reached.iter().filter(|address| !self.announced.contains(address)));
+        addresses.truncate(ADDRESSES_MAX);
+        addresses
+    }
+
+    /// Whether the node should dial the peer by itself.
+    pub(super) fn wants_dial(&self) -> bool {
+        self.trusted
+            && self.link.is_none()
+            && matches!(self.ended, Ended::Never | Ended::Lost)
+            && !(self.announced.is_empty() && self.reached.is_empty())
+    }
+
+    /// A peer of which nothing is known but that it was once heard of.
+    fn is_forgettable(&self) -> bool {
+        self.link.is_none() && !self.trusted && self.connecting == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    ours: Grant,
+    incarnation: u64,
+    since: Instant,
+}
+
+/// How a link ended, for [`Table::ended`].
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) ended: Ended,
+    /// Whether the process at the other end told that it ends: what it held is gone, not out of reach.
+    pub(super) data_is_gone: bool,
+    /// Whether the peer gave this link up for another one.
+    pub(super) replaced: bool,
+    pub(super) error: Option<String>,
+}
+
+/// The answer to [`Table::admit`].
+#[derive(Debug)]
+pub(super) enum Admission<L> {
+    /// The link has its place. The one that was there before, if any, is to be closed.
+    Taken { replaced: Option<Slot<L>> },
+    /// The link is to be closed with this reason.
+    Refused(Goodbye),
+}
+
+/// How many links and entries there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TableLimits {
+    pub(super) peers_max: usize,
+    pub(super) known_max: usize,
+    pub(super) simultaneous_dial_window: Duration,
+}
+
+/// The table of peers.
+#[derive(Debug)]
+pub(super) struct Table<L> {
+    own_id: NodeId,
+    limits: TableLimits,
+    entries: HashMap<NodeId, Entry<L>>,
+    touches: u64,
+}
+
+impl<L> Table<L> {
+    pub(super) fn new(own_id: NodeId, limits: TableLimits) -> Self {
+        Self { own_id, limits, entries: HashMap::new(), touches: 0 }
+    }
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Entry<L>> {
+        self.entries.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Entry<L>> {
+        self.entries.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<L>> {
+        self.entries.values()
+    }
+
+    /// The links, agreed or not.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Slot<L>> {
+        self.entries.values().filter_map(|entry| entry.link.as_ref())
+    }
+
+    /// The link with this serial number, if it still has its place.
+    pub(super) fn slot_mut(&mut self, id: NodeId, serial: u64) -> Option<&mut Slot<L>> {
+        self.entries.get_mut(&id)?.link.as_mut().filter(|slot| slot.facts.serial == serial)
+    }
+
+    /// Peers whose agreed link broke and which did not say that they end.
+    pub(super) fn unreachable(&self) -> Vec<NodeId> {
+        self.entries.values().filter(|entry| entry.unreachable).map(|entry| entry.id).collect()
+    }
+
+    /// Notes a trusted device. `reached` are the addresses known from before.
+    pub(super) fn trust(&mut self, id: NodeId, name: &str, reached: &[SocketAddr]) {
+        if let Some(entry) = self.entry(id, name, true) {
+            entry.trusted = true;
+            for address in reached.iter().rev() {
+                note_address(&mut entry.reached, *address);
+            }
+        }
+    }
+
+    /// Notes that a device is trusted no longer.
+    pub(super) fn distrust(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.trusted = false;
+            entry.unreachable = false;
+            if entry.link.is_none() && entry.announced.is_empty() {
+                self.entries.remove(&id);
+            }
+        }
+    }
+
+    /// Notes that mDNS announced a peer. Its name counts only while nothing better is known.
+    pub(super) fn announced(&mut self, id: NodeId, name: &str, addresses: Vec<SocketAddr>) {
+        let name = printable(name);
+        let Some(entry) = self.entry(id, &name, false) else { return };
+        entry.announced = addresses;
+        entry.announced.truncate(ADDRESSES_MAX);
+        if !entry.trusted && entry.link.is_none() {
+            entry.name = name;
+        }
+    }
+
+    /// Notes that a peer is announced no longer. Where that was all that was known of it, it is forgotten.
+    pub(super) fn gone(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.announced.clear();
+            if entry.is_forgettable() && !entry.unreachable {
+                self.entries.remove(&id);
+            }
+        }
+    }
+
+    /// Notes that a person's attempt to connect begins.
+    pub(super) fn connecting_begins(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.connecting += 1;
+            entry.last_error = None;
+            // The person changed their mind, and a trusted peer that does not answer now is dialled again.
+            if matches!(entry.ended, Ended::Released | Ended::Denied) {
+                entry.ended = Ended::Never;
+            }
+        }
+    }
+
+    /// Notes that a person's attempt to connect is over.
+    pub(super) fn connecting_ends(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.connecting = entry.connecting.saturating_sub(1);
+        }
+    }
+
+    /// Gives a link its place, or refuses it.
+    ///
+    /// A link that this side began comes here before the last message of the handshake, from which the other side learns
+    /// who this side is. Where there is a link to the same process already it is refused, that message is never sent, and
+    /// the other side has no reason to drop the link that there is.
+    ///
+    /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
+    /// consent that was given to that one, for the person's answer was about the peer.
+    pub(super) fn admit(
+        &mut self,
+        facts: LinkFacts,
+        ours: Option<Grant>,
+        link: L,
+        now: Instant,
+    ) -> Admission<L> {
+        if facts.id == self.own_id {
+            return Admission::Refused(Goodbye::Other);
+        }
+        let (own_id, limits) = (self.own_id, self.limits);
+        let links = self.links().count();
+        let trusted = self.entries.get(&facts.id).is_some_and(|entry| entry.trusted);
+        let Some(entry) = self.entry(facts.id, &facts.name, trusted) else {
+            return Admission::Refused(Goodbye::Busy);
+        };
+        let carried = entry.carried.take().filter(|carried| {
+            carried.incarnation == facts.incarnation
+                && now.duration_since(carried.since) < limits.simultaneous_dial_window
+        });
+        let mut ours = ours.or(carried.map(|carried| carried.ours));
+        match &entry.link {
+            Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
+                return Admission::Refused(Goodbye::Replaced);
+            }
+            Some(old) if old.facts.incarnation == facts.incarnation => ours = ours.or(old.ours),
+            None if links >= limits.peers_max => return Admission::Refused(Goodbye::Busy),
+            _ => {}
+        }
+        entry.name.clone_from(&facts.name);
+        entry.last_error = None;
+        if facts.we_dialled {
+            note_address(&mut entry.reached, facts.address);
+        }
+        let slot = Slot { link, facts, ours, theirs: None, agreed: false, since: now };
+        Admission::Taken { replaced: entry.link.replace(slot) }
+    }
+
+    /// Notes that both sides agreed on a link. Returns false where it has lost its place.
+    pub(super) fn agreed(&mut self, id: NodeId, serial: u64) -> bool {
+        let Some(slot) = self.slot_mut(id, serial) else { return false };
+        slot.agreed = true;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.unreachable = false;
+            entry.ended = Ended::Never;
+            entry.attempts = 0;
+        }
+        true
+    }
+
+    /// Takes a link out of its place. Returns it where it had one.
+    pub(super) fn ended(
+        &mut self,
+        id: NodeId,
+        serial: u64,
+        ending: Ending,
+        now: Instant,
+    ) -> Option<Slot<L>> {
+        self.slot_mut(id, serial)?;
+        let entry = self.entries.get_mut(&id)?;
+        let slot = entry.link.take()?;
+        let broke = ending.ended == Ended::Lost && !ending.data_is_gone;
+        entry.unreachable = broke && (entry.unreachable || slot.agreed);
+        entry.ended = ending.ended;
+        entry.last_error = ending.error;
+        entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
+            ours,
+            incarnation: slot.facts.incarnation,
+            since: now,
+        });
+        Some(slot)
+    }
+
+    /// Notes that the person at this machine wants no link to a peer that has none.
+    pub(super) fn release(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && entry.link.is_none()
+        {
+            entry.ended = Ended::Released;
+            entry.unreachable = false;
+        }
+    }
+
+    /// The entry of a peer, made where there is none. `None` where the table is full of peers that matter.
+    fn entry(&mut self, id: NodeId, name: &str, matters: bool) -> Option<&mut Entry<L>> {
+        if id == self.own_id {
+            return None;
+        }
+        self.touches += 1;
+        let touched = self.touches;
+        if !self.entries.contains_key(&id) && self.entries.len() >= self.limits.known_max {
+            let oldest = self.entries.values().filter(|entry| entry.is_forgettable());
+            let oldest = oldest.min_by_key(|entry| entry.touched).map(|entry| entry.id);
+            match oldest {
+                Some(oldest) => drop(self.entries.remove(&oldest)),
+                None if matters => {}
+                None => return None,
+            }
+        }
+        let entry = self.entries.entry(id).or_insert_with(|| Entry {
+            id,
+            name: name.to_owned(),
+            announced: Vec::new(),
+            reached: Vec::new(),
+            link: None,
+            connecting: 0,
+            ended: Ended::Never,
+            unreachable: false,
+            trusted: false,
+            last_error: None,
+            carried: None,
+            attempts: 0,
+            touched,
+        });
+        entry.touched = touched;
+        Some(entry)
+    }
+}
+
+/// Whether a new link takes the place of the old one between the same two nodes.
+///
+/// Where both sides dialled at once, each has its own link in the table when the other one's arrives, and both come to the
+/// same answer.
+fn replaces<L>(own_id: NodeId, new: &LinkFacts, old: &Slot<L>, now: Instant, window: Duration) -> bool {
+    if new.incarnation != old.facts.incarnation {
+        return true;
+    }
+    if new.we_dialled {
+        return false;
+    }
+    let crossed = old.facts.we_dialled && now.duration_since(old.since) < window;
+    // Not crossed, the other side dials again because it knows that the old link is gone.
+    !crossed || new.id < own_id
+}
+
+fn note_address(addresses: &mut Vec<SocketAddr>, address: SocketAddr) {
+    addresses.retain(|known| *known != address);
+    addresses.insert(0, address);
+    addresses.truncate(ADDRESSES_MAX);
+}
+
+/// A name from an announcement as it may stand on a terminal: nobody proved it, and it may hold control sequences.
+fn printable(name: &str) -> String {
+    let mut clean: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    while clean.len() > NODE_NAME_LEN_MAX {
+        clean.pop();
+    }
+    clean
+}
