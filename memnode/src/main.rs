@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use memnode::config::{ConfigError, Settings};
 use memnode::home::Home;
 use memnode::identity::Identity;
+use memnode::node::Node;
 use memnode::trust::TrustStore;
 use memnode::{logging, platform};
 use tokio_util::sync::CancellationToken;
@@ -71,12 +72,8 @@ async fn serve(
     trust: TrustStore,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    tracing::info!(
-        name = settings.name, node = %identity.node_id(), home = %home.path().display(),
-        trusted = trust.list().len(), "the node runs"
-    );
-    stop.cancelled().await;
-    Ok(())
+    let node = Node::start(&settings, &home, identity, trust, stop).await?;
+    node.run_until_stopped().await
 }
 
 /// Stops the node at the first signal, and ends the process at the second: a person who asks twice does not want to wait.

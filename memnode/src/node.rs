@@ -1,5 +1,6 @@
 //! A node: all its parts, wired together. This file alone knows all of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -50,7 +51,7 @@ impl Node {
         };
         let listener = Listener::bind(&local)?;
         let store = Store::new(StoreConfig { budget_bytes: settings.memory });
-        let peers = Peers::new(PeersConfig::from_settings(settings, rand::random()), identity, trust);
+        let peers = Peers::new(peers_config(settings), identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let addresses = peers.start(Arc::clone(&service) as _).await.context("cannot accept peers")?;
         tracing::info!(
@@ -79,5 +80,24 @@ impl Node {
         self.service.finish().await;
         tracing::info!("the node has stopped");
         Ok(())
+    }
+}
+
+fn peers_config(settings: &Settings) -> PeersConfig {
+    PeersConfig {
+        listen: vec![SocketAddr::new(settings.listen, settings.port)],
+        dial: settings.peers.clone(),
+        discovery: settings.discovery,
+        peers_max: settings.peers_max,
+        known_max: settings.peers_known_max,
+        handshakes_max: settings.handshakes_max,
+        handshakes_per_address_max: settings.handshakes_per_address_max,
+        handshake_timeout: settings.handshake_timeout,
+        connect_timeout: settings.connect_timeout,
+        consents_max: settings.consents_max,
+        consents_per_address_max: settings.consents_per_address_max,
+        consent_timeout: settings.consent_timeout,
+        backoff_max: settings.redial_pause_max,
+        ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
     }
 }

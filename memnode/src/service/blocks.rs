@@ -208,7 +208,7 @@ impl Service {
                     });
                 }
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                Err(error) => tried.push((link.name(), error)),
+                Err(error) => tried.push((link.name().to_owned(), error)),
             }
         }
         Err(placement::out_of_memory(refusal, &tried, size))

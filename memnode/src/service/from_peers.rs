@@ -2,13 +2,12 @@
 //!
 //! A request gets here only over a link to which both sides agreed. A peer reads what this node answers for, stores
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
-//! stored here only that node or the person at this machine frees.
+//! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
 
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
-use memproto::limits::OBJECT_SIZE_MAX;
-use memproto::peer::message::{FREE_BATCH_MAX, KeyVersion, Location, RECONCILE_BATCH_MAX};
+use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId};
 
@@ -98,7 +97,6 @@ impl Service {
                 version,
                 deleted,
             } => {
-                memproto::key::check_key(key.as_bytes())?;
                 let (dropped, newer) = self.outdate(&KeyVersion {
                     key,
                     version,
@@ -106,7 +104,7 @@ impl Service {
                 });
                 PeerReply::Outdated { dropped, newer }
             }
-            PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys)?,
+            PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
         };
         Ok((reply, Body::empty()))
@@ -124,11 +122,6 @@ impl Service {
         if id.home_hint() != peer.home_hint() {
             return Err(ApiError::invalid(format!(
                 "block id {id} was not made by the node that sent it"
-            )));
-        }
-        if size > OBJECT_SIZE_MAX {
-            return Err(ApiError::invalid(format!(
-                "a block of {size} bytes is over the limit"
             )));
         }
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
@@ -216,12 +209,6 @@ impl Service {
     }
 
     async fn free_for_peer(&self, peer: NodeId, ids: Vec<BlockId>) -> ApiResult<PeerReply> {
-        if ids.len() > FREE_BATCH_MAX {
-            return Err(ApiError::invalid(format!(
-                "{} ids at once, at most {FREE_BATCH_MAX} are allowed",
-                ids.len()
-            )));
-        }
         let mut freed = Freed::default();
         for id in ids {
             let owner = self.store.meta(id).map(|meta| meta.owner);
@@ -246,15 +233,9 @@ impl Service {
         })
     }
 
-    fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> ApiResult<PeerReply> {
-        if keys.len() > RECONCILE_BATCH_MAX {
-            return Err(ApiError::invalid(format!(
-                "{} keys at once, at most {RECONCILE_BATCH_MAX} are allowed",
-                keys.len()
-            )));
-        }
+    fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> PeerReply {
         let newer = keys.iter().filter_map(|told| self.outdate(told).1).collect();
-        Ok(PeerReply::Reconciled { newer })
+        PeerReply::Reconciled { newer }
     }
 
     /// What this node does when a peer has connected: frees what it owes, asks for its grant, and tells its keys, so that

@@ -310,7 +310,7 @@ impl StreamWriter {
                         return Ok((chunk, Some(link.incarnation())));
                     }
                     Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                    Err(error) => tried.push((link.name(), error)),
+                    Err(error) => tried.push((link.name().to_owned(), error)),
                 }
             }
             if !may_stay {
