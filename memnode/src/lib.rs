@@ -1,10 +1,12 @@
 //! The MemCloud daemon as a library. The binary `memnode` is a thin `main` around it.
 //!
 //! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`store`] for where they lie, and
-//! [`peer`] for the links to other nodes.
+//! [`peer`] for the links to other nodes, [`config`] for all that can be set.
 
+mod args;
 pub mod body;
 pub mod discovery;
+pub mod config;
 pub mod hex;
 pub mod home;
 pub mod identity;

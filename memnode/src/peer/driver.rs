@@ -40,6 +40,8 @@ pub(super) trait Host: Send + Sync + 'static {
     /// Answers a request of the peer.
     fn handle(&self, link: &Arc<PeerLink>, request: PeerRequest, body: Body)
     -> BoxFuture<'static, (PeerReply, Body)>;
+    /// The other side's program answered the first ping. A consent that needs no person comes before that.
+    fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
     /// Both sides agreed. Returns before any request of the peer is handled.
@@ -72,6 +74,7 @@ pub(super) async fn drive(link: Arc<PeerLink>, host: Arc<dyn Host>, goodbye_time
         host: Arc::clone(&host),
         handlers: JoinSet::new(),
         by_request: HashMap::new(),
+        answered: false,
     };
     let end = tokio::select! {
         end = reader.run() => end,
@@ -132,6 +135,8 @@ struct Reader {
     /// Requests of the peer that could not be answered at once. They end with the link.
     handlers: JoinSet<RequestId>,
     by_request: HashMap<RequestId, AbortHandle>,
+    /// Whether the other side's program was heard to answer.
+    answered: bool,
 }
 
 impl Reader {
@@ -142,6 +147,11 @@ impl Reader {
         loop {
             if let Some(end) = self.act_on_notices() {
                 return end;
+            }
+            // Waking early costs nothing, so the timer is only ever moved forward.
+            let due = next_timeout(&wire);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
             }
             // A sender that is never slower would keep this thread from everyone else.
             tokio::task::consume_budget().await;
@@ -193,6 +203,10 @@ impl Reader {
         }
         input.compact();
         wire.flush();
+        if !self.answered && wire.peek(|link| link.round_trip().is_some()) {
+            self.answered = true;
+            self.host.answered(&self.link);
+        }
         None
     }
 

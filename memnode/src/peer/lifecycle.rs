@@ -246,6 +246,13 @@ impl Host for Arc<Peers> {
         self.events().handle_peer_request(link.id(), request, body)
     }
 
+    fn answered(&self, link: &Arc<PeerLink>) {
+        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
+            slot.theirs.get_or_insert(Consent::Waiting);
+        }
+        self.touch();
+    }
+
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
         if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
             slot.theirs = Some(consent);

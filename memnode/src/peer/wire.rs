@@ -308,9 +308,15 @@ impl Inner {
                         body.send(bytes);
                     }
                 }
-                Event::BodyEnd { id } => drop(self.incoming.remove(&id).map(BodySender::finish)),
+                Event::BodyEnd { id } => {
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.finish();
+                    }
+                }
                 Event::BodyFailed { id, error } => {
-                    drop(self.incoming.remove(&id).map(|body| body.fail(error)));
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.fail(error);
+                    }
                 }
                 Event::Cancelled { id } => self.cancelled(id),
                 Event::RequestFailed { id, error } => self.failed(id, error),

@@ -1,0 +1,62 @@
+//! What a call can fail with.
+
+use std::io;
+use std::path::PathBuf;
+
+use memproto::{ApiError, ErrorCode};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody listens at the socket: the node of this host is not started.
+    #[error("no MemCloud node answers at {}; start one with: memcli node start", socket.display())]
+    NotRunning {
+        /// The socket that was tried.
+        socket: PathBuf,
+    },
+    /// The node refused or failed the request. The message says what to do next.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The node did not answer, or the body made no progress, within the time of [`Builder::timeout`].
+    ///
+    /// [`Builder::timeout`]: crate::Builder::timeout
+    #[error("the node did not answer in time")]
+    Timeout,
+    /// The connection ended before the answer: whether the node carried out the request is not known.
+    /// The next call connects again.
+    #[error("the connection to the node was lost before it answered")]
+    ConnectionLost,
+    /// The other side does not speak the protocol as specified.
+    #[error("the node broke the protocol: {0}")]
+    Protocol(String),
+    /// The socket could not be used, or the reader that a value came from failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A stable word for the kind of error: that of [`ErrorCode`] where the node answered, else `not_running`,
+    /// `timeout`, `connection_lost`, `protocol` or `io`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::NotRunning { .. } => "not_running",
+            Error::Api(error) => error.code.as_str(),
+            Error::Timeout => ErrorCode::Timeout.as_str(),
+            Error::ConnectionLost => "connection_lost",
+            Error::Protocol(_) => "protocol",
+            Error::Io(_) => "io",
+        }
+    }
+
+    /// The node's code, where the node answered.
+    pub fn api_code(&self) -> Option<ErrorCode> {
+        match self {
+            Error::Api(error) => Some(error.code),
+            _ => None,
+        }
+    }
+}
