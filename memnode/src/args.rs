@@ -47,11 +47,21 @@ pub struct Settings {
 
     /// The folder of the node's files: config.toml, identity.key, trusted_devices.json, memnode.pid. It is made where it is
     /// missing, for this user alone. Not a key of config.toml.
-    #[arg(long, value_name = "DIR", default_value = "~/.memcloud", help_heading = "Node")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "~/.memcloud",
+        help_heading = "Node"
+    )]
     pub home: PathBuf,
 
     /// The configuration file, which must exist where it is named here. Not a key of config.toml.
-    #[arg(long, value_name = "FILE", default_value = "config.toml in the folder", help_heading = "Node")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "config.toml in the folder",
+        help_heading = "Node"
+    )]
     pub config: PathBuf,
 
     /// Leave the terminal: run in a session of its own and log to memnode.log in the folder. `memcli node start` uses it.
@@ -135,7 +145,9 @@ pub struct Settings {
 
     /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
     #[arg(long, value_name = "FILE", help_heading = "Local API")]
-    #[arg(default_value = "memnode.sock in --home where that is given, else memcloud/memnode.sock in $XDG_RUNTIME_DIR")]
+    #[arg(
+        default_value = "memnode.sock in --home where that is given, else memcloud/memnode.sock in $XDG_RUNTIME_DIR"
+    )]
     pub socket: PathBuf,
 
     /// The most connections of programs of this host.
@@ -199,7 +211,9 @@ impl FromStr for Share {
         };
         match percent.trim().parse() {
             Ok(percent @ 0..=100) => Ok(Share::Percent(percent)),
-            _ => Err(format!("'{text}' is no share: percent are a whole number from 0 to 100")),
+            _ => Err(format!(
+                "'{text}' is no share: percent are a whole number from 0 to 100"
+            )),
         }
     }
 }
@@ -221,7 +235,10 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 /// A sentence that says what is wrong.
 pub fn parse_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > NODE_NAME_LEN_MAX {
-        return Err(format!("a name has 1 to {NODE_NAME_LEN_MAX} bytes, this one has {}", text.len()));
+        return Err(format!(
+            "a name has 1 to {NODE_NAME_LEN_MAX} bytes, this one has {}",
+            text.len()
+        ));
     }
     if text.chars().any(char::is_control) {
         return Err(format!("the name {text:?} has control characters"));
@@ -256,7 +273,9 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("a time of 0 leaves no time at all".to_owned()),
         Ok(time) => Ok(time),
-        Err(error) => Err(format!("'{text}' is no time ({error}): write it like 500ms, 5s or 10m")),
+        Err(error) => Err(format!(
+            "'{text}' is no time ({error}): write it like 500ms, 5s or 10m"
+        )),
     }
 }
 

@@ -110,10 +110,17 @@ impl Settings {
         file.check_keys(&command)?;
 
         let home_is_named = given(&flags, "home").is_some() || env(&env_name("home")).is_some();
-        let defaults = Defaults { home, home_is_named, config: file.path.clone(), env: &env };
+        let defaults = Defaults {
+            home,
+            home_is_named,
+            config: file.path.clone(),
+            env: &env,
+        };
         let mut layered = command.clone();
         for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
-            if let Some(value) = layer_below_flags(arg, &env, &file)?.or_else(|| defaults.of(arg.get_id().as_str())) {
+            if let Some(value) =
+                layer_below_flags(arg, &env, &file)?.or_else(|| defaults.of(arg.get_id().as_str()))
+            {
                 layered = layered.mut_arg(arg.get_id(), |arg| arg.default_value(value));
             }
         }
@@ -133,9 +140,13 @@ fn layer_below_flags(
     let id = arg.get_id().as_str();
     let found = match env(&env_name(id)) {
         Some(value) => Some((Origin::Env(env_name(id)), value)),
-        None => file.value(arg)?.map(|value| (Origin::File(file.path.clone(), id.to_owned()), value.into())),
+        None => file
+            .value(arg)?
+            .map(|value| (Origin::File(file.path.clone(), id.to_owned()), value.into())),
     };
-    let Some((origin, value)) = found else { return Ok(None) };
+    let Some((origin, value)) = found else {
+        return Ok(None);
+    };
     check_value(arg, &value).map_err(|reason| ConfigError::Value { origin, reason })?;
     Ok(Some(value))
 }
@@ -144,12 +155,20 @@ fn layer_below_flags(
 fn check_value(arg: &Arg, value: &OsStr) -> Result<(), String> {
     let mut flag = OsString::from(format!("--{}=", arg.get_id().as_str().replace('_', "-")));
     flag.push(value);
-    let parsed = Command::new("value").no_binary_name(true).arg(arg.clone()).try_get_matches_from([flag]);
+    let parsed = Command::new("value")
+        .no_binary_name(true)
+        .arg(arg.clone())
+        .try_get_matches_from([flag]);
     let Err(error) = parsed else { return Ok(()) };
     match std::error::Error::source(&error) {
         Some(reason) => Err(reason.to_string()),
         // The first line alone: the others speak of flags.
-        None => Err(error.to_string().lines().next().unwrap_or("is wrong").replacen("error: ", "", 1)),
+        None => Err(error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or("is wrong")
+            .replacen("error: ", "", 1)),
     }
 }
 
@@ -164,7 +183,9 @@ fn is_setting(arg: &Arg) -> bool {
 /// The value of a flag that was given.
 fn given(flags: &ArgMatches, id: &str) -> Option<OsString> {
     let is_given = flags.value_source(id) == Some(ValueSource::CommandLine);
-    is_given.then(|| flags.get_raw(id)?.next().map(OsStr::to_owned)).flatten()
+    is_given
+        .then(|| flags.get_raw(id)?.next().map(OsStr::to_owned))
+        .flatten()
 }
 
 /// Adds the name of its variable to the help of each setting.
@@ -209,7 +230,9 @@ impl Defaults<'_> {
 
 /// The name of the host as the name of a node.
 fn host_name() -> String {
-    platform::host_name().and_then(|name| parse_name(&name).ok()).unwrap_or_else(|| "memnode".to_owned())
+    platform::host_name()
+        .and_then(|name| parse_name(&name).ok())
+        .unwrap_or_else(|| "memnode".to_owned())
 }
 
 /// The configuration file; empty where there is none.
@@ -224,11 +247,19 @@ impl File {
             if must_exist {
                 return Err(ConfigError::Missing(path));
             }
-            return Ok(Self { path, table: toml::Table::new() });
+            return Ok(Self {
+                path,
+                table: toml::Table::new(),
+            });
         };
-        let syntax = |reason: String| ConfigError::Syntax { path: path.clone(), reason };
+        let syntax = |reason: String| ConfigError::Syntax {
+            path: path.clone(),
+            reason,
+        };
         let text = String::from_utf8(bytes).map_err(|_| syntax("it is not UTF-8".to_owned()))?;
-        let table = text.parse().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
+        let table = text
+            .parse()
+            .map_err(|error: toml::de::Error| syntax(error.to_string()))?;
         Ok(Self { path, table })
     }
 
@@ -243,7 +274,11 @@ impl File {
             None => Ok(()),
             Some(key) => {
                 let path = self.path.clone();
-                Err(ConfigError::UnknownKey { path, key: key.clone(), near: nearest(key, &settings) })
+                Err(ConfigError::UnknownKey {
+                    path,
+                    key: key.clone(),
+                    near: nearest(key, &settings),
+                })
             }
         }
     }
@@ -251,11 +286,15 @@ impl File {
     /// The value of a setting as its flag would have it.
     fn value(&self, arg: &Arg) -> Result<Option<String>, ConfigError> {
         let key = arg.get_id().as_str();
-        let Some(value) = self.table.get(key) else { return Ok(None) };
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
         let text = match (value, arg.get_value_delimiter()) {
-            (toml::Value::Array(items), Some(delimiter)) => {
-                items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|items| items.join(&delimiter.to_string()))
-            }
+            (toml::Value::Array(items), Some(delimiter)) => items
+                .iter()
+                .map(scalar)
+                .collect::<Option<Vec<_>>>()
+                .map(|items| items.join(&delimiter.to_string())),
             _ => scalar(value),
         };
         text.map(Some).ok_or_else(|| ConfigError::Value {
@@ -270,7 +309,8 @@ fn nearest(key: &str, settings: &[&str]) -> Option<String> {
     let likeness = |setting: &&str| (strsim::jaro(key, setting), (*setting).to_owned());
     let best = settings.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
     // As clap does for flags.
-    best.filter(|(likeness, _)| *likeness > 0.7).map(|(_, setting)| setting)
+    best.filter(|(likeness, _)| *likeness > 0.7)
+        .map(|(_, setting)| setting)
 }
 
 fn scalar(value: &toml::Value) -> Option<String> {

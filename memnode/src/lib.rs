@@ -5,8 +5,8 @@
 
 mod args;
 pub mod body;
-pub mod discovery;
 pub mod config;
+pub mod discovery;
 pub mod hex;
 pub mod home;
 pub mod identity;

@@ -11,7 +11,10 @@ fn load(flags: &[&str], env: &[(&str, &str)], file: &str) -> (TempDir, Result<Se
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("config.toml"), file).unwrap();
     let path = home.path().to_str().unwrap();
-    let args = ["memnode", "--home", path].into_iter().chain(flags.iter().copied()).map(OsString::from);
+    let args = ["memnode", "--home", path]
+        .into_iter()
+        .chain(flags.iter().copied())
+        .map(OsString::from);
     let env: HashMap<_, _> = env.iter().copied().collect();
     let settings = Settings::load(args, |name| env.get(name).map(OsString::from));
     (home, settings)
@@ -39,8 +42,13 @@ fn without_a_word_the_defaults_hold() {
 
 #[test]
 fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
-    let file = "memory = \"1gb\"\nport = 1\nname = \"from file\"\npeers = [\"a:1\", \"[::1]:2\"]\ndiscovery = false";
-    let env = [("MEMCLOUD_MEMORY", "2gb"), ("MEMCLOUD_PORT", "2"), ("MEMCLOUD_NAME", "")];
+    let file =
+        "memory = \"1gb\"\nport = 1\nname = \"from file\"\npeers = [\"a:1\", \"[::1]:2\"]\ndiscovery = false";
+    let env = [
+        ("MEMCLOUD_MEMORY", "2gb"),
+        ("MEMCLOUD_PORT", "2"),
+        ("MEMCLOUD_NAME", ""),
+    ];
     let (_home, settings) = load(&["--memory", "3gb"], &env, file);
     let settings = settings.unwrap();
     assert_eq!(settings.memory, 3 << 30);
@@ -52,29 +60,56 @@ fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
     let (_home, settings) = load(&["--discovery"], &[("MEMCLOUD_PEERS", "b:3,c:4")], file);
     let settings = settings.unwrap();
     assert!(settings.discovery);
-    assert_eq!(settings.peers, ["b:3", "c:4"], "a list of one layer replaces that of the next");
-    assert!(!load(&["--no-discovery"], &[("MEMCLOUD_DISCOVERY", "yes")], "").1.unwrap().discovery);
+    assert_eq!(
+        settings.peers,
+        ["b:3", "c:4"],
+        "a list of one layer replaces that of the next"
+    );
+    assert!(
+        !load(&["--no-discovery"], &[("MEMCLOUD_DISCOVERY", "yes")], "")
+            .1
+            .unwrap()
+            .discovery
+    );
 }
 
 #[test]
 fn the_socket_lies_where_the_clients_look() {
     let load = |args: &[&str], env: &[(&str, &str)]| {
         let env: HashMap<_, _> = env.iter().copied().collect();
-        Settings::load(args.iter().map(OsString::from), |name| env.get(name).map(OsString::from)).unwrap().socket
+        Settings::load(args.iter().map(OsString::from), |name| {
+            env.get(name).map(OsString::from)
+        })
+        .unwrap()
+        .socket
     };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().to_str().unwrap();
     let run = ("XDG_RUNTIME_DIR", "/run/user/7");
-    assert_eq!(load(&["memnode"], &[run, ("HOME", dir)]), Path::new("/run/user/7/memcloud/memnode.sock"));
-    assert_eq!(load(&["memnode"], &[run, ("MEMCLOUD_HOME", dir)]), home.path().join("memnode.sock"));
-    assert_eq!(load(&["memnode", "--home", dir], &[run]), home.path().join("memnode.sock"));
-    assert_eq!(load(&["memnode", "--home", dir], &[("MEMCLOUD_SOCKET", "/tmp/s")]), Path::new("/tmp/s"));
+    assert_eq!(
+        load(&["memnode"], &[run, ("HOME", dir)]),
+        Path::new("/run/user/7/memcloud/memnode.sock")
+    );
+    assert_eq!(
+        load(&["memnode"], &[run, ("MEMCLOUD_HOME", dir)]),
+        home.path().join("memnode.sock")
+    );
+    assert_eq!(
+        load(&["memnode", "--home", dir], &[run]),
+        home.path().join("memnode.sock")
+    );
+    assert_eq!(
+        load(&["memnode", "--home", dir], &[("MEMCLOUD_SOCKET", "/tmp/s")]),
+        Path::new("/tmp/s")
+    );
 }
 
 #[test]
 fn every_setting_is_explained_with_its_variable_and_default() {
     let error = load(&["--help"], &[], "").1.unwrap_err();
-    let ConfigError::Usage(help) = error else { panic!("{error}") };
+    let ConfigError::Usage(help) = error else {
+        panic!("{error}")
+    };
     assert_eq!(help.exit_code(), 0);
     let help = help.to_string();
     for arg in Args::command().get_arguments().filter(|arg| is_setting(arg)) {
@@ -112,22 +147,34 @@ fn a_wrong_value_is_named_with_its_place() {
     ] {
         let key = line.split(' ').next().unwrap();
         let error = error_of(&[], &[], line);
-        assert!(error.contains(&format!("config.toml: key '{key}'")), "{line}: {error}");
+        assert!(
+            error.contains(&format!("config.toml: key '{key}'")),
+            "{line}: {error}"
+        );
         assert!(error.contains(expected), "{line}: {error}");
         assert!(!error.contains('\n'), "{line}: {error}");
     }
     let long = format!("name = \"{}\"", "x".repeat(64));
     assert!(error_of(&[], &[], &long).contains("this one has 64"));
     let error = error_of(&[], &[("MEMCLOUD_PORT", "-1")], "");
-    assert!(error.starts_with("environment variable MEMCLOUD_PORT: "), "{error}");
+    assert!(
+        error.starts_with("environment variable MEMCLOUD_PORT: "),
+        "{error}"
+    );
     let error = error_of(&["--memory", "much"], &[], "");
-    assert!(error.contains("--memory") && error.contains("'much' is no size"), "{error}");
+    assert!(
+        error.contains("--memory") && error.contains("'much' is no size"),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_unknown_key_is_named_and_the_right_one_offered() {
     let error = error_of(&[], &[], "memroy = 1");
-    assert!(error.contains("config.toml: unknown key 'memroy', perhaps 'memory' is meant"), "{error}");
+    assert!(
+        error.contains("config.toml: unknown key 'memroy', perhaps 'memory' is meant"),
+        "{error}"
+    );
     for key in ["home", "config", "background", "zzz"] {
         let error = error_of(&[], &[], &format!("{key} = \"a\""));
         assert!(error.contains(&format!("unknown key '{key}'")), "{error}");
@@ -138,7 +185,10 @@ fn an_unknown_key_is_named_and_the_right_one_offered() {
 #[test]
 fn a_file_that_cannot_be_used_is_named() {
     let error = error_of(&[], &[], "port = \nname = 1");
-    assert!(error.contains("config.toml: ") && error.contains("line 1"), "{error}");
+    assert!(
+        error.contains("config.toml: ") && error.contains("line 1"),
+        "{error}"
+    );
     let error = error_of(&["--config", "/nowhere/at/all.toml"], &[], "");
     assert_eq!(error, "there is no configuration file /nowhere/at/all.toml");
 
@@ -159,5 +209,8 @@ fn a_file_that_others_may_write_is_refused() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     let args = ["memnode".as_ref(), "--home".as_ref(), home.path().as_os_str()];
     let error = Settings::load(args, |_| None).unwrap_err().to_string();
-    assert!(error.contains("config.toml") && error.contains("chmod 600"), "{error}");
+    assert!(
+        error.contains("config.toml") && error.contains("chmod 600"),
+        "{error}"
+    );
 }

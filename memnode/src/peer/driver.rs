@@ -38,8 +38,12 @@ const TIMER_DEFAULT: Duration = Duration::from_secs(1);
 /// What a link needs of the node.
 pub(super) trait Host: Send + Sync + 'static {
     /// Answers a request of the peer.
-    fn handle(&self, link: &Arc<PeerLink>, request: PeerRequest, body: Body)
-    -> BoxFuture<'static, (PeerReply, Body)>;
+    fn handle(
+        &self,
+        link: &Arc<PeerLink>,
+        request: PeerRequest,
+        body: Body,
+    ) -> BoxFuture<'static, (PeerReply, Body)>;
     /// The other side's program answered the first ping. A consent that needs no person comes before that.
     fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
@@ -232,7 +236,10 @@ impl Reader {
         trace!(peer = %self.link.id(), ?id, "a request");
         let (host, link) = (Arc::clone(&self.host), Arc::clone(&self.link));
         let answer = async move { host.handle(&link, request, body).await };
-        let mut answer = AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(panicked)).boxed();
+        let mut answer = AssertUnwindSafe(answer)
+            .catch_unwind()
+            .map(|answer| answer.unwrap_or_else(panicked))
+            .boxed();
         let answered = (&mut answer).now_or_never();
         let wire = Arc::clone(self.link.wire());
         let rest: BoxFuture<'static, ()> = match answered {
@@ -260,7 +267,10 @@ async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
 
 fn next_timeout(wire: &Wire) -> tokio::time::Instant {
     let at = wire.peek(|link| link.poll_timeout());
-    at.map_or_else(|| tokio::time::Instant::now() + TIMER_DEFAULT, tokio::time::Instant::from_std)
+    at.map_or_else(
+        || tokio::time::Instant::now() + TIMER_DEFAULT,
+        tokio::time::Instant::from_std,
+    )
 }
 
 /// Bytes from the socket on their way to the machine, in one buffer that is used again and again.
@@ -274,7 +284,11 @@ struct Input {
 
 impl Input {
     fn new() -> Self {
-        Self { buffer: vec![0; READ_SIZE + RECORD_LEN], start: 0, end: 0 }
+        Self {
+            buffer: vec![0; READ_SIZE + RECORD_LEN],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Reads what is there, waiting for the first byte. 0 is the end of the connection.
@@ -298,7 +312,9 @@ impl Input {
     /// The next whole record without its length, or `None` where it has not all arrived.
     fn next_record(&mut self) -> Result<Option<&mut [u8]>, record::RecordError> {
         let there = &self.buffer[self.start..self.end];
-        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else { return Ok(None) };
+        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else {
+            return Ok(None);
+        };
         let length = record::check_length(*prefix)?;
         let from = self.start + LENGTH_PREFIX_LEN;
         if from + length > self.end {
@@ -318,6 +334,9 @@ impl Input {
 
 fn panicked(_: Box<dyn Any + Send>) -> (PeerReply, Body) {
     // The panic's own message went to stderr; it may hold what is nobody else's business.
-    let error = ApiError::new(ErrorCode::Internal, "the peer failed at this request: its log has more");
+    let error = ApiError::new(
+        ErrorCode::Internal,
+        "the peer failed at this request: its log has more",
+    );
     (PeerReply::Failed(error), Body::empty())
 }
