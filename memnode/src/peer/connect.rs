@@ -42,9 +42,16 @@ impl Peers {
     async fn connect_known(self: &Arc<Self>, id: NodeId, request: &ConnectRequest) -> ApiResult<NodeId> {
         let target = {
             let state = self.state();
-            let entry = state.table.get(id).ok_or_else(|| dialer::no_address(&request.target))?;
+            let entry = state
+                .table
+                .get(id)
+                .ok_or_else(|| dialer::no_address(&request.target))?;
             let addresses = entry.addresses();
-            entry.link.is_none().then(|| Target { label: entry.name.clone(), id: Some(id), addresses })
+            entry.link.is_none().then(|| Target {
+                label: entry.name.clone(),
+                id: Some(id),
+                addresses,
+            })
         };
         let grant = self.grant_for(Some(id), request);
         let Some(target) = target else {
@@ -69,7 +76,11 @@ impl Peers {
                 format!("the name service did not say within {} s where '{}' is", self.config.connect_timeout.as_secs_f32(), request.target.escape_debug()),
             )),
         };
-        let target = Target { label: request.target.clone(), id: None, addresses };
+        let target = Target {
+            label: request.target.clone(),
+            id: None,
+            addresses,
+        };
         let dialled = self.dial_now(&target, grant).await?;
         self.dialled(dialled, grant, request)
     }
@@ -95,7 +106,10 @@ impl Peers {
     fn grant_for(&self, id: Option<NodeId>, request: &ConnectRequest) -> Grant {
         let trusted = id.and_then(|id| self.trust.by_id(id));
         let default = trusted.map_or(self.config.default_grant_bytes, |device| device.quota_bytes);
-        Grant { quota_bytes: request.quota_bytes.unwrap_or(default), keep: !request.once }
+        Grant {
+            quota_bytes: request.quota_bytes.unwrap_or(default),
+            keep: !request.once,
+        }
     }
 
     /// Consents to the link that is there. Where this side consented before, a person may still make the consent last,
@@ -121,7 +135,10 @@ impl Peers {
                 Some(ours) => {
                     ours.keep |= grant.keep;
                     let quota_bytes = ours.quota_bytes;
-                    (Arc::clone(&slot.link), (slot.agreed && grant.keep).then_some(quota_bytes))
+                    (
+                        Arc::clone(&slot.link),
+                        (slot.agreed && grant.keep).then_some(quota_bytes),
+                    )
                 }
             }
         };
@@ -130,7 +147,9 @@ impl Peers {
                 .trust_peer(link.facts(), quota_bytes)
                 .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?,
             Some(_) => {}
-            None => link.set_consent(Consent::Agreed { quota_bytes: grant.quota_bytes }),
+            None => link.set_consent(Consent::Agreed {
+                quota_bytes: grant.quota_bytes,
+            }),
         }
         self.touch();
         Ok(())
@@ -158,7 +177,9 @@ impl Peers {
 
     fn answer_of(&self, id: NodeId) -> Answer {
         let state = self.state();
-        let Some(entry) = state.table.get(id) else { return Answer::Awaited };
+        let Some(entry) = state.table.get(id) else {
+            return Answer::Awaited;
+        };
         match &entry.link {
             Some(slot) if slot.agreed || matches!(slot.theirs, Some(Consent::Waiting)) => {
                 let info = self.render(entry);
@@ -202,14 +223,20 @@ impl<'a> Attempt<'a> {
     fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
         peers.state().table.connecting_begins(id);
         peers.touch();
-        Self { peers, what: What::Peer(id) }
+        Self {
+            peers,
+            what: What::Peer(id),
+        }
     }
 
     fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
         let number = peers.next_serial();
         peers.state().dialling.insert(number, address.to_owned());
         peers.touch();
-        Self { peers, what: What::Address(number) }
+        Self {
+            peers,
+            what: What::Address(number),
+        }
     }
 }
 

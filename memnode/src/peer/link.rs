@@ -37,7 +37,12 @@ impl std::fmt::Debug for PeerLink {
 
 impl PeerLink {
     pub(super) fn new(facts: LinkFacts, wire: Arc<Wire>) -> Arc<Self> {
-        Arc::new(Self { facts, wire, borrowed: Mutex::default(), lent_quota_bytes: AtomicU64::new(0) })
+        Arc::new(Self {
+            facts,
+            wire,
+            borrowed: Mutex::default(),
+            lent_quota_bytes: AtomicU64::new(0),
+        })
     }
 
     /// The peer's id.
@@ -67,12 +72,18 @@ impl PeerLink {
 
     /// What this node may use at the peer, and what it uses as far as it knows.
     pub fn borrowed(&self) -> GrantUse {
-        *self.borrowed.lock().expect("no code panics while it holds a grant")
+        *self
+            .borrowed
+            .lock()
+            .expect("no code panics while it holds a grant")
     }
 
     /// Notes what the peer said of this node's grant there.
     pub fn note_borrowed(&self, grant: GrantUse) {
-        *self.borrowed.lock().expect("no code panics while it holds a grant") = grant;
+        *self
+            .borrowed
+            .lock()
+            .expect("no code panics while it holds a grant") = grant;
     }
 
     /// Asks the peer and waits for its reply. The reply's body may still be arriving then; dropped unread, it is given up.
@@ -89,10 +100,17 @@ impl PeerLink {
     pub async fn request(&self, request: PeerRequest, body: Body) -> ApiResult<(PeerReply, Body)> {
         let (sender, receiver) = oneshot::channel();
         let id = self.wire.ask(&request, &body, sender)?;
-        let mut pending = Pending { wire: &self.wire, id: Some(id) };
+        let mut pending = Pending {
+            wire: &self.wire,
+            id: Some(id),
+        };
         let is_whole = body.as_whole().is_some();
         let answer = async { receiver.await.unwrap_or_else(|_| Err(self.wire.unreachable())) };
-        let answer = if is_whole { answer.await } else { answer_to_body(&self.wire, id, body, answer).await? };
+        let answer = if is_whole {
+            answer.await
+        } else {
+            answer_to_body(&self.wire, id, body, answer).await?
+        };
         pending.id = None;
         match answer? {
             (PeerReply::Failed(error), _) => Err(error),
@@ -110,7 +128,10 @@ impl PeerLink {
 
     /// Bytes sent and received.
     pub(super) fn traffic(&self) -> (u64, u64) {
-        (self.wire.sent_bytes.load(Ordering::Relaxed), self.wire.received_bytes.load(Ordering::Relaxed))
+        (
+            self.wire.sent_bytes.load(Ordering::Relaxed),
+            self.wire.received_bytes.load(Ordering::Relaxed),
+        )
     }
 
     /// Tells the peer what the person at this machine said.

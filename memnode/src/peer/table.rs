@@ -126,7 +126,11 @@ impl<L> Entry<L> {
     /// Where to dial the peer, the likeliest first.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses = self.announced.clone();
-        addresses.extend(self.reached.iter().filter(|address| !self.announced.contains(address)));
+        addresses.extend(
+            self.reached
+                .iter()
+                .filter(|address| !self.announced.contains(address)),
+        );
         addresses.truncate(ADDRESSES_MAX);
         addresses
     }
@@ -191,7 +195,12 @@ pub(super) struct Table<L> {
 
 impl<L> Table<L> {
     pub(super) fn new(own_id: NodeId, limits: TableLimits) -> Self {
-        Self { own_id, limits, entries: HashMap::new(), touches: 0 }
+        Self {
+            own_id,
+            limits,
+            entries: HashMap::new(),
+            touches: 0,
+        }
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Entry<L>> {
@@ -213,12 +222,20 @@ impl<L> Table<L> {
 
     /// The link with this serial number, if it still has its place.
     pub(super) fn slot_mut(&mut self, id: NodeId, serial: u64) -> Option<&mut Slot<L>> {
-        self.entries.get_mut(&id)?.link.as_mut().filter(|slot| slot.facts.serial == serial)
+        self.entries
+            .get_mut(&id)?
+            .link
+            .as_mut()
+            .filter(|slot| slot.facts.serial == serial)
     }
 
     /// Peers whose agreed link broke and which did not say that they end.
     pub(super) fn unreachable(&self) -> Vec<NodeId> {
-        self.entries.values().filter(|entry| entry.unreachable).map(|entry| entry.id).collect()
+        self.entries
+            .values()
+            .filter(|entry| entry.unreachable)
+            .map(|entry| entry.id)
+            .collect()
     }
 
     /// Notes a trusted device. `reached` are the addresses known from before.
@@ -245,7 +262,9 @@ impl<L> Table<L> {
     /// Notes that mDNS announced a peer. Its name counts only while nothing better is known.
     pub(super) fn announced(&mut self, id: NodeId, name: &str, addresses: Vec<SocketAddr>) {
         let name = printable(name);
-        let Some(entry) = self.entry(id, &name, false) else { return };
+        let Some(entry) = self.entry(id, &name, false) else {
+            return;
+        };
         entry.announced = addresses;
         entry.announced.truncate(ADDRESSES_MAX);
         if !entry.trusted && entry.link.is_none() {
@@ -324,13 +343,24 @@ impl<L> Table<L> {
         if facts.we_dialled {
             note_address(&mut entry.reached, facts.address);
         }
-        let slot = Slot { link, facts, ours, theirs: None, agreed: false, since: now };
-        Admission::Taken { replaced: entry.link.replace(slot) }
+        let slot = Slot {
+            link,
+            facts,
+            ours,
+            theirs: None,
+            agreed: false,
+            since: now,
+        };
+        Admission::Taken {
+            replaced: entry.link.replace(slot),
+        }
     }
 
     /// Notes that both sides agreed on a link. Returns false where it has lost its place.
     pub(super) fn agreed(&mut self, id: NodeId, serial: u64) -> bool {
-        let Some(slot) = self.slot_mut(id, serial) else { return false };
+        let Some(slot) = self.slot_mut(id, serial) else {
+            return false;
+        };
         slot.agreed = true;
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.unreachable = false;
@@ -341,13 +371,7 @@ impl<L> Table<L> {
     }
 
     /// Takes a link out of its place. Returns it where it had one.
-    pub(super) fn ended(
-        &mut self,
-        id: NodeId,
-        serial: u64,
-        ending: Ending,
-        now: Instant,
-    ) -> Option<Slot<L>> {
+    pub(super) fn ended(&mut self, id: NodeId, serial: u64, ending: Ending, now: Instant) -> Option<Slot<L>> {
         self.slot_mut(id, serial)?;
         let entry = self.entries.get_mut(&id)?;
         let slot = entry.link.take()?;
@@ -433,7 +457,10 @@ fn note_address(addresses: &mut Vec<SocketAddr>, address: SocketAddr) {
 
 /// A name from an announcement as it may stand on a terminal: nobody proved it, and it may hold control sequences.
 fn printable(name: &str) -> String {
-    let mut clean: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut clean: String = name
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     while clean.len() > NODE_NAME_LEN_MAX {
         clean.pop();
     }
