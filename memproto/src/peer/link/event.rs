@@ -126,7 +126,7 @@ pub enum Event {
         /// How much of the peer's budget this node may use.
         quota_bytes: u64,
     },
-    /// The peer asks for something: [`Link::reply`] is owed exactly once, unless `Cancelled` comes first.
+    /// The peer asks for something: [`Link::reply`](super::Link::reply) is owed exactly once, unless `Cancelled` comes first.
     Request {
         /// The request.
         id: RequestId,
@@ -144,7 +144,7 @@ pub enum Event {
         /// What follows it. Without a body the request is over.
         body: BodySpec,
     },
-    /// A piece of the peer's body of this request. [`Link::consume`] gives its credit back.
+    /// A piece of the peer's body of this request. [`Link::consume`](super::Link::consume) gives its credit back.
     Data {
         /// The request.
         id: RequestId,
@@ -175,7 +175,7 @@ pub enum Event {
         /// Why.
         error: ApiError,
     },
-    /// [`Link::body_room`] was 0 and is not any more.
+    /// [`Link::body_room`](super::Link::body_room) was 0 and is not any more.
     BodyRoom {
         /// The request.
         id: RequestId,
