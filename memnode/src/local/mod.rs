@@ -15,3 +15,6 @@ mod session;
 
 pub use backend::Backend;
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
+
+#[cfg(test)]
+mod tests;
