@@ -48,13 +48,16 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod builder;
+mod calls;
 mod client;
 mod connection;
 mod error;
 mod object;
 mod put;
 mod socket;
+mod wire;
 
 use std::path::PathBuf;
 

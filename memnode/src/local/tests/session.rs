@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use memproto::local::reply::{PutReply, ReadReply};
-use memproto::local::{BODY_WINDOW, FrameHeader, HELD_BYTES_MAX, IN_FLIGHT_MAX, INLINE_MAX, Op, PREFACE};
+use memproto::local::{
+    BODY_WINDOW, DATA_COST_MIN, FrameHeader, HELD_BYTES_MAX, IN_FLIGHT_MAX, INLINE_MAX, Op, PREFACE,
+};
 use memproto::{BlockId, ErrorCode};
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -165,6 +167,25 @@ async fn a_writer_without_credit_waits_for_the_reader_and_cheating_ends_the_conn
     program.expect_error(Op::Set, 2, ErrorCode::InvalidArgument).await;
     program.expect_fault(ErrorCode::InvalidArgument).await;
     assert_eq!(program.fake.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn crumbs_cost_more_credit_than_they_have_bytes() {
+    let mut program = Program::greeted().await;
+    program
+        .send(
+            request(Op::Set, 2).with_more(true),
+            &put(Some("gated"), None, b""),
+        )
+        .await;
+    for _ in 0..BODY_WINDOW / DATA_COST_MIN {
+        program.send(request(Op::Data, 2).with_more(true), b"x").await;
+    }
+    program.ping(3).await;
+    // An empty end costs nothing, one byte more is too much.
+    program.send(request(Op::Data, 2), b"x").await;
+    program.expect_error(Op::Set, 2, ErrorCode::InvalidArgument).await;
+    program.expect_fault(ErrorCode::InvalidArgument).await;
 }
 
 #[tokio::test(start_paused = true)]
