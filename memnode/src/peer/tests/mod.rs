@@ -30,7 +30,7 @@ use crate::service::PeerEvents;
 use crate::trust::TrustStore;
 
 /// After how long a wait has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a node here was told, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +67,9 @@ fn pattern(from: u64, len: usize) -> Bytes {
 fn in_pieces(size: u64, known: bool) -> Body {
     const PIECE: u64 = 100_000;
     let (credit, mut room) = tokio::sync::mpsc::unbounded_channel::<u64>();
-    let (sender, body) = Body::channel(known.then_some(size), move |bytes| drop(credit.send(bytes)));
+    let (sender, body) = Body::channel(known.then_some(size), move |bytes| {
+        credit.send(bytes).unwrap_or_default()
+    });
     tokio::spawn(async move {
         let mut under_way = 0;
         let mut at = 0;
