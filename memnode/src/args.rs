@@ -20,19 +20,22 @@ use crate::size::ByteSize;
     name = "memnode",
     version,
     about = "Lends a share of this machine's RAM to the pool, and serves the programs on it.",
-    after_help = "Every setting is a flag, an environment variable, and a key of config.toml in the node's folder \
-                  (such as `default_grant = \"2gb\"`). A flag goes before the variable, the variable before the file. \
-                  Sizes are in bytes or with kb, mb, gb, tb, all binary: 1gb = 1GiB = 1024 * 1024 * 1024 bytes. Times \
-                  are written like 500ms, 5s, 10m, 1day. \
-                  Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or settings."
+    after_help = "\
+Every setting is a flag, an environment variable, and a key of config.toml in the node's folder, such as
+`default_grant = \"2gb\"`. A flag goes before the variable, the variable before the file.
+
+Sizes are in bytes, or with kb, mb, gb, tb; all are binary: 1gb = 1GiB = 1024 * 1024 * 1024 bytes.
+Times are written like 500ms, 5s, 10m, 1day.
+
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or settings."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+
     /// The same as --discovery=false.
     #[arg(long, conflicts_with = "discovery", help_heading = "Peers")]
     pub(crate) no_discovery: bool,
-
-    #[command(flatten)]
-    pub(crate) settings: Settings,
 }
 
 /// What a node was told, or the default. Made by [`Settings::load`].
@@ -280,6 +283,11 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_log_level(text: &str) -> Result<String, String> {
+    // A word that is no level would pass for the name of a part, of which everything is then logged.
+    for word in text.split(',').filter(|word| !word.contains('=')) {
+        let level = word.trim().parse::<tracing_subscriber::filter::LevelFilter>();
+        level.map_err(|_| format!("'{word}' is no level: error, warn, info, debug, trace or off"))?;
+    }
     tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
 }

@@ -243,7 +243,7 @@ struct File {
 
 impl File {
     fn read(path: PathBuf, must_exist: bool) -> Result<Self, ConfigError> {
-        let Some(bytes) = home::read_checked(&path, platform::check_unwritable_by_others)? else {
+        let Some(bytes) = home::read_checked(&path, platform::check_unwritable_by_anybody)? else {
             if must_exist {
                 return Err(ConfigError::Missing(path));
             }

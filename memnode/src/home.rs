@@ -170,15 +170,6 @@ impl Home {
             });
         }
     }
-
-    /// The process id of the node that runs in this folder, or `None` where none runs.
-    pub fn running_pid(&self) -> Option<u32> {
-        let mut file = File::open(self.pid_file()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => read_pid(&mut file),
-            _ => None,
-        }
-    }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -274,4 +265,115 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], existing: Existing) -> Res
         Ok(())
     };
     write().map_err(HomeError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_node_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path().join("a/b")).unwrap();
+        let lock = home.lock().unwrap();
+        let error = home.lock().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("(PID {})", std::process::id())),
+            "{error}"
+        );
+        assert!(
+            error.contains("already runs in") && error.contains("memcli node stop"),
+            "{error}"
+        );
+        drop(lock);
+        assert!(!home.pid_file().exists());
+        drop(home.lock().unwrap());
+    }
+
+    #[test]
+    fn a_pid_file_that_a_killed_node_left_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        std::fs::write(home.pid_file(), "4000000 and more digits than the new one").unwrap();
+        let _lock = home.lock().unwrap();
+        let pid = std::fs::read_to_string(home.pid_file()).unwrap();
+        assert_eq!(pid, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn threads_that_come_and_go_never_hold_the_folder_together() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let holders = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        if let Ok(lock) = home.lock() {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            drop(lock);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = Home::open(&path).unwrap_err().to_string();
+            assert!(
+                error.contains("cannot create the folder") && error.contains("file"),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        // Root may write everywhere but in the kernel's own file systems.
+        let home = Home::open("/proc/self/fdinfo").unwrap();
+        let error = home.lock().unwrap_err().to_string();
+        assert!(
+            error.contains("cannot open /proc/self/fdinfo/memnode.pid"),
+            "{error}"
+        );
+        write_atomic(&home.trust_file(), b"", Existing::Replace).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Home::open(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("not safe") && error.contains("chmod 700"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_atomic(&path, b"one", Existing::Keep).unwrap();
+        write_atomic(&path, b"two", Existing::Keep).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        write_atomic(&path, b"three", Existing::Replace).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three");
+        assert_eq!(
+            dir.path().read_dir().unwrap().count(),
+            1,
+            "nothing else is left behind"
+        );
+    }
 }

@@ -130,3 +130,116 @@ impl fmt::Debug for Identity {
         write!(f, "Identity({})", self.node_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path().join("home")).unwrap();
+        (dir, home)
+    }
+
+    #[test]
+    fn an_identity_is_made_once_and_kept() {
+        let (_dir, home) = home();
+        let first = Identity::load_or_create(&home).unwrap();
+        let again = Identity::load_or_create(&home).unwrap();
+        assert_eq!(first.node_id(), again.node_id());
+        assert_eq!(first.public_key(), again.public_key());
+        assert_eq!(first.signing_key().to_bytes(), again.signing_key().to_bytes());
+        assert_eq!(first.node_id(), NodeId::from_public_key(&first.public_key()));
+        assert_ne!(first.node_id(), Identity::generate().node_id());
+    }
+
+    #[test]
+    fn a_secret_does_not_show() {
+        let identity = Identity::from_secret(&[0x5a; 32]);
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity({})", identity.node_id())
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_left_alone() {
+        let (_dir, home) = home();
+        let good = Identity::load_or_create(&home).unwrap().to_line();
+        let other_id = Identity::generate().node_id().to_string();
+        let flipped = match good.as_bytes()[20] {
+            b'0' => good[..20].to_owned() + "1" + &good[21..],
+            _ => good[..20].to_owned() + "0" + &good[21..],
+        };
+        let secret = &good[17..81];
+        let damaged: [(Vec<u8>, &str); 9] = [
+            (vec![], "three words"),
+            (good[..50].into(), "three words"),
+            (good[..good.len() - 2].into(), "do not belong together"),
+            (flipped.into(), "do not belong together"),
+            (
+                format!("memcloud-ed25519 {secret} {other_id}").into(),
+                "do not belong together",
+            ),
+            (good.replacen("25519", "448", 1).into(), "first word"),
+            (
+                good.replacen(secret, &secret[..62], 1).into(),
+                "64 hexadecimal digits",
+            ),
+            (
+                good.replacen(secret, &"z".repeat(64), 1).into(),
+                "64 hexadecimal digits",
+            ),
+            (vec![0xff; 32], "not text"),
+        ];
+        for (bytes, expected) in damaged {
+            // In place, so that the mode stays.
+            std::fs::write(home.identity_file(), &bytes).unwrap();
+            let error = Identity::load_or_create(&home).unwrap_err().to_string();
+            assert!(
+                error.contains("identity.key is damaged") && error.contains(expected),
+                "{expected}: {error}"
+            );
+            assert!(!error.contains(secret), "the error shows the key");
+            assert_eq!(
+                std::fs::read(home.identity_file()).unwrap(),
+                bytes,
+                "the file was changed"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_may_read_is_refused_with_the_command_that_mends_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (_dir, home) = home();
+        Identity::load_or_create(&home).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(home.path()), mode(&home.identity_file())), (0o700, 0o600));
+        std::fs::set_permissions(home.identity_file(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Identity::load_or_create(&home).unwrap_err().to_string();
+        assert!(
+            error.contains("mode is 0644") && error.contains("chmod 600"),
+            "{error}"
+        );
+        assert!(error.contains("identity.key"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let (_dir, home) = home();
+        std::fs::create_dir(home.identity_file()).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(
+            home.identity_file(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        let error = Identity::load_or_create(&home).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot read") && error.contains("identity.key"),
+            "{error}"
+        );
+    }
+}

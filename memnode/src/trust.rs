@@ -247,3 +247,6 @@ fn check(device: &TrustedDevice) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

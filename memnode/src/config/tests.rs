@@ -142,7 +142,8 @@ fn a_wrong_value_is_named_with_its_place() {
         ("peers_max = 0", "'0' is no whole number from 1"),
         ("handshake_timeout = \"0s\"", "no time at all"),
         ("handshake_timeout = \"soon\"", "'soon' is no time"),
-        ("log_level = \"memnode=loud\"", "invalid"),
+        ("log_level = \"memnode=loud\"", "error parsing level filter"),
+        ("log_level = \"loud\"", "'loud' is no level"),
         ("log_file_size = \"1kb\"", "at least 4096 bytes"),
     ] {
         let key = line.split(' ').next().unwrap();

@@ -6,7 +6,7 @@
 //! something to say, which takes milliseconds, still gets in.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,9 +30,12 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
         {
             address.set_port(first.local_addr()?.port());
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| explain(&error, address))?;
+        let mut bound = TcpListener::bind(address).await;
+        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(|error| lacks_ipv6(error)) {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+            bound = TcpListener::bind(address).await;
+        }
+        let listener = bound.map_err(|error| explain(&error, address))?;
         listeners.push(listener);
     }
     anyhow::ensure!(
@@ -40,6 +43,12 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
         "no address to accept peers on is configured"
     );
     Ok(listeners)
+}
+
+/// Whether the system refused an address because it has no IPv6.
+fn lacks_ipv6(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn explain(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {

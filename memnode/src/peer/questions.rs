@@ -29,6 +29,11 @@ impl Peers {
             .collect()
     }
 
+    /// Whether there is any link over which requests may pass.
+    pub fn any_connected(&self) -> bool {
+        self.state().table.links().any(|slot| slot.agreed)
+    }
+
     /// The link to a peer, where requests may pass over it.
     pub fn link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
         let state = self.state();

@@ -2,6 +2,8 @@
 //!
 //! The rest of the daemon names no operating system. Each has one file here with the same functions.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -13,7 +15,8 @@ use unix as system;
 use windows as system;
 
 pub use system::{
-    check_private, check_unwritable_by_others, create_private_dir, detach, is_same_file, private_file,
+    StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
+    detach, is_same_file, private_file,
 };
 
 /// The name of this host without its domain, or `None` where the system has none.
@@ -26,7 +29,7 @@ pub fn host_name() -> Option<String> {
 }
 
 /// The RAM that this process can have at most, in bytes: the host's RAM, or the limit of its control group (a
-/// container's or a service's) where that is smaller. `None` where the system does not tell.
+/// container's) where that is smaller. `None` where the system does not tell.
 pub fn total_memory_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
@@ -37,6 +40,14 @@ pub fn total_memory_bytes() -> Option<u64> {
         .map(|limits| limits.total_memory)
         .filter(|&limit| limit > 0);
     Some(limit.map_or(total, |limit| limit.min(total))).filter(|&bytes| bytes > 0)
+}
+
+/// Makes the memory of freed blocks go back to the system at once. To be called once, before threads are started.
+///
+/// Only glibc needs it: musl, macOS and Windows give back large allocations anyway.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    glibc::return_freed_memory();
 }
 
 /// The resident memory of this process in bytes as the system counts it, or `None` where it does not tell.

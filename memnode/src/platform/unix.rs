@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 /// The mode of a folder that only its owner may enter.
 const PRIVATE_DIR_MODE: u32 = 0o700;
 /// The mode of a file that only its owner may read.
@@ -61,6 +63,21 @@ pub fn check_unwritable_by_others(path: &Path, metadata: &Metadata) -> Result<()
     )
 }
 
+/// Checks that a file cannot be written by everybody. Its group may: where each user has a group of their own, editors
+/// make files so.
+///
+/// # Errors
+/// A sentence that says what is wrong and the command that mends it.
+pub fn check_unwritable_by_anybody(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    check_mode(
+        path,
+        metadata,
+        0o002,
+        PRIVATE_FILE_MODE,
+        "every user of this host may write to it",
+    )
+}
+
 fn check_mode(
     path: &Path,
     metadata: &Metadata,
@@ -100,6 +117,40 @@ pub fn detach() -> io::Result<()> {
     match rustix::process::setsid() {
         Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The signals that ask a process to stop: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed).
+#[derive(Debug)]
+pub struct StopSignals([Signal; 3]);
+
+impl StopSignals {
+    /// Takes the signals over from the system, which would end the process: from now on none is lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for the next one and returns its name.
+    ///
+    /// # Cancel safety
+    /// None is lost.
+    pub async fn next(&mut self) -> &'static str {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
+        }
     }
 }
 

@@ -104,13 +104,29 @@ impl Ledger {
         })
     }
 
+    /// Takes `bytes` and the cost of an entry from the account of this host's programs, whether there is room or not.
+    pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
+        let bytes = bytes + ENTRY_OVERHEAD;
+        self.used.fetch_add(bytes, Relaxed);
+        self.local.used.fetch_add(bytes, Relaxed);
+        Charge {
+            ledger: Arc::clone(self),
+            account: Arc::clone(&self.local),
+            bytes,
+        }
+    }
+
     /// Takes `bytes + overhead` from an account and from the budget, or nothing.
     fn take(&self, account: &Account, bytes: u64, overhead: u64) -> Result<(), ApiError> {
         let Some(sum) = bytes.checked_add(overhead) else {
             return Err(self.out_of_memory(bytes));
         };
         if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
-            return Err(quota_exceeded(account.grant_use(), bytes));
+            return Err(match account.owner {
+                // Its quota is all that 64 bits can count.
+                Owner::Local => self.out_of_memory(bytes),
+                Owner::Peer(_) => quota_exceeded(account.grant_use(), bytes),
+            });
         }
         if !add_within(&self.used, sum, self.budget.load(Relaxed)) {
             account.used.fetch_sub(sum, Relaxed);

@@ -22,7 +22,11 @@ use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId};
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
 
-/// What an entry costs beside its bytes.
+/// What an entry costs beside its bytes: its place in the map of a shard, which is between 44 % and 88 % full, the owner of
+/// its memory behind [`Bytes`], and what the allocator adds to two allocations.
+///
+/// Measured as the growth of resident memory on Linux with glibc, with blocks of 64 bytes: 197 bytes each at 100,000 to 800,000
+/// blocks, 266 at 1,000,000, where the maps have just doubled.
 pub const ENTRY_OVERHEAD: u64 = 256;
 
 /// Number of shards: a power of two, several times the cores of the machines that run a node, so that two threads seldom
@@ -135,10 +139,14 @@ struct Entry {
     class: BlockClass,
     owner: Owner,
     chunk_of: Option<BlockId>,
-    charged: u64,
 }
 
 impl Entry {
+    /// What is taken from the budget for it.
+    fn charged(&self) -> u64 {
+        self.bytes.len() as u64 + ENTRY_OVERHEAD
+    }
+
     fn meta(&self) -> BlockMeta {
         BlockMeta {
             size: self.bytes.len() as u64,
@@ -182,6 +190,13 @@ impl Store {
         self.inner.ledger.reserve(owner, bytes)
     }
 
+    /// Charges this host's programs for something small that is kept in any case, such as the record of a block that
+    /// lies on a peer: `bytes` and [`ENTRY_OVERHEAD`]. It may take the use above the budget: a node that is full must
+    /// still be able to offload. The next reservation is refused then.
+    pub fn charge(&self, bytes: u64) -> Charge {
+        self.inner.ledger.charge(bytes)
+    }
+
     /// Puts a block in. What was reserved beyond its length is given back. See [`Block::bytes`] for when bytes are copied.
     ///
     /// # Errors
@@ -194,7 +209,7 @@ impl Store {
         }
         reservation.shrink_to(size);
         let charge = reservation.keep();
-        let (owner, charged) = (charge.owner(), charge.bytes());
+        let owner = charge.owner();
         // Outside of the lock: it may copy.
         let bytes = Bytes::from_owner(Kept {
             bytes: own_allocation(block.bytes),
@@ -205,7 +220,6 @@ impl Store {
             class: block.class,
             owner,
             chunk_of: block.chunk_of,
-            charged,
         };
 
         let mut shard = self.shard(id);
@@ -215,7 +229,7 @@ impl Store {
                 Err(InsertError::AlreadyExists)
             }
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                self.inner.ledger.entered(entry.class, entry.charged);
+                self.inner.ledger.entered(entry.class, entry.charged());
                 vacant.insert(entry);
                 Ok(())
             }
@@ -243,7 +257,7 @@ impl Store {
             let mut shard = self.shard(id);
             shard.get(&id).filter(|entry| condition(&entry.meta()))?;
             let entry = shard.remove(&id)?;
-            self.inner.ledger.left(entry.class, entry.charged);
+            self.inner.ledger.left(entry.class, entry.charged());
             entry
         };
         // The bytes are freed here, outside of the lock: unmapping a large block takes its time.
@@ -259,7 +273,7 @@ impl Store {
                 let mut shard = lock(shard);
                 shard
                     .extract_if(|&id, entry| entry.owner == owner && filter(id, &entry.meta()))
-                    .inspect(|(_, entry)| self.inner.ledger.left(entry.class, entry.charged))
+                    .inspect(|(_, entry)| self.inner.ledger.left(entry.class, entry.charged()))
                     .collect()
             };
             freed.blocks += removed.len() as u64;

@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::link::BodySpec;
-use super::message::{FREE_BATCH_MAX, KEYS_PAGE_MAX, PeerReply, PeerRequest, RECONCILE_BATCH_MAX};
+use super::message::{FREE_BATCH_MAX, PeerReply, PeerRequest, RECONCILE_BATCH_MAX};
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::key::check_key;
-use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
+use crate::limits::OBJECT_SIZE_MAX;
 
 /// The most bytes of a message, the size of its body included: the largest, a page of 256 keys of 1,024 bytes with
 /// their versions, has about 300 KiB.
@@ -153,11 +153,7 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
             keys.iter()
                 .try_for_each(|known| check_key(known.key.as_bytes()).map(drop))
         }
-        PeerRequest::Lookup { key } | PeerRequest::Outdate { key, .. } => check_key(key.as_bytes()).map(drop),
-        PeerRequest::Keys { pattern, limit, .. } => {
-            at_most("a pattern", pattern.len(), PATTERN_LEN_MAX)?;
-            at_most("a page of keys", *limit as usize, KEYS_PAGE_MAX)
-        }
+        PeerRequest::Read { key, .. } | PeerRequest::Outdate { key, .. } => check_key(key.as_bytes()).map(drop),
         _ => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ pub mod codec;
 pub mod frame;
 pub mod handshake;
 pub mod link;
+pub mod manifest;
 pub mod message;
 pub mod record;
 mod transcript;
@@ -24,6 +25,7 @@ mod vectors;
 
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeError, PeerIdentity};
 pub use link::{BodySpec, Consent, Event, Goodbye, Link, LinkConfig, LinkError, RequestId};
+pub use manifest::Manifest;
 pub use message::{PeerReply, PeerRequest};
 
 /// The lowest version of the peer protocol that this code speaks.

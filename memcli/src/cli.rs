@@ -1,0 +1,361 @@
+//! What can be typed: the clap definitions, and nothing of what the commands do.
+//!
+//! The behaviour of each noun lies in its own file under [`crate::commands`].
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::OsStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use memproto::BlockId;
+
+use crate::exit::EXIT_CODES_HELP;
+use crate::size::{parse_share, parse_size};
+
+/// How long `connect` waits for the other person: as long as a request for consent lives there.
+pub(crate) const CONNECT_TIMEOUT: &str = "5m";
+
+/// How many lines `logs` shows unless told otherwise.
+pub(crate) const LOG_LINES: &str = "100";
+
+/// The RAM of the machines around you as one store: start a node, store and load, connect machines.
+#[derive(Parser, Debug)]
+#[command(name = "memcli", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
+#[command(
+    propagate_version = false,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// Print one JSON value on stdout; errors are JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Print nothing but what was asked for: ids and data, no confirmations, hints or progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    pub(crate) color: ColorWhen,
+
+    /// The socket of the node [default: see memcli --help]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "MEMCLOUD_SOCKET",
+        hide_env_values = true
+    )]
+    #[arg(value_hint = ValueHint::FilePath, value_parser = OsStringValueParser::new())]
+    pub(crate) socket: Option<OsString>,
+
+    /// The folder of the node's files [default: ~/.memcloud]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "MEMCLOUD_HOME",
+        hide_env_values = true
+    )]
+    #[arg(value_hint = ValueHint::DirPath, value_parser = OsStringValueParser::new())]
+    pub(crate) home: Option<OsString>,
+}
+
+/// When to use colours.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands, in the order of the help.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Start, stop or look at the node of this machine
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Show the node's log
+    Logs(LogsArgs),
+    /// Put a value under a key
+    Set(SetArgs),
+    /// Print the value of a key
+    Get(GetArgs),
+    /// Delete keys and free their values
+    Del(DelArgs),
+    /// Store a value without a key; prints the id of the new block
+    Store(StoreArgs),
+    /// Print a block or a stream
+    Load(LoadArgs),
+    /// Free blocks and streams, wherever they lie
+    Free(FreeArgs),
+    /// List the keys that match a pattern
+    Keys(KeysArgs),
+    /// Show what lies in the node and what it did
+    Stats,
+    /// Store a large file in chunks, on peers first
+    Stream(StreamArgs),
+    /// Connect to another node, which is this side's consent
+    Connect(ConnectArgs),
+    /// List or disconnect the nodes around this one
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Answer nodes that ask to connect to this one
+    Consent(ConsentArgs),
+    /// Look at or change which devices are trusted for good
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Print the versions of memcli and of the running node
+    Version,
+}
+
+/// `node ...`
+#[derive(Subcommand, Debug)]
+pub(crate) enum NodeCommand {
+    /// Start the node in the background; returns when it answers
+    Start(NodeStartArgs),
+    /// Stop the node; what it holds in memory is gone
+    Stop,
+    /// Show the node's name, addresses and budget
+    Status,
+}
+
+/// `node start`
+#[derive(Args, Debug)]
+pub(crate) struct NodeStartArgs {
+    /// The name by which people know this node [default: the host's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// The TCP port for peers; 0 takes a free one [default: 8080]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+
+    /// The RAM given to the pool, such as 4gb or 25% [default: 25%]
+    #[arg(long, value_name = "SIZE", value_parser = parse_share)]
+    pub(crate) memory: Option<String>,
+
+    /// The address on which peers are accepted [default: all]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<IpAddr>,
+
+    /// How much of it one peer may use unless someone says otherwise [default: 50%]
+    #[arg(long, value_name = "SIZE", value_parser = parse_share)]
+    pub(crate) default_grant: Option<String>,
+
+    /// Neither announce this node by mDNS nor look for others
+    #[arg(long)]
+    pub(crate) no_discovery: bool,
+
+    /// More options for memnode, behind --; memnode --help lists them
+    #[arg(last = true, value_name = "MEMNODE OPTIONS")]
+    pub(crate) rest: Vec<OsString>,
+}
+
+/// `logs`
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// Go on with new lines as they are written
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// How many of the last lines to begin with
+    #[arg(short = 'n', long, value_name = "COUNT", default_value = LOG_LINES)]
+    pub(crate) lines: usize,
+}
+
+/// `set`
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// The key: 1 to 1,024 bytes of UTF-8
+    pub(crate) key: String,
+
+    /// The value; - reads it from stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: OsString,
+}
+
+/// `get`
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// The key
+    pub(crate) key: String,
+
+    /// Write to this file instead of stdout; it appears when it is whole
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `del`
+#[derive(Args, Debug)]
+pub(crate) struct DelArgs {
+    /// The keys
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+/// Where new data is to lie.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct PlacementArgs {
+    /// Only on this peer: its name, its id or the first digits of its id
+    #[arg(long, value_name = "NAME", conflicts_with = "remote")]
+    pub(crate) peer: Option<String>,
+
+    /// On any peer, not on this machine
+    #[arg(long)]
+    pub(crate) remote: bool,
+}
+
+/// `store`
+#[derive(Args, Debug)]
+pub(crate) struct StoreArgs {
+    /// The value; - reads it from stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: OsString,
+
+    /// Where it is to lie.
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+}
+
+/// `load`
+#[derive(Args, Debug)]
+pub(crate) struct LoadArgs {
+    /// The id that set, store or stream printed
+    pub(crate) id: BlockId,
+
+    /// Write to this file instead of stdout; it appears when it is whole
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `free`
+#[derive(Args, Debug)]
+pub(crate) struct FreeArgs {
+    /// The ids of blocks or streams
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<BlockId>,
+}
+
+/// `keys`
+#[derive(Args, Debug)]
+pub(crate) struct KeysArgs {
+    // Several are taken only to say that the shell made them of an unquoted `*`.
+    /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
+    #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
+    pub(crate) pattern: Vec<String>,
+}
+
+/// `stream`
+#[derive(Args, Debug)]
+pub(crate) struct StreamArgs {
+    /// The file; - reads stdin
+    #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+
+    /// Where it is to lie.
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+}
+
+/// `connect`
+#[derive(Args, Debug)]
+pub(crate) struct ConnectArgs {
+    /// A name or id from "memcli peer list", or HOST:PORT
+    pub(crate) target: String,
+
+    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: Option<u64>,
+
+    /// Agree for this connection only; otherwise the other node is trusted for good once it agreed
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Do not wait until the other person answered
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) no_wait: bool,
+
+    /// How long to wait for the other person, such as 30s or 5m
+    #[arg(long, value_name = "TIME", default_value = CONNECT_TIMEOUT, value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// `peer ...`
+#[derive(Subcommand, Debug)]
+pub(crate) enum PeerCommand {
+    /// List the nodes that this one knows, with what is lent and borrowed
+    List,
+    /// End the connection to a node; it is not dialled again by itself
+    Disconnect {
+        /// Its name, its id or the first digits of its id
+        name: String,
+    },
+}
+
+/// `consent`
+#[derive(Args, Debug)]
+pub(crate) struct ConsentArgs {
+    /// Allow this node until the connection ends
+    #[arg(long, value_name = "ID", group = "answer")]
+    pub(crate) allow: Option<String>,
+
+    /// Trust this node for good
+    #[arg(long, value_name = "ID", group = "answer")]
+    pub(crate) trust: Option<String>,
+
+    /// Refuse this node
+    #[arg(long, value_name = "ID", group = "answer")]
+    pub(crate) deny: Option<String>,
+
+    /// How much of this machine's budget the node may use, such as 2gb; 0 for reading only
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "deny")]
+    pub(crate) quota: Option<u64>,
+}
+
+/// `trust ...`
+#[derive(Subcommand, Debug)]
+pub(crate) enum TrustCommand {
+    /// List the devices that are trusted for good
+    List,
+    /// Trust a device no longer and end its connection
+    Remove(TrustRemoveArgs),
+}
+
+/// `trust remove`
+#[derive(Args, Debug)]
+pub(crate) struct TrustRemoveArgs {
+    /// Its name, its id or the first digits of its id
+    pub(crate) name: String,
+
+    /// Free what the device stored here
+    #[arg(long, conflicts_with = "keep")]
+    pub(crate) free: bool,
+
+    /// Keep what the device stored here
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[cfg(test)]
+mod tests;

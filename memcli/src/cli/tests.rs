@@ -1,0 +1,88 @@
+//! What is understood and what is refused.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+    Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_takes_the_global_options_behind_it() {
+    for line in [
+        "memcli node status --json",
+        "memcli peer list --json -q",
+        "memcli get k --socket /tmp/s --home /tmp/h",
+        "memcli keys a* --color never",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    assert!(parse("memcli trust list --json").unwrap().globals.json);
+}
+
+#[test]
+fn sizes_times_and_ids_are_checked_before_anything_happens() {
+    let Command::Connect(args) = parse("memcli connect a:1 --quota 2gb --timeout 30s")
+        .unwrap()
+        .command
+    else {
+        panic!("connect")
+    };
+    assert_eq!(
+        (args.quota, args.timeout),
+        (Some(2 << 30), Duration::from_secs(30))
+    );
+    for line in [
+        "memcli connect a:1 --quota lots",
+        "memcli load 0",
+        "memcli free x",
+        "memcli node start --port 65536",
+        "memcli node start --memory 101%",
+    ] {
+        assert_eq!(
+            parse(line).unwrap_err(),
+            clap::error::ErrorKind::ValueValidation,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn options_that_exclude_each_other_are_refused() {
+    for line in [
+        "memcli store x --peer b --remote",
+        "memcli consent --allow a --deny b",
+        "memcli consent --deny a --quota 1gb",
+        "memcli trust remove a --free --keep",
+        "memcli connect a --no-wait --timeout 3s",
+    ] {
+        assert_eq!(
+            parse(line).unwrap_err(),
+            clap::error::ErrorKind::ArgumentConflict,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_dash_and_a_negative_number_are_values() {
+    assert!(parse("memcli set k -").is_ok());
+    assert!(parse("memcli store -5").is_ok());
+    assert!(parse("memcli stream -").is_ok());
+    assert!(parse("memcli stream").is_ok());
+}
+
+#[test]
+fn options_behind_two_dashes_go_to_memnode() {
+    let cli = parse("memcli node start --name A -- --log-level debug").unwrap();
+    let Command::Node(NodeCommand::Start(args)) = cli.command else {
+        panic!("node start")
+    };
+    assert_eq!(args.rest, ["--log-level", "debug"]);
+}

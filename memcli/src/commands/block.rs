@@ -1,0 +1,187 @@
+//! `store`, `load`, `free`.
+
+use std::path::{Path, PathBuf};
+
+use memproto::control::Freed;
+use memproto::{ErrorCode, Placement};
+use memsdk::{BlockId, Object, Stored};
+use serde::Serialize;
+
+use crate::cli::{FreeArgs, LoadArgs, PlacementArgs, StoreArgs};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt::unless_interrupted;
+use crate::output::{printable, write_json};
+use crate::progress::Transfer;
+use crate::size::show_size;
+use crate::value::{Input, OutputFile, collect_for_json, copy_to_stdout};
+
+/// What `store --json` and `stream --json` print.
+#[derive(Serialize)]
+pub(super) struct Made {
+    pub(super) id: BlockId,
+    pub(super) size_bytes: u64,
+}
+
+/// What is said of a write that Ctrl-C ended.
+pub(super) const NOTHING_STORED: &str = "nothing was stored";
+
+/// Stores a value as a block.
+pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
+    let input = Input::from_argument(&args.value)?;
+    let placement = placement(args.placement);
+    let cloud = context.connect().await?;
+    let Stored { id, size } = match input {
+        Input::Whole(value) => cloud.store(value).placement(placement).await?,
+        Input::Reader(source) => {
+            let transfer = Transfer::new(context.output, source.size);
+            let size = source.size;
+            let write = async {
+                Ok(cloud
+                    .store_stream(transfer.reader(source), size)
+                    .placement(placement)
+                    .await?)
+            };
+            let stored = unless_interrupted(NOTHING_STORED, write).await?;
+            transfer.finish();
+            stored
+        }
+    };
+    context.output.made(&Made { id, size_bytes: size }, id, || {
+        format!("Stored block ID: {id}")
+    })
+}
+
+/// The placement that the options ask for.
+pub(super) fn placement(args: PlacementArgs) -> Placement {
+    match (args.peer, args.remote) {
+        (Some(peer), _) => Placement::Peer(peer),
+        (None, true) => Placement::Remote,
+        (None, false) => Placement::Auto,
+    }
+}
+
+/// Prints a block or a stream.
+pub(super) async fn load(args: LoadArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    let object = cloud.open(args.id).await?;
+    hand_out(object, None, args.output.as_deref(), context).await
+}
+
+/// What `get --json` and `load --json` print.
+#[derive(Serialize)]
+struct Loaded<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    id: BlockId,
+    size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+}
+
+/// Gives an object to whoever asked: to stdout, to a file, or as JSON. `key` is the key by which it was asked for.
+pub(super) async fn hand_out(
+    object: Object,
+    key: Option<&str>,
+    output: Option<&Path>,
+    context: &Context,
+) -> Outcome {
+    let (id, size) = (object.id(), object.size());
+    let mut result = Loaded {
+        key,
+        id,
+        size_bytes: size,
+        text: None,
+        base64: None,
+        file: None,
+    };
+    match output.filter(|path| *path != Path::new("-")) {
+        Some(path) => {
+            write_to_file(object, path).await?;
+            result.file = Some(path.to_owned());
+            context.output.confirm(&result, || {
+                let path = path.to_string_lossy();
+                let what = key.map_or_else(|| id.to_string(), |key| format!("'{}'", printable(key)));
+                format!("Wrote {what} to '{}' ({})", printable(&path), show_size(size))
+            })
+        }
+        None if context.output.is_json() => {
+            match collect_for_json(object).await? {
+                ("text", text) => result.text = Some(text),
+                (_, base64) => result.base64 = Some(base64),
+            }
+            write_json(&result)
+        }
+        None => copy_to_stdout(object).await,
+    }
+}
+
+async fn write_to_file(object: Object, path: &Path) -> Outcome {
+    match OutputFile::create(path)? {
+        // Nothing has to be put in order there, and a signal ends even a write that waits for the pipe's reader.
+        file @ OutputFile::Direct(..) => file.fill(object).await,
+        file @ OutputFile::Replacing(..) => {
+            let note = format!("'{}' is as it was", path.display());
+            unless_interrupted(&note, file.fill(object)).await
+        }
+    }
+}
+
+/// What `free --json` prints.
+#[derive(Serialize, Default)]
+struct FreedAll {
+    freed: Vec<FreedOne>,
+    missing: Vec<BlockId>,
+}
+
+/// One object that was freed.
+#[derive(Serialize)]
+struct FreedOne {
+    id: BlockId,
+    #[serde(flatten)]
+    freed: Freed,
+}
+
+/// Frees blocks and streams. One that is not there does not keep the others from going.
+pub(super) async fn free(args: FreeArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    let mut result = FreedAll::default();
+    for id in args.ids {
+        match cloud.free(id).await? {
+            Freed { blocks: 0, .. } => result.missing.push(id),
+            freed => result.freed.push(FreedOne { id, freed }),
+        }
+    }
+    if context.output.is_json() || !result.freed.is_empty() {
+        context.output.confirm(&result, || {
+            let lines: Vec<String> = result.freed.iter().map(show_freed).collect();
+            lines.join("\n")
+        })?;
+    }
+    if result.missing.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = result.missing.iter().map(ToString::to_string).collect();
+    Err(Failure::api(
+        ErrorCode::NotFound,
+        format!(
+            "no block or stream {} on this node or a connected peer",
+            ids.join(", ")
+        ),
+    ))
+}
+
+fn show_freed(one: &FreedOne) -> String {
+    let FreedOne {
+        id,
+        freed: Freed { blocks, bytes },
+    } = one;
+    match blocks {
+        1 => format!("Freed {id} ({})", show_size(*bytes)),
+        _ => format!("Freed {id} ({} in {blocks} blocks)", show_size(*bytes)),
+    }
+}

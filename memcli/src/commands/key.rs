@@ -1,0 +1,149 @@
+//! `set`, `get`, `del`, `keys`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use memproto::ErrorCode;
+use memsdk::{BlockId, Stored};
+use serde::Serialize;
+
+use crate::cli::{DelArgs, GetArgs, KeysArgs, SetArgs};
+use crate::commands::block::hand_out;
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt::unless_interrupted;
+use crate::output::{printable, write_json, write_raw};
+use crate::progress::Transfer;
+use crate::value::Input;
+
+/// What `set --json` prints.
+#[derive(Serialize)]
+struct Set<'a> {
+    key: &'a str,
+    id: BlockId,
+    size_bytes: u64,
+}
+
+/// Puts a value under a key.
+pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
+    let key = memproto::key::check_key(args.key.as_bytes())?;
+    let input = Input::from_argument(&args.value)?;
+    let cloud = context.connect().await?;
+    let Stored { id, size } = match input {
+        Input::Whole(value) => cloud.set(key, value).await?,
+        Input::Reader(source) => {
+            let transfer = Transfer::new(context.output, source.size);
+            let size = source.size;
+            let write = async { Ok(cloud.set_stream(key, transfer.reader(source), size).await?) };
+            let stored = unless_interrupted("the key keeps what it had", write).await?;
+            transfer.finish();
+            stored
+        }
+    };
+    let result = Set {
+        key,
+        id,
+        size_bytes: size,
+    };
+    context.output.made(&result, id, || {
+        format!("Set '{}' (Block ID: {id})", printable(key))
+    })
+}
+
+/// Prints the value of a key.
+pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    let object = cloud
+        .open_key(&args.key)
+        .await?
+        .ok_or_else(|| no_key(&args.key))?;
+    hand_out(object, Some(&args.key), args.output.as_deref(), context).await
+}
+
+/// What `del --json` prints.
+#[derive(Serialize, Default)]
+struct Deleted<'a> {
+    deleted: Vec<&'a str>,
+    missing: Vec<&'a str>,
+}
+
+/// Deletes keys. One that is not there does not keep the others from going.
+pub(super) async fn del(args: DelArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    let mut result = Deleted::default();
+    for key in &args.keys {
+        let list = if cloud.del(key).await? {
+            &mut result.deleted
+        } else {
+            &mut result.missing
+        };
+        list.push(key);
+    }
+    if context.output.is_json() || !result.deleted.is_empty() {
+        context.output.confirm(&result, || {
+            let lines: Vec<String> = result
+                .deleted
+                .iter()
+                .map(|key| format!("Deleted '{}'", printable(key)))
+                .collect();
+            lines.join("\n")
+        })?;
+    }
+    match result.missing[..] {
+        [] => Ok(()),
+        [key] => Err(no_key(key)),
+        [..] => Err(Failure::api(
+            ErrorCode::NotFound,
+            format!("no keys '{}'", result.missing.join("', '")),
+        )),
+    }
+}
+
+fn no_key(key: &str) -> Failure {
+    Failure::api(
+        ErrorCode::NotFound,
+        format!("no key '{key}' on this node or a connected peer"),
+    )
+}
+
+/// Lists keys, one a line.
+pub(super) async fn keys(args: KeysArgs, context: &Context) -> Outcome {
+    let [pattern] = &args.pattern[..] else {
+        return Err(Failure::Usage(too_many_patterns(&args.pattern)));
+    };
+    let keys = context.connect().await?.keys(pattern).await?;
+    if context.output.is_json() {
+        return write_json(&keys);
+    }
+    if keys.is_empty() && Path::new(pattern).exists() {
+        context
+            .output
+            .note(&format!("'{pattern}' is a file here: {QUOTE_THE_PATTERN}"));
+    }
+    // A key may hold line ends and worse: people get them escaped, programs as they are.
+    let is_terminal = std::io::stdout().is_terminal();
+    let show = |key: &String| {
+        if is_terminal {
+            printable(key).into_owned()
+        } else {
+            key.clone()
+        }
+    };
+    let lines: String = keys.iter().map(|key| show(key) + "\n").collect();
+    write_raw(lines.as_bytes())
+}
+
+const QUOTE_THE_PATTERN: &str =
+    "if the shell made it of a pattern, put that in quotes, as in: memcli keys '*'";
+
+fn too_many_patterns(patterns: &[String]) -> String {
+    let count = patterns.len();
+    if patterns.iter().all(|pattern| Path::new(pattern).exists()) {
+        format!(
+            "the shell seems to have made {count} file names of a pattern: put the pattern in quotes, as in: memcli \
+             keys '*'"
+        )
+    } else {
+        format!("{count} patterns were given, one is expected; put it in quotes, as in: memcli keys 'user:*'")
+    }
+}

@@ -1,0 +1,43 @@
+//! What the commands do: one file per noun. What can be typed is in [`crate::cli`].
+
+mod block;
+mod connect;
+mod consent;
+mod key;
+mod logs;
+mod node;
+mod peer;
+mod stats;
+mod stream;
+mod trust;
+mod version;
+
+use crate::cli::{Command, NodeCommand, PeerCommand, TrustCommand};
+use crate::context::Context;
+use crate::exit::Outcome;
+
+/// Does what was typed.
+pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Node(NodeCommand::Start(args)) => node::start(args, context).await,
+        Command::Node(NodeCommand::Stop) => node::stop(context).await,
+        Command::Node(NodeCommand::Status) => node::status(context).await,
+        Command::Logs(args) => logs::logs(args, context).await,
+        Command::Set(args) => key::set(args, context).await,
+        Command::Get(args) => key::get(args, context).await,
+        Command::Del(args) => key::del(args, context).await,
+        Command::Keys(args) => key::keys(args, context).await,
+        Command::Store(args) => block::store(args, context).await,
+        Command::Load(args) => block::load(args, context).await,
+        Command::Free(args) => block::free(args, context).await,
+        Command::Stats => stats::stats(context).await,
+        Command::Stream(args) => stream::stream(args, context).await,
+        Command::Connect(args) => connect::connect(args, context).await,
+        Command::Peer(PeerCommand::List) => peer::list(context).await,
+        Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
+        Command::Consent(args) => consent::consent(args, context).await,
+        Command::Trust(TrustCommand::List) => trust::list(context).await,
+        Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Version => version::version(context).await,
+    }
+}

@@ -1,0 +1,231 @@
+//! `node start`, `node stop`, `node status`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use memproto::ErrorCode;
+use memproto::control::NodeStatus;
+use serde::Serialize;
+
+use crate::cli::NodeStartArgs;
+use crate::context::{Context, not_running};
+use crate::exit::{Failure, Outcome};
+use crate::launch::launch;
+use crate::output::printable;
+use crate::process::wait_until_gone;
+use crate::size::show_size;
+use crate::table;
+
+/// How long a node may take to say goodbye to its peers and end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts a node in the background.
+pub(super) async fn start(args: NodeStartArgs, context: &Context) -> Outcome {
+    if let Some((_, status)) = context.probe().await? {
+        return already_running(&args, &status, context);
+    }
+    let options = context
+        .places()
+        .into_iter()
+        .chain(memnode_options(args))
+        .collect();
+    let status = launch(context, options).await?;
+    context.output.confirm(&status, || {
+        format!(
+            "Starting MemCloud node '{}' on port {}...\nNode started successfully (PID: {})",
+            printable(&status.name),
+            status
+                .peer_addresses
+                .first()
+                .map_or(0, std::net::SocketAddr::port),
+            status.pid
+        )
+    })
+}
+
+/// The options of `memnode` that stand for ours.
+fn memnode_options(args: NodeStartArgs) -> Vec<OsString> {
+    let mut options: Vec<OsString> = Vec::new();
+    let mut add = |flag: &str, value: Option<String>| {
+        options.extend(value.into_iter().flat_map(|value| [flag.into(), value.into()]));
+    };
+    add("--name", args.name);
+    add("--port", args.port.map(|port| port.to_string()));
+    add("--memory", args.memory);
+    add("--listen", args.listen.map(|address| address.to_string()));
+    add(
+        "--default-grant",
+        args.default_grant.map(|bytes| bytes.to_string()),
+    );
+    options.extend(args.no_discovery.then(|| "--no-discovery".into()));
+    options.extend(args.rest);
+    options
+}
+
+/// A node answers already. That is fine where it is the one that was asked for; scripts start it to be sure.
+fn already_running(args: &NodeStartArgs, status: &NodeStatus, context: &Context) -> Outcome {
+    let text = format!(
+        "MemCloud node '{}' is already running (PID: {})",
+        printable(&status.name),
+        status.pid
+    );
+    let asked_for_another = args.name.as_ref().is_some_and(|name| *name != status.name)
+        || args
+            .memory
+            .as_deref()
+            .is_some_and(|size| size.parse() != Ok(status.budget_bytes) && !size.ends_with('%'))
+        || args.port.is_some_and(|port| {
+            port != 0 && !status.peer_addresses.iter().any(|address| address.port() == port)
+        });
+    if asked_for_another {
+        return Err(Failure::Other(format!(
+            "{text}, with other options; stop it first with: memcli node stop, or start another one beside it with \
+             --home FOLDER"
+        )));
+    }
+    context.output.confirm(status, || text)
+}
+
+/// What `node stop --json` prints.
+#[derive(Serialize)]
+struct Stopped {
+    stopped: bool,
+    pid: u32,
+}
+
+/// Asks the node to stop and waits until its process is gone.
+pub(super) async fn stop(context: &Context) -> Outcome {
+    let Some((cloud, status)) = context.probe().await? else {
+        return Err(not_running(&context.socket()?));
+    };
+    match cloud.stop_node().await {
+        // It may be gone before its answer came through.
+        Ok(()) | Err(memsdk::Error::ConnectionLost) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let name = printable(&status.name);
+    if !wait_until_gone(status.pid, STOP_TIMEOUT).await {
+        return Err(Failure::api(
+            ErrorCode::Timeout,
+            format!(
+                "node '{name}' agreed to stop, but its process {pid} still runs after {} s; see `memcli logs`, and end \
+                 it with: kill -9 {pid}",
+                STOP_TIMEOUT.as_secs(),
+                pid = status.pid
+            ),
+        ));
+    }
+    context.output.confirm(
+        &Stopped {
+            stopped: true,
+            pid: status.pid,
+        },
+        || format!("Node '{name}' stopped (PID: {})", status.pid),
+    )
+}
+
+/// Shows who the node is.
+pub(super) async fn status(context: &Context) -> Outcome {
+    let status = context.connect().await?.status().await?;
+    context.output.show(&status, || show_status(&status))
+}
+
+fn show_status(status: &NodeStatus) -> String {
+    let addresses: Vec<String> = status.peer_addresses.iter().map(ToString::to_string).collect();
+    let fields = table::fields([
+        ("id", status.node_id.fingerprint()),
+        ("version", status.version.clone()),
+        ("running for", show_seconds(status.uptime_secs)),
+        ("peers reach it at", addresses.join(", ")),
+        ("connected peers", status.peers_connected.to_string()),
+        (
+            "memory",
+            format!(
+                "{} of {} used",
+                show_size(status.used_bytes),
+                show_size(status.budget_bytes)
+            ),
+        ),
+        ("files", status.home.display().to_string()),
+        ("socket", status.socket.display().to_string()),
+    ]);
+    format!(
+        "MemCloud node '{}' is running (PID: {})\n{fields}",
+        printable(&status.name),
+        status.pid
+    )
+}
+
+/// Seconds in the units that people use, such as `2h 5m`.
+pub(super) fn show_seconds(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use memproto::NodeId;
+
+    use super::*;
+
+    fn args() -> NodeStartArgs {
+        NodeStartArgs {
+            name: Some("NodeA".to_owned()),
+            port: Some(0),
+            memory: Some("4294967296".to_owned()),
+            listen: None,
+            default_grant: None,
+            no_discovery: true,
+            rest: vec!["--log-level".into(), "debug".into()],
+        }
+    }
+
+    fn example() -> NodeStatus {
+        NodeStatus {
+            name: "NodeA".to_owned(),
+            node_id: NodeId::from_bytes([0xa1; 16]),
+            version: "0.1.0".to_owned(),
+            pid: 12345,
+            uptime_secs: 7500,
+            home: "/home/ann/.memcloud".into(),
+            socket: "/run/user/1000/memcloud/memnode.sock".into(),
+            peer_addresses: vec!["0.0.0.0:8080".parse().unwrap(), "[::]:8080".parse().unwrap()],
+            budget_bytes: 4 << 30,
+            used_bytes: 1536 << 20,
+            peers_connected: 1,
+        }
+    }
+
+    #[test]
+    fn options_become_those_of_memnode() {
+        let options = memnode_options(args());
+        let expected = [
+            "--name",
+            "NodeA",
+            "--port",
+            "0",
+            "--memory",
+            "4294967296",
+            "--no-discovery",
+            "--log-level",
+            "debug",
+        ];
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn status_reads_as_a_card() {
+        assert_eq!(
+            show_status(&example()),
+            "\
+MemCloud node 'NodeA' is running (PID: 12345)
+  id                 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1
+  version            0.1.0
+  running for        2h 5m
+  peers reach it at  0.0.0.0:8080, [::]:8080
+  connected peers    1
+  memory             1.5 GiB of 4.0 GiB used
+  files              /home/ann/.memcloud
+  socket             /run/user/1000/memcloud/memnode.sock"
+        );
+    }
+}
