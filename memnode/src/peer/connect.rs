@@ -203,6 +203,7 @@ fn refusal<L>(entry: &Entry<L>) -> Option<ApiError> {
     let reason = entry.last_error.clone()?;
     let code = match entry.state() {
         PeerState::Denied => ErrorCode::Denied,
+        _ if entry.was_busy => ErrorCode::Busy,
         _ => ErrorCode::PeerUnreachable,
     };
     Some(ApiError::new(code, reason))

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::driver::{self, Host, LinkEnd};
 use super::handshake::Shaken;
 use super::link::PeerLink;
-use super::table::{Admission, Ended, Ending, Grant, LinkFacts};
+use super::table::{Ended, Ending, Grant, LinkFacts};
 use super::wire::{Wire, now};
 use super::{CONSENT_LOOK_EVERY, Peers, State};
 use crate::body::Body;
@@ -50,7 +50,7 @@ impl Peers {
                 quota_bytes: ours.quota_bytes,
             }),
             Ok(None) => {
-                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`")
+                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`");
             }
             // The last message was not sent: the other side does not know whom it would hear.
             Err(reason) if facts.we_dialled => return Err(*reason),
@@ -105,13 +105,9 @@ impl Peers {
             {
                 return Err(Goodbye::Busy);
             }
-            match state.table.admit(facts.clone(), ours, Arc::clone(link), now) {
-                Admission::Refused(reason) => return Err(reason),
-                Admission::Taken { replaced } => {
-                    let slot = state.table.slot_mut(facts.id, facts.serial);
-                    (slot.and_then(|slot| slot.ours), replaced)
-                }
-            }
+            let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
+            let slot = state.table.slot_mut(facts.id, facts.serial);
+            (slot.and_then(|slot| slot.ours), replaced)
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -125,6 +121,7 @@ impl Peers {
             ended,
             data_is_gone: false,
             replaced: false,
+            busy: false,
             error,
         };
         self.remove(link, ending);
@@ -403,6 +400,7 @@ fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
         ended,
         data_is_gone: by_peer == Some(Goodbye::Stopping),
         replaced: by_peer == Some(Goodbye::Replaced),
+        busy: by_peer == Some(Goodbye::Busy),
         error,
     }
 }

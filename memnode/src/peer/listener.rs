@@ -31,7 +31,7 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
             address.set_port(first.local_addr()?.port());
         }
         let mut bound = TcpListener::bind(address).await;
-        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(|error| lacks_ipv6(error)) {
+        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(lacks_ipv6) {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
             bound = TcpListener::bind(address).await;
         }
@@ -47,8 +47,10 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
 
 /// Whether the system refused an address because it has no IPv6.
 fn lacks_ipv6(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn explain(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {

@@ -213,7 +213,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
-                warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only")
+                warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
         Ok(())

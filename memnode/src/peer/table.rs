@@ -96,6 +96,8 @@ pub(super) struct Entry<L> {
     unreachable: bool,
     pub(super) trusted: bool,
     pub(super) last_error: Option<String>,
+    /// Whether `last_error` says that the peer has no room for a link now.
+    pub(super) was_busy: bool,
     /// The consent to a link that the peer gave up for another one, which is about to arrive.
     carried: Option<Carried>,
     /// Attempts to dial since both sides last agreed, for the pause before the next one.
@@ -164,16 +166,9 @@ pub(super) struct Ending {
     pub(super) data_is_gone: bool,
     /// Whether the peer gave this link up for another one.
     pub(super) replaced: bool,
+    /// Whether the peer had no room for it.
+    pub(super) busy: bool,
     pub(super) error: Option<String>,
-}
-
-/// The answer to [`Table::admit`].
-#[derive(Debug)]
-pub(super) enum Admission<L> {
-    /// The link has its place. The one that was there before, if any, is to be closed.
-    Taken { replaced: Option<Slot<L>> },
-    /// The link is to be closed with this reason.
-    Refused(Goodbye),
 }
 
 /// How many links and entries there may be.
@@ -301,7 +296,7 @@ impl<L> Table<L> {
         }
     }
 
-    /// Gives a link its place, or refuses it.
+    /// Gives a link its place. Returns the one that was there before, which is to be closed.
     ///
     /// A link that this side began comes here before the last message of the handshake, from which the other side learns
     /// who this side is. Where there is a link to the same process already it is refused, that message is never sent, and
@@ -309,21 +304,24 @@ impl<L> Table<L> {
     ///
     /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
     /// consent that was given to that one, for the person's answer was about the peer.
+    ///
+    /// # Errors
+    /// The reason with which the link is to be closed.
     pub(super) fn admit(
         &mut self,
         facts: LinkFacts,
         ours: Option<Grant>,
         link: L,
         now: Instant,
-    ) -> Admission<L> {
+    ) -> Result<Option<Slot<L>>, Goodbye> {
         if facts.id == self.own_id {
-            return Admission::Refused(Goodbye::Other);
+            return Err(Goodbye::Other);
         }
         let (own_id, limits) = (self.own_id, self.limits);
         let links = self.links().count();
         let trusted = self.entries.get(&facts.id).is_some_and(|entry| entry.trusted);
         let Some(entry) = self.entry(facts.id, &facts.name, trusted) else {
-            return Admission::Refused(Goodbye::Busy);
+            return Err(Goodbye::Busy);
         };
         let carried = entry.carried.take().filter(|carried| {
             carried.incarnation == facts.incarnation
@@ -332,10 +330,10 @@ impl<L> Table<L> {
         let mut ours = ours.or(carried.map(|carried| carried.ours));
         match &entry.link {
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
-                return Admission::Refused(Goodbye::Replaced);
+                return Err(Goodbye::Replaced);
             }
             Some(old) if old.facts.incarnation == facts.incarnation => ours = ours.or(old.ours),
-            None if links >= limits.peers_max => return Admission::Refused(Goodbye::Busy),
+            None if links >= limits.peers_max => return Err(Goodbye::Busy),
             _ => {}
         }
         entry.name.clone_from(&facts.name);
@@ -351,9 +349,7 @@ impl<L> Table<L> {
             agreed: false,
             since: now,
         };
-        Admission::Taken {
-            replaced: entry.link.replace(slot),
-        }
+        Ok(entry.link.replace(slot))
     }
 
     /// Notes that both sides agreed on a link. Returns false where it has lost its place.
@@ -379,6 +375,7 @@ impl<L> Table<L> {
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
         entry.ended = ending.ended;
         entry.last_error = ending.error;
+        entry.was_busy = ending.busy;
         entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
             ours,
             incarnation: slot.facts.incarnation,
@@ -424,6 +421,7 @@ impl<L> Table<L> {
             unreachable: false,
             trusted: false,
             last_error: None,
+            was_busy: false,
             carried: None,
             attempts: 0,
             touched,
