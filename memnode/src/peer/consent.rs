@@ -164,6 +164,7 @@ mod tests {
             "192.0.2.1:1002",
             Some(Grant {
                 quota_bytes: 1,
+                named: false,
                 keep: false,
             }),
             now,

@@ -36,11 +36,7 @@ impl Peers {
     ) -> Result<Arc<PeerLink>, Goodbye> {
         let facts = self.facts(&shaken, address);
         let now = now();
-        let trusted = self.trust.by_id(facts.id);
-        let ours = ours.or(trusted.map(|device| Grant {
-            quota_bytes: device.quota_bytes,
-            keep: false,
-        }));
+        let ours = self.consent_from(ours, facts.id);
         let machine = Link::new(shaken.established, LinkConfig::default(), now);
         let wire = Wire::new(machine, stream, shaken.last_message);
         let link = PeerLink::new(facts.clone(), wire);
@@ -64,6 +60,20 @@ impl Peers {
         ));
         self.touch();
         placed.map(|_| link)
+    }
+
+    /// The consent of this side to a peer, now that it is known who is there: what a person just said, and trust.
+    fn consent_from(&self, ours: Option<Grant>, id: NodeId) -> Option<Grant> {
+        let trusted = self.trust.by_id(id).map(|device| device.quota_bytes);
+        match (ours, trusted) {
+            (Some(ours), Some(quota_bytes)) if !ours.named => Some(Grant { quota_bytes, ..ours }),
+            (None, Some(quota_bytes)) => Some(Grant {
+                quota_bytes,
+                named: false,
+                keep: false,
+            }),
+            (ours, _) => ours,
+        }
     }
 
     fn facts(&self, shaken: &Shaken, address: SocketAddr) -> LinkFacts {

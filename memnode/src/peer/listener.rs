@@ -188,13 +188,15 @@ impl HandshakeSlots {
         }
     }
 
+    /// Says which task holds a place. One that was pushed out meanwhile is ended.
     fn occupy(&self, number: u64, task: AbortHandle) {
         let mut taken = self
             .taken
             .lock()
             .expect("no code panics while it holds the handshake slots");
-        if let Some(slot) = taken.slots.get_mut(&number) {
-            slot.1 = Some(task);
+        match taken.slots.get_mut(&number) {
+            Some(slot) => slot.1 = Some(task),
+            None => task.abort(),
         }
     }
 }

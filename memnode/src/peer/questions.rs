@@ -172,6 +172,7 @@ impl Peers {
                 &link,
                 Grant {
                     quota_bytes,
+                    named: true,
                     keep: false,
                 },
             ),
@@ -182,6 +183,7 @@ impl Peers {
                     &link,
                     Grant {
                         quota_bytes,
+                        named: true,
                         keep: false,
                     },
                 );

@@ -38,6 +38,8 @@ pub(super) struct LinkFacts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Grant {
     pub(super) quota_bytes: u64,
+    /// Whether a person named this figure: else a trusted peer keeps what it is trusted with.
+    pub(super) named: bool,
     /// Whether the peer becomes trusted for good once it agreed too.
     pub(super) keep: bool,
 }

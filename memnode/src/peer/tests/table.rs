@@ -10,6 +10,7 @@ use super::*;
 const WINDOW: Duration = Duration::from_secs(10);
 const GRANT: Grant = Grant {
     quota_bytes: 5,
+    named: false,
     keep: false,
 };
 
