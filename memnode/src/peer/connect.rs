@@ -9,7 +9,7 @@ use memproto::peer::Consent;
 
 use super::Peers;
 use super::dialer::{self, Dialled, Target};
-use super::table::{Entry, Grant};
+use super::entry::{Entry, Grant};
 
 impl Peers {
     /// Connects to a peer, which is this side's consent, and waits until the other side's program has said whether it

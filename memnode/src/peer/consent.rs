@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use memproto::NodeId;
 use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 
-use super::table::{Slot, Table};
+use super::entry::Slot;
+use super::table::Table;
 
 /// How many may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,8 @@ pub(super) fn warning(trusted: &[TrustedDevice], id: NodeId, name: &str) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Grant, LinkFacts, TableLimits};
+    use super::super::entry::{Grant, LinkFacts};
+    use super::super::table::TableLimits;
     use super::*;
 
     const LIMITS: ConsentLimits = ConsentLimits {

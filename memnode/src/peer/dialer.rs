@@ -13,9 +13,9 @@ use memproto::peer::{Goodbye, HandshakeError};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::entry::Grant;
 use super::handshake::{self, ShakeError, Shaken};
 use super::link::PeerLink;
-use super::table::Grant;
 use super::{Peers, config};
 
 /// What came of dialling.

@@ -11,7 +11,7 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
-use super::table::LinkFacts;
+use super::entry::LinkFacts;
 use super::wire::Wire;
 use crate::body::Body;
 

@@ -11,9 +11,9 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{Consent, Goodbye};
 
 use super::config::WAIT_MAX;
+use super::entry::{Ended, Entry, Grant};
 use super::link::PeerLink;
 use super::resolve::{Candidate, resolve};
-use super::table::{Ended, Entry, Grant};
 use super::wire::now;
 use super::{Peers, link};
 use crate::trust::TrustError;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use memproto::peer::{Consent, Goodbye};
 
-use super::super::table::{Ended, Ending, Entry, Grant, LinkFacts, Table, TableLimits};
+use super::super::entry::{Ended, Ending, Entry, Grant, LinkFacts};
+use super::super::table::{Table, TableLimits};
 use super::*;
 
 const WINDOW: Duration = Duration::from_secs(10);
