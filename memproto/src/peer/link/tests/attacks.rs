@@ -108,13 +108,13 @@ fn ids_that_are_not_the_peers_own_or_not_new_close_the_link() {
     let cases: [(&str, Fill); 13] = [
         ("our own id", |out| request(out, 1, BodySpec::NONE)),
         ("an id twice", |out| {
-            [2, 2].into_iter().for_each(|id| request(out, id, BodySpec::NONE))
+            [2, 2].into_iter().for_each(|id| request(out, id, BodySpec::NONE));
         }),
         ("an id that goes back", |out| {
-            [6, 4].into_iter().for_each(|id| request(out, id, BodySpec::NONE))
+            [6, 4].into_iter().for_each(|id| request(out, id, BodySpec::NONE));
         }),
         ("a reply to nothing", |out| {
-            frame::put(out, Kind::Reply, 0, 1, &[0; 9])
+            frame::put(out, Kind::Reply, 0, 1, &[0; 9]);
         }),
         ("a reply to its own request", |out| {
             request(out, 2, BodySpec::NONE);
@@ -122,7 +122,7 @@ fn ids_that_are_not_the_peers_own_or_not_new_close_the_link() {
         }),
         ("data of nothing", |out| frame::put(out, Kind::Data, 0, 2, b"x")),
         ("data of our unknown request", |out| {
-            frame::put(out, Kind::Data, 0, 1, b"x")
+            frame::put(out, Kind::Data, 0, 1, b"x");
         }),
         ("data without a body", |out| {
             request(out, 2, BodySpec::NONE);
@@ -138,13 +138,13 @@ fn ids_that_are_not_the_peers_own_or_not_new_close_the_link() {
             frame::put(out, Kind::Data, 0, 2, b"x");
         }),
         ("credit for nothing", |out| {
-            frame::put(out, Kind::Credit, 0, 2, &[1; 8])
+            frame::put(out, Kind::Credit, 0, 2, &[1; 8]);
         }),
         ("failure of nothing", |out| {
-            frame::put(out, Kind::Fail, 0, 2, &[0, 0])
+            frame::put(out, Kind::Fail, 0, 2, &[0, 0]);
         }),
         ("a cancellation of nothing", |out| {
-            frame::put(out, Kind::Cancel, 0, 2, &[])
+            frame::put(out, Kind::Cancel, 0, 2, &[]);
         }),
     ];
     for (name, fill) in cases {
