@@ -27,7 +27,7 @@ pub const ANNOUNCED_MAX: usize = 1_024;
 /// How many addresses of one announced node are kept: a host with four interfaces has about twelve, IPv6 included.
 pub const ANNOUNCED_ADDRESSES_MAX: usize = 16;
 
-/// How long [`Discovery::stop`] waits for each step of the goodbye. mdns-sd sends it at once and again after 120 ms.
+/// How long [`Discovery::stop`] waits for each of its two steps, the goodbye and the end of mDNS: both take milliseconds.
 const GOODBYE_STEP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long to wait before the mDNS service is asked again after it refused, which it does while its queue is full.

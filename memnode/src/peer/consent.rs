@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use memproto::NodeId;
 use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 
-use super::table::{Slot, Table};
+use super::entry::Slot;
+use super::table::Table;
 
 /// How many may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,8 @@ pub(super) fn warning(trusted: &[TrustedDevice], id: NodeId, name: &str) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Admission, Grant, LinkFacts, TableLimits};
+    use super::super::entry::{Grant, LinkFacts};
+    use super::super::table::TableLimits;
     use super::*;
 
     const LIMITS: ConsentLimits = ConsentLimits {
@@ -139,10 +141,7 @@ mod tests {
             code: "123456".to_owned(),
             offered_quota_bytes: 7,
         };
-        assert!(matches!(
-            table.admit(facts, ours, n.into(), now),
-            Admission::Taken { .. }
-        ));
+        assert!(table.admit(facts, ours, n.into(), now).is_ok());
     }
 
     fn device(n: u8, name: &str) -> TrustedDevice {
@@ -167,6 +166,7 @@ mod tests {
             "192.0.2.1:1002",
             Some(Grant {
                 quota_bytes: 1,
+                named: false,
                 keep: false,
             }),
             now,

@@ -13,9 +13,9 @@ use memproto::peer::{Goodbye, HandshakeError};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::entry::Grant;
 use super::handshake::{self, ShakeError, Shaken};
 use super::link::PeerLink;
-use super::table::Grant;
 use super::{Peers, config};
 
 /// What came of dialling.
@@ -159,11 +159,17 @@ impl Peers {
                     id: None,
                     addresses,
                 };
-                self.dial(&target, None).await
+                let id = match self.dial(&target, None).await? {
+                    Dialled::Link(link) => link.id(),
+                    Dialled::Already(id) => id,
+                };
+                self.first_answer(id).await
             };
             tokio::select! {
                 dialled = dialled => match dialled {
                     Ok(_) => return,
+                    // The person there, or nobody, answered: to ask again and again would be a nuisance.
+                    Err(error) if error.code == ErrorCode::Denied => return,
                     Err(error) => debug!(address, %error, "a configured peer was not reached"),
                 },
                 () = self.stopping.cancelled() => return,

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
-use memproto::peer::{Consent, Goodbye, LinkError, PeerReply, PeerRequest, RequestId};
+use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, trace};
@@ -107,7 +107,7 @@ async fn write(wire: Arc<Wire>) -> io::Result<()> {
     loop {
         if wire.next_batch(&mut batch) {
             write_all(&wire, &batch).await?;
-        } else if wire.peek(|link| link.is_closed()) {
+        } else if wire.peek(Link::is_closed) {
             return Ok(());
         } else {
             wire.wake_writer.notified().await;
@@ -266,7 +266,7 @@ async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
 }
 
 fn next_timeout(wire: &Wire) -> tokio::time::Instant {
-    let at = wire.peek(|link| link.poll_timeout());
+    let at = wire.peek(Link::poll_timeout);
     at.map_or_else(
         || tokio::time::Instant::now() + TIMER_DEFAULT,
         tokio::time::Instant::from_std,

@@ -4,21 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::BoxFuture;
 use memproto::NodeId;
-use memproto::control::{GrantUse, TrustedDevice};
+use memproto::control::TrustedDevice;
 use memproto::error::{ApiError, ErrorCode};
-use memproto::peer::{Consent, Goodbye, Link, LinkConfig, LinkError, PeerReply, PeerRequest};
+use memproto::peer::{Consent, Goodbye, Link, LinkConfig};
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use super::driver::{self, Host, LinkEnd};
+use super::driver::{self, Host};
+use super::entry::{Ended, Ending, Grant, LinkFacts};
 use super::handshake::Shaken;
 use super::link::PeerLink;
-use super::table::{Admission, Ended, Ending, Grant, LinkFacts};
 use super::wire::{Wire, now};
 use super::{CONSENT_LOOK_EVERY, Peers, State};
-use crate::body::Body;
 use crate::hex;
 use crate::trust::TrustError;
 
@@ -36,11 +34,7 @@ impl Peers {
     ) -> Result<Arc<PeerLink>, Goodbye> {
         let facts = self.facts(&shaken, address);
         let now = now();
-        let trusted = self.trust.by_id(facts.id);
-        let ours = ours.or(trusted.map(|device| Grant {
-            quota_bytes: device.quota_bytes,
-            keep: false,
-        }));
+        let ours = self.consent_from(ours, facts.id);
         let machine = Link::new(shaken.established, LinkConfig::default(), now);
         let wire = Wire::new(machine, stream, shaken.last_message);
         let link = PeerLink::new(facts.clone(), wire);
@@ -50,7 +44,7 @@ impl Peers {
                 quota_bytes: ours.quota_bytes,
             }),
             Ok(None) => {
-                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`")
+                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`");
             }
             // The last message was not sent: the other side does not know whom it would hear.
             Err(reason) if facts.we_dialled => return Err(*reason),
@@ -64,6 +58,20 @@ impl Peers {
         ));
         self.touch();
         placed.map(|_| link)
+    }
+
+    /// The consent of this side to a peer, now that it is known who is there: what a person just said, and trust.
+    fn consent_from(&self, ours: Option<Grant>, id: NodeId) -> Option<Grant> {
+        let trusted = self.trust.by_id(id).map(|device| device.quota_bytes);
+        match (ours, trusted) {
+            (Some(ours), Some(quota_bytes)) if !ours.named => Some(Grant { quota_bytes, ..ours }),
+            (None, Some(quota_bytes)) => Some(Grant {
+                quota_bytes,
+                named: false,
+                keep: false,
+            }),
+            (ours, _) => ours,
+        }
     }
 
     fn facts(&self, shaken: &Shaken, address: SocketAddr) -> LinkFacts {
@@ -105,13 +113,9 @@ impl Peers {
             {
                 return Err(Goodbye::Busy);
             }
-            match state.table.admit(facts.clone(), ours, Arc::clone(link), now) {
-                Admission::Refused(reason) => return Err(reason),
-                Admission::Taken { replaced } => {
-                    let slot = state.table.slot_mut(facts.id, facts.serial);
-                    (slot.and_then(|slot| slot.ours), replaced)
-                }
-            }
+            let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
+            let slot = state.table.slot_mut(facts.id, facts.serial);
+            (slot.and_then(|slot| slot.ours), replaced)
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -125,6 +129,7 @@ impl Peers {
             ended,
             data_is_gone: false,
             replaced: false,
+            busy: false,
             error,
         };
         self.remove(link, ending);
@@ -132,7 +137,7 @@ impl Peers {
     }
 
     /// Takes a link out of the table, and tells the service where it knew of it.
-    fn remove(&self, link: &PeerLink, ending: Ending) {
+    pub(super) fn remove(&self, link: &PeerLink, ending: Ending) {
         let (id, serial) = (link.id(), link.facts().serial);
         {
             let mut told = self
@@ -148,7 +153,7 @@ impl Peers {
         self.touch();
     }
 
-    fn events(&self) -> &dyn super::PeerEvents {
+    pub(super) fn events(&self) -> &dyn super::PeerEvents {
         self.events
             .get()
             .expect("links come up only after start() has set who is told")
@@ -167,7 +172,7 @@ impl Peers {
     pub(super) fn ensure_redial(self: &Arc<Self>, id: NodeId) {
         let wake = {
             let mut state = self.state();
-            if !state.table.get(id).is_some_and(super::table::Entry::wants_dial) {
+            if !state.table.get(id).is_some_and(super::entry::Entry::wants_dial) {
                 return;
             }
             if let Some(wake) = state.redials.get(&id) {
@@ -262,7 +267,7 @@ impl Peers {
     }
 
     /// Keeps what was learned of a peer in the file of trusted devices, where it is to be kept.
-    fn remember(&self, facts: &LinkFacts, ours: Grant) {
+    pub(super) fn remember(&self, facts: &LinkFacts, ours: Grant) {
         let known = self.trust.by_id(facts.id);
         let kept = match known {
             _ if ours.keep => self.trust_peer(facts, ours.quota_bytes),
@@ -283,126 +288,5 @@ impl Peers {
                 ),
             );
         }
-    }
-}
-
-impl Host for Arc<Peers> {
-    fn handle(
-        &self,
-        link: &Arc<PeerLink>,
-        request: PeerRequest,
-        body: Body,
-    ) -> BoxFuture<'static, (PeerReply, Body)> {
-        self.events().handle_peer_request(link.id(), request, body)
-    }
-
-    fn answered(&self, link: &Arc<PeerLink>) {
-        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
-            slot.theirs.get_or_insert(Consent::Waiting);
-        }
-        self.touch();
-    }
-
-    fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
-        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
-            slot.theirs = Some(consent);
-        }
-        if let Consent::Agreed { quota_bytes } = consent {
-            link.note_borrowed(GrantUse {
-                quota_bytes,
-                ..link.borrowed()
-            });
-        }
-        self.touch();
-    }
-
-    fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64) {
-        let facts = link.facts();
-        link.note_borrowed(GrantUse {
-            quota_bytes,
-            used_bytes: 0,
-        });
-        let ours = {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
-            let ours = {
-                let mut state = self.state();
-                let ours = state
-                    .table
-                    .slot_mut(facts.id, facts.serial)
-                    .and_then(|slot| slot.ours);
-                state.table.agreed(facts.id, facts.serial);
-                ours
-            };
-            let Some(ours) = ours else { return };
-            if told.insert(facts.id, facts.serial).is_some() {
-                self.events().peer_disconnected(facts.id);
-            }
-            let lent = link.lent_quota_bytes();
-            self.events()
-                .peer_connected(facts.id, facts.incarnation, lent, facts.we_dialled);
-            ours
-        };
-        info!(peer = %facts.id, name = facts.name, address = %facts.address, quota_bytes, "connected to a peer");
-        self.touch();
-        self.remember(facts, ours);
-        self.touch();
-    }
-
-    fn ended(&self, link: &Arc<PeerLink>, end: &LinkEnd) {
-        let theirs = {
-            let mut state = self.state();
-            state
-                .table
-                .slot_mut(link.id(), link.facts().serial)
-                .and_then(|slot| slot.theirs)
-        };
-        info!(peer = %link.id(), name = link.name(), reason = %end, "the link to a peer ended");
-        self.remove(link, ending(link.name(), end, theirs));
-        self.ensure_redial(link.id());
-    }
-}
-
-/// What the end of a link means for the peer.
-fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
-    let by_peer = match end {
-        LinkEnd::Link(LinkError::ClosedByPeer(goodbye)) => Some(*goodbye),
-        _ => None,
-    };
-    let denied = theirs == Some(Consent::Denied) || by_peer == Some(Goodbye::Denied);
-    let (ended, error) = match by_peer {
-        _ if denied => (
-            Ended::Denied,
-            Some(format!(
-                "the person at '{name}' said no, or trusts this node no longer"
-            )),
-        ),
-        Some(Goodbye::Stopping) => (Ended::Lost, Some(format!("'{name}' was stopped"))),
-        Some(Goodbye::Disconnected) => (
-            Ended::Released,
-            Some(format!("the person at '{name}' ended the connection")),
-        ),
-        Some(Goodbye::ConsentExpired) => (
-            Ended::Released,
-            Some(format!(
-                "nobody at '{name}' answered: run `memcli connect` again when somebody is there"
-            )),
-        ),
-        Some(Goodbye::Busy) => (
-            Ended::Lost,
-            Some(format!(
-                "'{name}' has too many links, or too many questions for its person: try later"
-            )),
-        ),
-        Some(Goodbye::Replaced) => (Ended::Lost, None),
-        _ => (Ended::Lost, Some(end.to_string())),
-    };
-    Ending {
-        ended,
-        data_is_gone: by_peer == Some(Goodbye::Stopping),
-        replaced: by_peer == Some(Goodbye::Replaced),
-        error,
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::control::GrantUse;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::peer::{Consent, Goodbye, PeerReply, PeerRequest, RequestId};
+use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
-use super::table::LinkFacts;
+use super::entry::LinkFacts;
 use super::wire::Wire;
 use crate::body::Body;
 
@@ -67,7 +67,7 @@ impl PeerLink {
 
     /// The smoothed round trip; 0 before the first was measured.
     pub fn round_trip(&self) -> Duration {
-        self.wire.peek(|link| link.round_trip()).unwrap_or_default()
+        self.wire.peek(Link::round_trip).unwrap_or_default()
     }
 
     /// What this node may use at the peer, and what it uses as far as it knows.

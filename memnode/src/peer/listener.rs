@@ -31,7 +31,7 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
             address.set_port(first.local_addr()?.port());
         }
         let mut bound = TcpListener::bind(address).await;
-        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(|error| lacks_ipv6(error)) {
+        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(lacks_ipv6) {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
             bound = TcpListener::bind(address).await;
         }
@@ -188,13 +188,15 @@ impl HandshakeSlots {
         }
     }
 
+    /// Says which task holds a place. One that was pushed out meanwhile is ended.
     fn occupy(&self, number: u64, task: AbortHandle) {
         let mut taken = self
             .taken
             .lock()
             .expect("no code panics while it holds the handshake slots");
-        if let Some(slot) = taken.slots.get_mut(&number) {
-            slot.1 = Some(task);
+        match taken.slots.get_mut(&number) {
+            Some(slot) => slot.1 = Some(task),
+            None => task.abort(),
         }
     }
 }

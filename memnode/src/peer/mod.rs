@@ -8,15 +8,17 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks) around `wire` (its machine and socket), `link` (its handle). What
-//! people ask is in `questions`, `consent` and `resolve`, limits are in [`config`].
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
+//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
 
 pub mod config;
 mod connect;
 mod consent;
 mod dialer;
 mod driver;
+mod entry;
 mod handshake;
+mod host;
 mod lifecycle;
 mod link;
 mod listener;
@@ -213,7 +215,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
-                warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only")
+                warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
         Ok(())

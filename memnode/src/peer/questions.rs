@@ -11,9 +11,9 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{Consent, Goodbye};
 
 use super::config::WAIT_MAX;
+use super::entry::{Ended, Entry, Grant};
 use super::link::PeerLink;
 use super::resolve::{Candidate, resolve};
-use super::table::{Ended, Entry, Grant};
 use super::wire::now;
 use super::{Peers, link};
 use crate::trust::TrustError;
@@ -146,6 +146,11 @@ impl Peers {
     /// `UnknownPeer` where nobody of this name waits; `AmbiguousPeer`; `Internal` where the trust could not be kept, in which
     /// case the peer still waits.
     pub fn decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
+        let ConsentDecision {
+            peer,
+            answer,
+            quota_bytes,
+        } = decision;
         let waiting = self.consent_requests();
         let state = PeerState::WaitingForOurConsent;
         let candidates = waiting.iter().map(|request| Candidate {
@@ -153,20 +158,21 @@ impl Peers {
             name: &request.name,
             state,
         });
-        let id = resolve(&decision.peer, candidates).map_err(|error| match error.code {
-            ErrorCode::UnknownPeer => nobody_waits(&decision.peer),
+        let id = resolve(&peer, candidates).map_err(|error| match error.code {
+            ErrorCode::UnknownPeer => nobody_waits(&peer),
             _ => error,
         })?;
         let request = waiting.into_iter().find(|request| request.id == id);
         let (Some(request), Some(link)) = (request, self.any_link(id)) else {
-            return Err(nobody_waits(&decision.peer));
+            return Err(nobody_waits(&peer));
         };
-        let quota_bytes = decision.quota_bytes.unwrap_or(self.config.default_grant_bytes);
-        match decision.answer {
+        let quota_bytes = quota_bytes.unwrap_or(self.config.default_grant_bytes);
+        match answer {
             ConsentAnswer::Allow => self.allow(
                 &link,
                 Grant {
                     quota_bytes,
+                    named: true,
                     keep: false,
                 },
             ),
@@ -177,6 +183,7 @@ impl Peers {
                     &link,
                     Grant {
                         quota_bytes,
+                        named: true,
                         keep: false,
                     },
                 );

@@ -114,10 +114,11 @@ async fn no_is_told_to_the_other_side() {
 async fn an_unanswered_question_expires_on_both_sides() {
     let a = TestNode::start("NodeA").await;
     let b = TestNode::start_with("NodeB", |config| {
-        config.consent_timeout = Duration::from_millis(50)
+        config.consent_timeout = Duration::from_millis(50);
     })
     .await;
-    a.connect(&b, false).await.unwrap();
+    // Whether it still waits when this returns, or has expired already, depends on the machine.
+    let _ = a.connect(&b, false).await;
     let info = a
         .until(|peers| peers.info(b.id()).filter(|info| info.last_error.is_some()))
         .await;
@@ -157,6 +158,7 @@ async fn too_many_questions_are_refused_as_busy() {
     a.connect(&b, true).await.unwrap();
     b.sees(a.id(), PeerState::WaitingForOurConsent).await;
     let error = c.connect(&b, true).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy);
     assert!(error.message.contains("too many"), "{error}");
     // The refused one cost nobody else anything.
     b.answer(&a, ConsentAnswer::Allow, None).await;

@@ -246,3 +246,29 @@ async fn stop_ends_everything() {
     drop(link);
     assert_eq!(Arc::strong_count(&peers), 1, "no task holds the peers any more");
 }
+
+#[tokio::test]
+async fn a_trusted_peer_keeps_its_grant_unless_a_person_names_another() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    let target = b.address.to_string();
+    for (named, expected) in [(Some(7), 7), (None, 7), (Some(9), 9)] {
+        let request = ConnectRequest {
+            target: target.clone(),
+            quota_bytes: named,
+            once: false,
+        };
+        within(a.peers.connect(request)).await.unwrap();
+        if b.peers.trusted().is_empty() {
+            b.answer(&a, ConsentAnswer::Trust, None).await;
+        }
+        b.sees(a.id(), PeerState::Connected).await;
+        assert_eq!(
+            b.peers.info(a.id()).unwrap().borrowed.unwrap().quota_bytes,
+            expected
+        );
+        a.until(|peers| (peers.trusted().first()?.quota_bytes == expected).then_some(()))
+            .await;
+        a.peers.disconnect("NodeB").unwrap();
+        b.sees(a.id(), PeerState::Discovered).await;
+    }
+}

@@ -5,6 +5,7 @@
 mod consent;
 mod links;
 mod strangers;
+mod table;
 mod transfer;
 
 use std::net::SocketAddr;
@@ -30,7 +31,10 @@ use crate::service::PeerEvents;
 use crate::trust::TrustStore;
 
 /// After how long a wait has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The block that every request here names.
+const BLOCK: BlockId = BlockId::new(1).expect("1 is an id");
 
 /// What a node here was told, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +71,9 @@ fn pattern(from: u64, len: usize) -> Bytes {
 fn in_pieces(size: u64, known: bool) -> Body {
     const PIECE: u64 = 100_000;
     let (credit, mut room) = tokio::sync::mpsc::unbounded_channel::<u64>();
-    let (sender, body) = Body::channel(known.then_some(size), move |bytes| drop(credit.send(bytes)));
+    let (sender, body) = Body::channel(known.then_some(size), move |bytes| {
+        credit.send(bytes).unwrap_or_default();
+    });
     tokio::spawn(async move {
         let mut under_way = 0;
         let mut at = 0;
@@ -145,17 +151,25 @@ impl PeerEvents for Arc<TestService> {
                 PeerRequest::Load {
                     offset: 0, length, ..
                 } if length <= 1 << 20 => (
-                    PeerReply::Loaded { size: length, length },
+                    PeerReply::Loaded {
+                        id: BLOCK,
+                        size: length,
+                        length,
+                    },
                     pattern(0, length as usize).into(),
                 ),
                 PeerRequest::Load {
                     offset: 0, length, ..
                 } => (
-                    PeerReply::Loaded { size: length, length },
+                    PeerReply::Loaded {
+                        id: BLOCK,
+                        size: length,
+                        length,
+                    },
                     in_pieces(length, true),
                 ),
                 PeerRequest::Usage => std::future::pending().await,
-                PeerRequest::Keys { .. } => panic!("a handler that panics"),
+                PeerRequest::Locate { .. } => panic!("a handler that panics"),
                 _ => (
                     PeerReply::Failed(ApiError::new(ErrorCode::NotFound, "not here")),
                     Body::empty(),
@@ -322,7 +336,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 fn store(size: u64) -> PeerRequest {
     PeerRequest::Store {
-        id: BlockId::new(1).unwrap(),
+        id: BLOCK,
         size,
         class: BlockClass::default(),
         chunk_of: None,
@@ -331,9 +345,10 @@ fn store(size: u64) -> PeerRequest {
 
 fn load(length: u64) -> PeerRequest {
     PeerRequest::Load {
-        id: BlockId::new(1).unwrap(),
+        id: BLOCK,
         offset: 0,
         length,
+        relay: false,
     }
 }
 

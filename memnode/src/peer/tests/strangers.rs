@@ -78,7 +78,7 @@ async fn a_thousand_silent_connections_are_dropped_and_keep_nobody_out() {
 #[tokio::test]
 async fn a_silent_connection_is_closed_in_time() {
     let b = TestNode::start_with("NodeB", |config| {
-        config.handshake_timeout = Duration::from_millis(30)
+        config.handshake_timeout = Duration::from_millis(30);
     })
     .await;
     let mut silent = TcpStream::connect(b.address).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_silent_connection_is_closed_in_time() {
 #[tokio::test]
 async fn each_wrong_address_has_its_own_error() {
     let a = TestNode::start_with("NodeA", |config| {
-        config.handshake_timeout = Duration::from_millis(100)
+        config.handshake_timeout = Duration::from_millis(100);
     })
     .await;
 

@@ -1,5 +1,7 @@
 //! Requests and their bodies over a link.
 
+use memproto::peer::Link;
+
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -20,7 +22,14 @@ async fn bodies_of_many_mib_pass_both_ways_at_once() {
     };
     let download = |link: Arc<super::super::PeerLink>, size| async move {
         let (reply, body) = link.request(load(size), Body::empty()).await.unwrap();
-        assert_eq!(reply, PeerReply::Loaded { size, length: size });
+        assert_eq!(
+            reply,
+            PeerReply::Loaded {
+                id: BLOCK,
+                size,
+                length: size
+            }
+        );
         assert_eq!(body.size(), Some(size));
         assert_eq!(check(body).await, Ok(size));
     };
@@ -83,11 +92,7 @@ async fn a_failure_is_the_requests_alone() {
     let request = PeerRequest::Free { ids: vec![] };
     let error = within(link.request(request, Body::empty())).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
-    let panics = PeerRequest::Keys {
-        pattern: "*".to_owned(),
-        after: None,
-        limit: 1,
-    };
+    let panics = PeerRequest::Locate { id: BLOCK };
     let error = within(link.request(panics, Body::empty())).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Internal);
     let (_, body) = within(link.request(load(5), Body::empty())).await.unwrap();
@@ -139,7 +144,7 @@ async fn a_dropped_request_is_cancelled_at_the_peer() {
         }
     }
     within(pending.wait_for(|pending| *pending == 0)).await.unwrap();
-    assert_eq!(link.wire().peek(|link| link.requests_in_flight()), 0);
+    assert_eq!(link.wire().peek(Link::requests_in_flight), 0);
 }
 
 #[tokio::test]
