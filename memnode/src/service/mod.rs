@@ -13,6 +13,8 @@ mod for_programs;
 pub mod from_peers;
 pub mod keys;
 pub mod streams;
+#[cfg(test)]
+mod tests;
 mod unfinished;
 
 use std::collections::HashMap;
