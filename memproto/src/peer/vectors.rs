@@ -14,7 +14,7 @@ use super::codec;
 use super::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::link::{BodySpec, Consent, Goodbye};
-use super::message::{KeyLocation, KeyVersion, Location, PeerReply, PeerRequest};
+use super::message::{KeyVersion, Location, PeerReply, PeerRequest};
 use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
@@ -337,6 +337,7 @@ fn requests() -> Vec<Value> {
                 id: id(250),
                 offset: 251,
                 length: u64::from(u32::MAX) + 1,
+                relay: true,
             },
             Some(0),
         ),
@@ -349,8 +350,10 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (
-            PeerRequest::Lookup {
+            PeerRequest::Read {
                 key: "schlüssel".to_owned(),
+                offset: 0,
+                length: u64::MAX,
             },
             Some(0),
         ),
@@ -368,14 +371,6 @@ fn requests() -> Vec<Value> {
         (
             PeerRequest::Reconcile {
                 keys: vec![known("a"), known("b")],
-            },
-            Some(0),
-        ),
-        (
-            PeerRequest::Keys {
-                pattern: "*".to_owned(),
-                after: Some("m".to_owned()),
-                limit: 256,
             },
             Some(0),
         ),
@@ -402,14 +397,6 @@ fn replies() -> Vec<Value> {
         size: 9,
         is_stream: true,
     };
-    let found = KeyLocation {
-        version: Version {
-            time: 1,
-            node: node(),
-        },
-        id: id(2),
-        location,
-    };
     let all = [
         (
             PeerReply::Failed(ApiError::new(ErrorCode::QuotaExceeded, "the grant is used up")),
@@ -418,11 +405,14 @@ fn replies() -> Vec<Value> {
         (PeerReply::Stored(usage), Some(0)),
         (
             PeerReply::Loaded {
+                id: id(3),
                 size: 100,
                 length: 10,
             },
             Some(10),
         ),
+        (PeerReply::Missing, Some(0)),
+        (PeerReply::Elsewhere { id: id(2), location }, Some(0)),
         (PeerReply::Located(Some(location)), Some(0)),
         (
             PeerReply::Freed {
@@ -432,18 +422,16 @@ fn replies() -> Vec<Value> {
             },
             Some(0),
         ),
-        (PeerReply::Found(Some(found)), Some(0)),
-        (PeerReply::Outdated(None), Some(0)),
         (
-            PeerReply::Reconciled {
-                newer: vec![known("a")],
+            PeerReply::Outdated {
+                dropped: true,
+                newer: Some(known("a")),
             },
             Some(0),
         ),
         (
-            PeerReply::Keys {
-                keys: vec!["a".to_owned(), "b".to_owned()],
-                more: true,
+            PeerReply::Reconciled {
+                newer: vec![known("a")],
             },
             Some(0),
         ),

@@ -276,7 +276,11 @@ fn too_many_requests_at_once_close_the_link() {
 #[test]
 fn refusals_count_until_they_are_sent() {
     let mut forger = Forger::agreed();
-    let bad = PeerRequest::Lookup { key: String::new() };
+    let bad = PeerRequest::Read {
+        key: String::new(),
+        offset: 0,
+        length: 1,
+    };
     let bytes = codec::encode_request(&bad, BodySpec::NONE).unwrap();
     for n in 1..=REQUESTS_MAX as u64 {
         forger

@@ -1,6 +1,7 @@
 //! Consent, requests, deadlines, keepalive and the end of a link.
 
 use super::*;
+use crate::peer::codec::MESSAGE_MAX;
 use crate::peer::message::KeyVersion;
 use crate::version::Version;
 
@@ -168,7 +169,7 @@ fn long_messages_span_records() {
     ];
     assert_eq!(pair.take_events(1), expected);
     let reply = PeerReply::Reconciled {
-        newer: (0..500).map(key).collect(),
+        newer: (0..MESSAGE_MAX / 1_024).map(key).collect(),
     };
     assert!(pair.links[1].reply(id, &reply, BodySpec::exact(5)));
     pair.settle();
@@ -184,7 +185,7 @@ fn long_messages_span_records() {
     };
     assert_eq!((error.code, *body), (ErrorCode::TooLarge, BodySpec::NONE));
     let huge = PeerRequest::Reconcile {
-        keys: (0..600).map(key).collect(),
+        keys: (0..MESSAGE_MAX / 1_024).map(key).collect(),
     };
     let refused = pair.links[0].open_request(&huge, BodySpec::NONE, None);
     assert_eq!(refused.unwrap_err().code, ErrorCode::TooLarge);

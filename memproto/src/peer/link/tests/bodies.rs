@@ -93,6 +93,7 @@ fn a_small_request_and_a_small_body_overtake_bulk() {
     pair.links[0].reply(
         asked,
         &PeerReply::Loaded {
+            id: block(7),
             size: 1_024,
             length: 1_024,
         },
@@ -116,7 +117,9 @@ fn large_bodies_take_turns_and_are_not_stopped_by_small_ones() {
         pair.links[0].push_body(id, pattern(1 << 20, id.as_u64()));
     }
     // More small requests than fit a record.
-    let long_key = PeerRequest::Lookup {
+    let long_key = PeerRequest::Read {
+        offset: 0,
+        length: 1,
         key: "k".repeat(1_024),
     };
     for _ in 0..200 {

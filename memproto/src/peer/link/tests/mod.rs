@@ -143,6 +143,7 @@ fn store() -> PeerRequest {
         id: block(7),
         offset: 0,
         length: 1,
+        relay: false,
     }
 }
 

@@ -65,6 +65,7 @@ impl Simulation {
             id: block(1),
             offset: len,
             length: reply_len,
+            relay: false,
         };
         let id = self.links[side]
             .open_request(&request, self.spec(len), None)
@@ -141,7 +142,11 @@ impl Simulation {
             return;
         }
         let length = self.programs[side].handling.remove(&id).unwrap();
-        let reply = PeerReply::Loaded { size: length, length };
+        let reply = PeerReply::Loaded {
+            id: block(1),
+            size: length,
+            length,
+        };
         assert!(self.links[side].reply(id, &reply, self.spec(length)));
         if length > 0 {
             self.programs[side]
