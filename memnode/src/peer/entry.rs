@@ -153,7 +153,7 @@ pub(super) struct Carried {
     pub(super) since: Instant,
 }
 
-/// How a link ended, for [`Table::ended`].
+/// How a link ended, for [`Table::ended`](super::table::Table::ended).
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
     pub(super) ended: Ended,

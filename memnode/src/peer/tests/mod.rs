@@ -8,7 +8,7 @@ mod strangers;
 mod table;
 mod transfer;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,6 +56,16 @@ struct TestService {
     /// Requests that are being handled and were not dropped.
     pending: watch::Sender<usize>,
     stored_bytes: AtomicUsize,
+}
+
+/// A loopback address of the caller's own, where the system has more than one: a port that a test frees and takes again
+/// is then not taken by another test meanwhile.
+fn loopback() -> IpAddr {
+    let [a, b, c]: [u8; 3] = rand::random();
+    match cfg!(target_os = "linux") {
+        true => [127, a | 1, b, c.clamp(1, 254)].into(),
+        false => [127, 0, 0, 1].into(),
+    }
 }
 
 /// The pattern: byte `i` of every value.
@@ -233,7 +243,7 @@ impl TestNode {
         let identity = Identity::from_secret(&secret);
         let trust = TrustStore::load(&Home::open(home.path().join("home")).unwrap()).unwrap();
         let mut config = PeersConfig::new(name, rand::random(), 1_000);
-        config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.listen = vec![(loopback(), 0).into()];
         config.discovery = false;
         config.backoff_first = Duration::from_millis(10);
         config.backoff_max = Duration::from_millis(100);

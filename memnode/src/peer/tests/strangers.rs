@@ -97,7 +97,7 @@ async fn each_wrong_address_has_its_own_error() {
     })
     .await;
 
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = TcpListener::bind((loopback(), 0)).await.unwrap();
     let refusing = free.local_addr().unwrap();
     drop(free);
     let error = a.connect_to(&refusing.to_string(), true).await.unwrap_err();
@@ -108,7 +108,7 @@ async fn each_wrong_address_has_its_own_error() {
     assert_eq!(error.code, ErrorCode::InvalidArgument);
     assert!(error.message.contains("this node itself"), "{error}");
 
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind((loopback(), 0)).await.unwrap();
     let error = a
         .connect_to(&silent.local_addr().unwrap().to_string(), true)
         .await
@@ -116,7 +116,7 @@ async fn each_wrong_address_has_its_own_error() {
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(error.message.contains("said nothing"), "{error}");
 
-    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = TcpListener::bind((loopback(), 0)).await.unwrap();
     let web_address = web.local_addr().unwrap().to_string();
     let (error, ()) = tokio::join!(a.connect_to(&web_address, true), async {
         let (mut stream, _) = web.accept().await.unwrap();
