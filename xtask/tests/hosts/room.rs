@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xtask::demo::log_lines;
 use xtask::lab::LabHost;
 use xtask::process::{self, Finished};
