@@ -27,7 +27,7 @@ pub const ANNOUNCED_MAX: usize = 1_024;
 /// How many addresses of one announced node are kept: a host with four interfaces has about twelve, IPv6 included.
 pub const ANNOUNCED_ADDRESSES_MAX: usize = 16;
 
-/// How long [`Discovery::stop`] waits for each step of the goodbye. mdns-sd sends it at once and again after 120 ms.
+/// How long [`Discovery::stop`] waits for each of its two steps, the goodbye and the end of mDNS: both take milliseconds.
 const GOODBYE_STEP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long to wait before the mDNS service is asked again after it refused, which it does while its queue is full.
@@ -76,7 +76,9 @@ pub struct Discovery {
 
 impl std::fmt::Debug for Discovery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Discovery").field("fullname", &self.fullname).finish_non_exhaustive()
+        f.debug_struct("Discovery")
+            .field("fullname", &self.fullname)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +109,12 @@ impl Discovery {
             .spawn(move || listener.run())
             .map_err(|error| mdns_sd::Error::Msg(format!("cannot start a thread for mDNS: {error}")))?;
         info!(service = fullname, "announcing this node by mDNS");
-        Ok(Self { daemon, fullname, stopping, thread: Some(thread) })
+        Ok(Self {
+            daemon,
+            fullname,
+            stopping,
+            thread: Some(thread),
+        })
     }
 
     /// Says goodbye and ends the threads. Blocks for up to about a second.
@@ -141,9 +148,15 @@ fn instance_name(name: &str, id: NodeId) -> String {
 
 fn service_info(announcement: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {
     let port = announcement.listen.first().map_or(0, SocketAddr::port);
-    let everywhere = announcement.listen.iter().any(|address| address.ip().is_unspecified());
-    let addresses: Vec<IpAddr> =
-        if everywhere { Vec::new() } else { announcement.listen.iter().map(SocketAddr::ip).collect() };
+    let everywhere = announcement
+        .listen
+        .iter()
+        .any(|address| address.ip().is_unspecified());
+    let addresses: Vec<IpAddr> = if everywhere {
+        Vec::new()
+    } else {
+        announcement.listen.iter().map(SocketAddr::ip).collect()
+    };
     // The host's own name may be claimed by its mDNS responder or by its twin; this one is the node's alone.
     let host = format!("memcloud-{}.local.", announcement.id);
     let properties = [
@@ -152,9 +165,19 @@ fn service_info(announcement: &Announcement) -> Result<ServiceInfo, mdns_sd::Err
         ("name", announcement.name.clone()),
     ];
     let instance = instance_name(&announcement.name, announcement.id);
-    let service =
-        ServiceInfo::new(SERVICE_TYPE, &instance, &host, addresses.as_slice(), port, &properties[..])?;
-    Ok(if everywhere { service.enable_addr_auto() } else { service })
+    let service = ServiceInfo::new(
+        SERVICE_TYPE,
+        &instance,
+        &host,
+        addresses.as_slice(),
+        port,
+        &properties[..],
+    )?;
+    Ok(if everywhere {
+        service.enable_addr_auto()
+    } else {
+        service
+    })
 }
 
 struct Listener<F> {
@@ -191,12 +214,17 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
     }
 
     fn resolved(&mut self, service: &ResolvedService) {
-        let Some((id, name)) = who(service, self.protocol_version) else { return };
+        let Some((id, name)) = who(service, self.protocol_version) else {
+            return;
+        };
         if id == self.own_id {
             return;
         }
         if !self.announced.contains_key(&service.fullname) && self.announced.len() >= ANNOUNCED_MAX {
-            debug!(service = service.fullname, "too many nodes are announced, this one is passed over");
+            debug!(
+                service = service.fullname,
+                "too many nodes are announced, this one is passed over"
+            );
             return;
         }
         self.announced.insert(service.fullname.clone(), id);
@@ -216,7 +244,10 @@ fn who(service: &ResolvedService, protocol_version: u16) -> Option<(NodeId, Stri
     let property = |key| service.txt_properties.get_property_val_str(key);
     let version: u16 = property("v")?.parse().ok()?;
     if version != protocol_version {
-        debug!(service = service.fullname, version, "this node speaks another version of the protocol");
+        debug!(
+            service = service.fullname,
+            version, "this node speaks another version of the protocol"
+        );
         return None;
     }
     let id: NodeId = property("id")?.parse().ok()?;
@@ -225,10 +256,7 @@ fn who(service: &ResolvedService, protocol_version: u16) -> Option<(NodeId, Stri
 }
 
 /// The addresses of a node with its port, the likeliest to answer first.
-fn addresses_of<'a>(
-    announced: impl IntoIterator<Item = &'a ScopedIp>,
-    port: u16,
-) -> Vec<SocketAddr> {
+fn addresses_of<'a>(announced: impl IntoIterator<Item = &'a ScopedIp>, port: u16) -> Vec<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = announced.into_iter().map(|ip| socket_addr(ip, port)).collect();
     addresses.sort_by_key(|address| (Reverse(reach(address.ip())), *address));
     addresses.dedup();
@@ -275,16 +303,26 @@ mod tests {
         let announcement = announcement("192.0.2.7:8080");
         let service = service_info(&announcement).unwrap().as_resolved_service();
         assert_eq!(who(&service, 1), Some((announcement.id, "NodeA".to_owned())));
-        assert_eq!(addresses_of(&service.addresses, service.port), announcement.listen);
+        assert_eq!(
+            addresses_of(&service.addresses, service.port),
+            announcement.listen
+        );
         assert_eq!(who(&service, 2), None, "another version of the protocol");
     }
 
     #[test]
     fn a_node_on_all_interfaces_leaves_the_addresses_to_mdns() {
         for listen in ["0.0.0.0:8080", "[::]:8080"] {
-            assert!(service_info(&announcement(listen)).unwrap().is_addr_auto(), "{listen}");
+            assert!(
+                service_info(&announcement(listen)).unwrap().is_addr_auto(),
+                "{listen}"
+            );
         }
-        assert!(!service_info(&announcement("127.0.0.1:8080")).unwrap().is_addr_auto());
+        assert!(
+            !service_info(&announcement("127.0.0.1:8080"))
+                .unwrap()
+                .is_addr_auto()
+        );
     }
 
     #[test]
@@ -303,7 +341,10 @@ mod tests {
             .map(|ip| ScopedIp::from(ip.parse::<IpAddr>().unwrap()))
             .to_vec();
         let sorted: Vec<String> = addresses_of(&ips, 1).iter().map(|a| a.ip().to_string()).collect();
-        assert_eq!(sorted, ["192.0.2.1", "2001:db8::1", "169.254.0.1", "fe80::1", "127.0.0.1"]);
+        assert_eq!(
+            sorted,
+            ["192.0.2.1", "2001:db8::1", "169.254.0.1", "fe80::1", "127.0.0.1"]
+        );
     }
 
     #[test]
@@ -326,12 +367,21 @@ mod tests {
         listener.handle(ServiceEvent::ServiceResolved(Box::new(of_own)));
         listener.handle(ServiceEvent::ServiceResolved(Box::new(of_other)));
         for _ in 0..2 {
-            listener.handle(ServiceEvent::ServiceRemoved(SERVICE_TYPE.to_owned(), fullname.clone()));
+            listener.handle(ServiceEvent::ServiceRemoved(
+                SERVICE_TYPE.to_owned(),
+                fullname.clone(),
+            ));
         }
         listener.daemon.shutdown().unwrap();
         drop(listener);
-        let found =
-            DiscoveryEvent::Found { id: other.id, name: other.name.clone(), addresses: other.listen.clone() };
-        assert_eq!(heard.iter().collect::<Vec<_>>(), [found, DiscoveryEvent::Gone { id: other.id }]);
+        let found = DiscoveryEvent::Found {
+            id: other.id,
+            name: other.name.clone(),
+            addresses: other.listen.clone(),
+        };
+        assert_eq!(
+            heard.iter().collect::<Vec<_>>(),
+            [found, DiscoveryEvent::Gone { id: other.id }]
+        );
     }
 }

@@ -50,10 +50,15 @@ impl Node {
             ..LocalConfig::new(&settings.socket)
         };
         let listener = Listener::bind(&local)?;
-        let store = Store::new(StoreConfig { budget_bytes: settings.memory });
+        let store = Store::new(StoreConfig {
+            budget_bytes: settings.memory,
+        });
         let peers = Peers::new(peers_config(settings), identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
-        let addresses = peers.start(Arc::clone(&service) as _).await.context("cannot accept peers")?;
+        let addresses = peers
+            .start(Arc::clone(&service) as _)
+            .await
+            .context("cannot accept peers")?;
         tracing::info!(
             name = settings.name, node = %node_id, home = %home.path().display(), peers = ?addresses,
             memory_bytes = settings.memory, "the node runs"
@@ -62,7 +67,12 @@ impl Node {
         let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
         let sweeper = Arc::clone(&service);
         let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
-        Ok(Node { service, local, sweep, stop })
+        Ok(Node {
+            service,
+            local,
+            sweep,
+            stop,
+        })
     }
 
     /// What the node does.
@@ -76,7 +86,9 @@ impl Node {
         self.stop.cancelled().await;
         self.local.await.context("the local API ended in a fault")?;
         self.service.peers().stop().await;
-        self.sweep.await.context("the sweep of deletions ended in a fault")?;
+        self.sweep
+            .await
+            .context("the sweep of deletions ended in a fault")?;
         self.service.finish().await;
         tracing::info!("the node has stopped");
         Ok(())

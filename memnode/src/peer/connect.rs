@@ -9,7 +9,7 @@ use memproto::peer::Consent;
 
 use super::Peers;
 use super::dialer::{self, Dialled, Target};
-use super::table::{Entry, Grant};
+use super::entry::{Entry, Grant};
 
 impl Peers {
     /// Connects to a peer, which is this side's consent, and waits until the other side's program has said whether it
@@ -42,13 +42,20 @@ impl Peers {
     async fn connect_known(self: &Arc<Self>, id: NodeId, request: &ConnectRequest) -> ApiResult<NodeId> {
         let target = {
             let state = self.state();
-            let entry = state.table.get(id).ok_or_else(|| dialer::no_address(&request.target))?;
+            let entry = state
+                .table
+                .get(id)
+                .ok_or_else(|| dialer::no_address(&request.target))?;
             let addresses = entry.addresses();
-            entry.link.is_none().then(|| Target { label: entry.name.clone(), id: Some(id), addresses })
+            entry.link.is_none().then(|| Target {
+                label: entry.name.clone(),
+                id: Some(id),
+                addresses,
+            })
         };
         let grant = self.grant_for(Some(id), request);
         let Some(target) = target else {
-            self.consent_to(id, grant, request.quota_bytes.is_some())?;
+            self.consent_to(id, grant)?;
             return Ok(id);
         };
         let _attempt = Attempt::of_peer(self, id);
@@ -56,7 +63,7 @@ impl Peers {
         if let Err(error) = &dialled {
             self.note_error(id, error);
         }
-        self.dialled(dialled?, grant, request)
+        self.dialled(dialled?, grant)
     }
 
     async fn connect_address(self: &Arc<Self>, request: &ConnectRequest) -> ApiResult<NodeId> {
@@ -69,9 +76,13 @@ impl Peers {
                 format!("the name service did not say within {} s where '{}' is", self.config.connect_timeout.as_secs_f32(), request.target.escape_debug()),
             )),
         };
-        let target = Target { label: request.target.clone(), id: None, addresses };
+        let target = Target {
+            label: request.target.clone(),
+            id: None,
+            addresses,
+        };
         let dialled = self.dial_now(&target, grant).await?;
-        self.dialled(dialled, grant, request)
+        self.dialled(dialled, grant)
     }
 
     async fn dial_now(self: &Arc<Self>, target: &Target, grant: Grant) -> ApiResult<Dialled> {
@@ -81,26 +92,30 @@ impl Peers {
         }
     }
 
-    fn dialled(&self, dialled: Dialled, grant: Grant, request: &ConnectRequest) -> ApiResult<NodeId> {
+    fn dialled(&self, dialled: Dialled, grant: Grant) -> ApiResult<NodeId> {
         match dialled {
             Dialled::Link(link) => Ok(link.id()),
             Dialled::Already(id) => {
-                self.consent_to(id, grant, request.quota_bytes.is_some())?;
+                self.consent_to(id, grant)?;
                 Ok(id)
             }
         }
     }
 
-    /// What a person's `connect` grants: what they said, else what the peer is trusted with, else the default.
+    /// What a person's `connect` grants, as far as it is known before it is known who is there.
     fn grant_for(&self, id: Option<NodeId>, request: &ConnectRequest) -> Grant {
         let trusted = id.and_then(|id| self.trust.by_id(id));
         let default = trusted.map_or(self.config.default_grant_bytes, |device| device.quota_bytes);
-        Grant { quota_bytes: request.quota_bytes.unwrap_or(default), keep: !request.once }
+        Grant {
+            quota_bytes: request.quota_bytes.unwrap_or(default),
+            named: request.quota_bytes.is_some(),
+            keep: !request.once,
+        }
     }
 
     /// Consents to the link that is there. Where this side consented before, a person may still make the consent last,
     /// but not change the grant of a link that is up: the lender counts by it.
-    fn consent_to(&self, id: NodeId, grant: Grant, quota_was_named: bool) -> ApiResult<()> {
+    fn consent_to(&self, id: NodeId, grant: Grant) -> ApiResult<()> {
         let (link, keep_now) = {
             let mut state = self.state();
             let Some(slot) = state.table.get_mut(id).and_then(|entry| entry.link.as_mut()) else {
@@ -111,7 +126,7 @@ impl Peers {
                     slot.ours = Some(grant);
                     (Arc::clone(&slot.link), None)
                 }
-                Some(ours) if quota_was_named && ours.quota_bytes != grant.quota_bytes => {
+                Some(ours) if grant.named && ours.quota_bytes != grant.quota_bytes => {
                     return Err(ApiError::invalid(format!(
                         "'{name}' is connected with a grant of {} bytes: to change it, `memcli peer disconnect {name}` first",
                         ours.quota_bytes,
@@ -121,7 +136,10 @@ impl Peers {
                 Some(ours) => {
                     ours.keep |= grant.keep;
                     let quota_bytes = ours.quota_bytes;
-                    (Arc::clone(&slot.link), (slot.agreed && grant.keep).then_some(quota_bytes))
+                    (
+                        Arc::clone(&slot.link),
+                        (slot.agreed && grant.keep).then_some(quota_bytes),
+                    )
                 }
             }
         };
@@ -130,14 +148,16 @@ impl Peers {
                 .trust_peer(link.facts(), quota_bytes)
                 .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?,
             Some(_) => {}
-            None => link.set_consent(Consent::Agreed { quota_bytes: grant.quota_bytes }),
+            None => link.set_consent(Consent::Agreed {
+                quota_bytes: grant.quota_bytes,
+            }),
         }
         self.touch();
         Ok(())
     }
 
     /// Waits until the other side's program has said anything, which takes a round trip.
-    async fn first_answer(&self, id: NodeId) -> ApiResult<PeerInfo> {
+    pub(super) async fn first_answer(&self, id: NodeId) -> ApiResult<PeerInfo> {
         let mut changed = self.changed.subscribe();
         let deadline = tokio::time::sleep(self.config.first_answer_timeout);
         tokio::pin!(deadline);
@@ -149,16 +169,29 @@ impl Peers {
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = &mut deadline => {
-                    return self.info(id).ok_or_else(|| dialer::no_address(&id.short()));
-                }
+                () = &mut deadline => return self.unanswered(id),
             }
+        }
+    }
+
+    /// What is there when the other side's program did not say anything in time.
+    fn unanswered(&self, id: NodeId) -> ApiResult<PeerInfo> {
+        let has_link = self
+            .state()
+            .table
+            .get(id)
+            .is_some_and(|entry| entry.link.is_some());
+        match self.info(id).filter(|_| has_link) {
+            Some(info) => Ok(info),
+            None => Err(super::link::unreachable(&self.name_of(id))),
         }
     }
 
     fn answer_of(&self, id: NodeId) -> Answer {
         let state = self.state();
-        let Some(entry) = state.table.get(id) else { return Answer::Awaited };
+        let Some(entry) = state.table.get(id) else {
+            return Answer::Awaited;
+        };
         match &entry.link {
             Some(slot) if slot.agreed || matches!(slot.theirs, Some(Consent::Waiting)) => {
                 let info = self.render(entry);
@@ -182,6 +215,7 @@ fn refusal<L>(entry: &Entry<L>) -> Option<ApiError> {
     let reason = entry.last_error.clone()?;
     let code = match entry.state() {
         PeerState::Denied => ErrorCode::Denied,
+        _ if entry.was_busy => ErrorCode::Busy,
         _ => ErrorCode::PeerUnreachable,
     };
     Some(ApiError::new(code, reason))
@@ -202,14 +236,20 @@ impl<'a> Attempt<'a> {
     fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
         peers.state().table.connecting_begins(id);
         peers.touch();
-        Self { peers, what: What::Peer(id) }
+        Self {
+            peers,
+            what: What::Peer(id),
+        }
     }
 
     fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
         let number = peers.next_serial();
         peers.state().dialling.insert(number, address.to_owned());
         peers.touch();
-        Self { peers, what: What::Address(number) }
+        Self {
+            peers,
+            what: What::Address(number),
+        }
     }
 }
 

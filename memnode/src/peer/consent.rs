@@ -6,10 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 use memproto::NodeId;
+use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 
-use super::table::{Slot, Table};
+use super::entry::Slot;
+use super::table::Table;
 
 /// How many may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +23,13 @@ pub(super) struct ConsentLimits {
 impl ConsentLimits {
     /// Whether one more may wait that comes from this address.
     pub(super) fn has_room<L>(&self, table: &Table<L>, address: SocketAddr) -> bool {
-        let waiting: Vec<IpAddr> = waiting(table).map(|slot| slot.facts.address.ip().to_canonical()).collect();
-        let from_there = waiting.iter().filter(|ip| **ip == address.ip().to_canonical()).count();
+        let waiting: Vec<IpAddr> = waiting(table)
+            .map(|slot| slot.facts.address.ip().to_canonical())
+            .collect();
+        let from_there = waiting
+            .iter()
+            .filter(|ip| **ip == address.ip().to_canonical())
+            .count();
         waiting.len() < self.waiting_max && from_there < self.waiting_per_address_max
     }
 
@@ -34,7 +40,10 @@ impl ConsentLimits {
 
     /// The links whose question has expired.
     pub(super) fn expired<L: Clone>(&self, table: &Table<L>, now: Instant) -> Vec<L> {
-        waiting(table).filter(|slot| now >= slot.since + self.timeout).map(|slot| slot.link.clone()).collect()
+        waiting(table)
+            .filter(|slot| now >= slot.since + self.timeout)
+            .map(|slot| slot.link.clone())
+            .collect()
     }
 
     /// The questions, the oldest first.
@@ -47,7 +56,10 @@ impl ConsentLimits {
     ) -> Vec<ConsentRequest> {
         let mut slots: Vec<&Slot<L>> = waiting(table).collect();
         slots.sort_by_key(|slot| slot.since);
-        slots.into_iter().map(|slot| self.request(slot, trusted, default_quota_bytes, now)).collect()
+        slots
+            .into_iter()
+            .map(|slot| self.request(slot, trusted, default_quota_bytes, now))
+            .collect()
     }
 
     fn request<L>(
@@ -83,16 +95,23 @@ pub(super) fn warning(trusted: &[TrustedDevice], id: NodeId, name: &str) -> Opti
     if let Some(device) = trusted.iter().find(|device| device.id == id) {
         return (device.name != name).then_some(ConsentWarning::KnownKeyNewName);
     }
-    trusted.iter().any(|device| device.name == name).then_some(ConsentWarning::KnownNameNewKey)
+    trusted
+        .iter()
+        .any(|device| device.name == name)
+        .then_some(ConsentWarning::KnownNameNewKey)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Admission, Grant, LinkFacts, TableLimits};
+    use super::super::entry::{Grant, LinkFacts};
+    use super::super::table::TableLimits;
     use super::*;
 
-    const LIMITS: ConsentLimits =
-        ConsentLimits { waiting_max: 3, waiting_per_address_max: 2, timeout: Duration::from_secs(300) };
+    const LIMITS: ConsentLimits = ConsentLimits {
+        waiting_max: 3,
+        waiting_per_address_max: 2,
+        timeout: Duration::from_secs(300),
+    };
 
     fn id(n: u8) -> NodeId {
         NodeId::from_bytes([n; 16])
@@ -100,7 +119,14 @@ mod tests {
 
     fn table() -> Table<u64> {
         let window = Duration::from_secs(10);
-        Table::new(id(0), TableLimits { peers_max: 9, known_max: 9, simultaneous_dial_window: window })
+        Table::new(
+            id(0),
+            TableLimits {
+                peers_max: 9,
+                known_max: 9,
+                simultaneous_dial_window: window,
+            },
+        )
     }
 
     fn ask(table: &mut Table<u64>, n: u8, address: &str, ours: Option<Grant>, now: Instant) {
@@ -115,7 +141,7 @@ mod tests {
             code: "123456".to_owned(),
             offered_quota_bytes: 7,
         };
-        assert!(matches!(table.admit(facts, ours, n.into(), now), Admission::Taken { .. }));
+        assert!(table.admit(facts, ours, n.into(), now).is_ok());
     }
 
     fn device(n: u8, name: &str) -> TrustedDevice {
@@ -134,13 +160,26 @@ mod tests {
         let (mut table, now) = (table(), Instant::now());
         let here = "192.0.2.1:1000".parse().unwrap();
         ask(&mut table, 1, "192.0.2.1:1001", None, now);
-        ask(&mut table, 2, "192.0.2.1:1002", Some(Grant { quota_bytes: 1, keep: false }), now);
+        ask(
+            &mut table,
+            2,
+            "192.0.2.1:1002",
+            Some(Grant {
+                quota_bytes: 1,
+                named: false,
+                keep: false,
+            }),
+            now,
+        );
         assert!(LIMITS.has_room(&table, here));
         ask(&mut table, 3, "[::ffff:192.0.2.1]:1003", None, now);
         assert!(!LIMITS.has_room(&table, here), "two of this address wait");
         assert!(LIMITS.has_room(&table, "192.0.2.2:1".parse().unwrap()));
         ask(&mut table, 4, "192.0.2.2:1004", None, now);
-        assert!(!LIMITS.has_room(&table, "192.0.2.3:1".parse().unwrap()), "three wait");
+        assert!(
+            !LIMITS.has_room(&table, "192.0.2.3:1".parse().unwrap()),
+            "three wait"
+        );
     }
 
     #[test]
@@ -148,12 +187,25 @@ mod tests {
         let (mut table, start) = (table(), Instant::now());
         assert_eq!(LIMITS.next_expiry(&table), None);
         ask(&mut table, 1, "192.0.2.1:1", None, start);
-        ask(&mut table, 2, "192.0.2.1:1", None, start + Duration::from_secs(10));
+        ask(
+            &mut table,
+            2,
+            "192.0.2.1:1",
+            None,
+            start + Duration::from_secs(10),
+        );
         assert_eq!(LIMITS.next_expiry(&table), Some(start + LIMITS.timeout));
-        assert!(LIMITS.expired(&table, start + Duration::from_secs(299)).is_empty());
+        assert!(
+            LIMITS
+                .expired(&table, start + Duration::from_secs(299))
+                .is_empty()
+        );
         assert_eq!(LIMITS.expired(&table, start + Duration::from_secs(300)), [1]);
         let requests = LIMITS.requests(&table, &[], 42, start + Duration::from_secs(60));
-        assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [id(1), id(2)]);
+        assert_eq!(
+            requests.iter().map(|request| request.id).collect::<Vec<_>>(),
+            [id(1), id(2)]
+        );
         let first = &requests[0];
         assert_eq!((first.age_secs, first.expires_in_secs), (60, 240));
         assert_eq!((first.offered_quota_bytes, first.default_quota_bytes), (7, 42));
@@ -163,8 +215,14 @@ mod tests {
     fn what_is_odd_is_told() {
         let trusted = [device(1, "NodeA"), device(2, "NodeB")];
         assert_eq!(warning(&trusted, id(3), "NodeC"), None);
-        assert_eq!(warning(&trusted, id(3), "NodeA"), Some(ConsentWarning::KnownNameNewKey));
-        assert_eq!(warning(&trusted, id(1), "NodeB"), Some(ConsentWarning::KnownKeyNewName));
+        assert_eq!(
+            warning(&trusted, id(3), "NodeA"),
+            Some(ConsentWarning::KnownNameNewKey)
+        );
+        assert_eq!(
+            warning(&trusted, id(1), "NodeB"),
+            Some(ConsentWarning::KnownKeyNewName)
+        );
         assert_eq!(warning(&trusted, id(1), "NodeA"), None);
     }
 }

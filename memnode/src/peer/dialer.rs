@@ -13,9 +13,9 @@ use memproto::peer::{Goodbye, HandshakeError};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::entry::Grant;
 use super::handshake::{self, ShakeError, Shaken};
 use super::link::PeerLink;
-use super::table::Grant;
 use super::{Peers, config};
 
 /// What came of dialling.
@@ -41,7 +41,11 @@ pub(super) struct Target {
 impl Peers {
     /// Dials all addresses of a target at once, and shakes hands with the first that answers. Where that one is not who
     /// was meant, the next one gets its turn.
-    pub(super) async fn dial(self: &Arc<Self>, target: &Target, ours: Option<Grant>) -> Result<Dialled, ApiError> {
+    pub(super) async fn dial(
+        self: &Arc<Self>,
+        target: &Target,
+        ours: Option<Grant>,
+    ) -> Result<Dialled, ApiError> {
         let timeout = self.config.connect_timeout;
         let mut attempts: FuturesUnordered<_> = target
             .addresses
@@ -103,7 +107,10 @@ impl Peers {
         address: SocketAddr,
         ours: Option<Grant>,
     ) -> Result<Dialled, ApiError> {
-        let (id, name) = (shaken.established.peer.node_id, shaken.established.peer.name.clone());
+        let (id, name) = (
+            shaken.established.peer.node_id,
+            shaken.established.peer.name.clone(),
+        );
         match self.adopt(stream, shaken, address, ours) {
             Ok(link) => Ok(Dialled::Link(link)),
             Err(Goodbye::Replaced) => Ok(Dialled::Already(id)),
@@ -121,7 +128,9 @@ impl Peers {
     /// Dials a trusted peer until there is a link, or dialling it is no longer wanted. Runs at most once for each peer.
     pub(super) async fn redial(self: Arc<Self>, id: NodeId, wake: Arc<tokio::sync::Notify>) {
         loop {
-            let Some((target, attempt)) = self.next_redial(id) else { return };
+            let Some((target, attempt)) = self.next_redial(id) else {
+                return;
+            };
             if attempt > 0 {
                 let pause = backoff(attempt, self.config.backoff_first, self.config.backoff_max);
                 tokio::select! {
@@ -145,12 +154,22 @@ impl Peers {
         for attempt in 1.. {
             let dialled = async {
                 let addresses = resolve_host(&address).await?;
-                let target = Target { label: address.clone(), id: None, addresses };
-                self.dial(&target, None).await
+                let target = Target {
+                    label: address.clone(),
+                    id: None,
+                    addresses,
+                };
+                let id = match self.dial(&target, None).await? {
+                    Dialled::Link(link) => link.id(),
+                    Dialled::Already(id) => id,
+                };
+                self.first_answer(id).await
             };
             tokio::select! {
                 dialled = dialled => match dialled {
                     Ok(_) => return,
+                    // The person there, or nobody, answered: to ask again and again would be a nuisance.
+                    Err(error) if error.code == ErrorCode::Denied => return,
                     Err(error) => debug!(address, %error, "a configured peer was not reached"),
                 },
                 () = self.stopping.cancelled() => return,
@@ -166,7 +185,9 @@ impl Peers {
 /// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half,
 /// so that two nodes that lost each other do not keep dialling at the same moment.
 fn backoff(attempt: u32, first: Duration, max: Duration) -> Duration {
-    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(max);
+    let doubled = first
+        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
+        .min(max);
     doubled.mul_f64(rand::random_range(0.5..1.0))
 }
 
@@ -188,14 +209,21 @@ pub(super) async fn resolve_host(text: &str) -> Result<Vec<SocketAddr>, ApiError
     let unknown_host = |detail: String| {
         ApiError::new(
             ErrorCode::PeerUnreachable,
-            format!("the host of '{}' is not known: {detail}. Is the name right?", text.escape_debug()),
+            format!(
+                "the host of '{}' is not known: {detail}. Is the name right?",
+                text.escape_debug()
+            ),
         )
     };
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(text)
         .await
         .map_err(|error| unknown_host(error.to_string()))?
         .collect();
-    if addresses.is_empty() { Err(unknown_host("it has no address".to_owned())) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(unknown_host("it has no address".to_owned()))
+    } else {
+        Ok(addresses)
+    }
 }
 
 async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
@@ -218,7 +246,9 @@ fn unconnected(label: &str, address: SocketAddr, error: &io::Error, timeout: Dur
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ApiError::new(
             ErrorCode::PeerUnreachable,
-            format!("{address} refused the connection: no node listens there. Is memnode running on '{label}', and is the port right?"),
+            format!(
+                "{address} refused the connection: no node listens there. Is memnode running on '{label}', and is the port right?"
+            ),
         ),
         io::ErrorKind::TimedOut => ApiError::new(
             ErrorCode::Timeout,
@@ -280,10 +310,21 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_with_jitter() {
         let (first, max) = (Duration::from_millis(250), Duration::from_secs(30));
-        for (attempt, longest) in [(1, 0.25), (2, 0.5), (3, 1.0), (7, 16.0), (8, 30.0), (9, 30.0), (u32::MAX, 30.0)] {
+        for (attempt, longest) in [
+            (1, 0.25),
+            (2, 0.5),
+            (3, 1.0),
+            (7, 16.0),
+            (8, 30.0),
+            (9, 30.0),
+            (u32::MAX, 30.0),
+        ] {
             for _ in 0..50 {
                 let pause = backoff(attempt, first, max).as_secs_f64();
-                assert!((longest / 2.0..=longest).contains(&pause), "attempt {attempt}: {pause}");
+                assert!(
+                    (longest / 2.0..=longest).contains(&pause),
+                    "attempt {attempt}: {pause}"
+                );
             }
         }
     }
@@ -294,7 +335,13 @@ mod tests {
             let error = resolve_host(text).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument, "{text:?}: {error}");
         }
-        assert_eq!(resolve_host("127.0.0.1:1").await.unwrap(), ["127.0.0.1:1".parse().unwrap()]);
-        assert_eq!(resolve_host("[::1]:1").await.unwrap(), ["[::1]:1".parse().unwrap()]);
+        assert_eq!(
+            resolve_host("127.0.0.1:1").await.unwrap(),
+            ["127.0.0.1:1".parse().unwrap()]
+        );
+        assert_eq!(
+            resolve_host("[::1]:1").await.unwrap(),
+            ["[::1]:1".parse().unwrap()]
+        );
     }
 }

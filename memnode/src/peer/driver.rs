@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
-use memproto::peer::{Consent, Goodbye, LinkError, PeerReply, PeerRequest, RequestId};
+use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, trace};
@@ -38,8 +38,14 @@ const TIMER_DEFAULT: Duration = Duration::from_secs(1);
 /// What a link needs of the node.
 pub(super) trait Host: Send + Sync + 'static {
     /// Answers a request of the peer.
-    fn handle(&self, link: &Arc<PeerLink>, request: PeerRequest, body: Body)
-    -> BoxFuture<'static, (PeerReply, Body)>;
+    fn handle(
+        &self,
+        link: &Arc<PeerLink>,
+        request: PeerRequest,
+        body: Body,
+    ) -> BoxFuture<'static, (PeerReply, Body)>;
+    /// The other side's program answered the first ping. A consent that needs no person comes before that.
+    fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
     /// Both sides agreed. Returns before any request of the peer is handled.
@@ -72,6 +78,7 @@ pub(super) async fn drive(link: Arc<PeerLink>, host: Arc<dyn Host>, goodbye_time
         host: Arc::clone(&host),
         handlers: JoinSet::new(),
         by_request: HashMap::new(),
+        answered: false,
     };
     let end = tokio::select! {
         end = reader.run() => end,
@@ -100,7 +107,7 @@ async fn write(wire: Arc<Wire>) -> io::Result<()> {
     loop {
         if wire.next_batch(&mut batch) {
             write_all(&wire, &batch).await?;
-        } else if wire.peek(|link| link.is_closed()) {
+        } else if wire.peek(Link::is_closed) {
             return Ok(());
         } else {
             wire.wake_writer.notified().await;
@@ -132,6 +139,8 @@ struct Reader {
     /// Requests of the peer that could not be answered at once. They end with the link.
     handlers: JoinSet<RequestId>,
     by_request: HashMap<RequestId, AbortHandle>,
+    /// Whether the other side's program was heard to answer.
+    answered: bool,
 }
 
 impl Reader {
@@ -142,6 +151,11 @@ impl Reader {
         loop {
             if let Some(end) = self.act_on_notices() {
                 return end;
+            }
+            // Waking early costs nothing, so the timer is only ever moved forward.
+            let due = next_timeout(&wire);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
             }
             // A sender that is never slower would keep this thread from everyone else.
             tokio::task::consume_budget().await;
@@ -193,6 +207,10 @@ impl Reader {
         }
         input.compact();
         wire.flush();
+        if !self.answered && wire.peek(|link| link.round_trip().is_some()) {
+            self.answered = true;
+            self.host.answered(&self.link);
+        }
         None
     }
 
@@ -218,7 +236,10 @@ impl Reader {
         trace!(peer = %self.link.id(), ?id, "a request");
         let (host, link) = (Arc::clone(&self.host), Arc::clone(&self.link));
         let answer = async move { host.handle(&link, request, body).await };
-        let mut answer = AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(panicked)).boxed();
+        let mut answer = AssertUnwindSafe(answer)
+            .catch_unwind()
+            .map(|answer| answer.unwrap_or_else(panicked))
+            .boxed();
         let answered = (&mut answer).now_or_never();
         let wire = Arc::clone(self.link.wire());
         let rest: BoxFuture<'static, ()> = match answered {
@@ -245,8 +266,11 @@ async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
 }
 
 fn next_timeout(wire: &Wire) -> tokio::time::Instant {
-    let at = wire.peek(|link| link.poll_timeout());
-    at.map_or_else(|| tokio::time::Instant::now() + TIMER_DEFAULT, tokio::time::Instant::from_std)
+    let at = wire.peek(Link::poll_timeout);
+    at.map_or_else(
+        || tokio::time::Instant::now() + TIMER_DEFAULT,
+        tokio::time::Instant::from_std,
+    )
 }
 
 /// Bytes from the socket on their way to the machine, in one buffer that is used again and again.
@@ -260,7 +284,11 @@ struct Input {
 
 impl Input {
     fn new() -> Self {
-        Self { buffer: vec![0; READ_SIZE + RECORD_LEN], start: 0, end: 0 }
+        Self {
+            buffer: vec![0; READ_SIZE + RECORD_LEN],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Reads what is there, waiting for the first byte. 0 is the end of the connection.
@@ -284,7 +312,9 @@ impl Input {
     /// The next whole record without its length, or `None` where it has not all arrived.
     fn next_record(&mut self) -> Result<Option<&mut [u8]>, record::RecordError> {
         let there = &self.buffer[self.start..self.end];
-        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else { return Ok(None) };
+        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else {
+            return Ok(None);
+        };
         let length = record::check_length(*prefix)?;
         let from = self.start + LENGTH_PREFIX_LEN;
         if from + length > self.end {
@@ -304,6 +334,9 @@ impl Input {
 
 fn panicked(_: Box<dyn Any + Send>) -> (PeerReply, Body) {
     // The panic's own message went to stderr; it may hold what is nobody else's business.
-    let error = ApiError::new(ErrorCode::Internal, "the peer failed at this request: its log has more");
+    let error = ApiError::new(
+        ErrorCode::Internal,
+        "the peer failed at this request: its log has more",
+    );
     (PeerReply::Failed(error), Body::empty())
 }

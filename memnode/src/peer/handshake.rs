@@ -69,7 +69,10 @@ async fn run(stream: &mut TcpStream, mut handshake: Handshake) -> Result<Shaken,
             Ok(None) => {}
             Ok(Some(established)) => {
                 let last_message = handshake.poll_transmit().unwrap_or_default();
-                return Ok(Shaken { established, last_message });
+                return Ok(Shaken {
+                    established,
+                    last_message,
+                });
             }
             Err(error) => {
                 // A HELLO tells an older or newer node why; that it arrives is not worth waiting for.

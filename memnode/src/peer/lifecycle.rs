@@ -4,21 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::BoxFuture;
 use memproto::NodeId;
-use memproto::control::{GrantUse, TrustedDevice};
+use memproto::control::TrustedDevice;
 use memproto::error::{ApiError, ErrorCode};
-use memproto::peer::{Consent, Goodbye, Link, LinkConfig, LinkError, PeerReply, PeerRequest};
+use memproto::peer::{Consent, Goodbye, Link, LinkConfig};
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use super::driver::{self, Host, LinkEnd};
+use super::driver::{self, Host};
+use super::entry::{Ended, Ending, Grant, LinkFacts};
 use super::handshake::Shaken;
 use super::link::PeerLink;
-use super::table::{Admission, Ended, Ending, Grant, LinkFacts};
 use super::wire::{Wire, now};
 use super::{CONSENT_LOOK_EVERY, Peers, State};
-use crate::body::Body;
 use crate::hex;
 use crate::trust::TrustError;
 
@@ -36,24 +34,44 @@ impl Peers {
     ) -> Result<Arc<PeerLink>, Goodbye> {
         let facts = self.facts(&shaken, address);
         let now = now();
-        let trusted = self.trust.by_id(facts.id);
-        let ours =
-            ours.or(trusted.map(|device| Grant { quota_bytes: device.quota_bytes, keep: false }));
+        let ours = self.consent_from(ours, facts.id);
         let machine = Link::new(shaken.established, LinkConfig::default(), now);
         let wire = Wire::new(machine, stream, shaken.last_message);
         let link = PeerLink::new(facts.clone(), wire);
         let placed = self.place(&link, ours, now);
         match &placed {
-            Ok(Some(ours)) => link.set_consent(Consent::Agreed { quota_bytes: ours.quota_bytes }),
-            Ok(None) => info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`"),
+            Ok(Some(ours)) => link.set_consent(Consent::Agreed {
+                quota_bytes: ours.quota_bytes,
+            }),
+            Ok(None) => {
+                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`");
+            }
             // The last message was not sent: the other side does not know whom it would hear.
             Err(reason) if facts.we_dialled => return Err(*reason),
             Err(reason) => link.close(*reason),
         }
         let host: Arc<dyn Host> = Arc::new(Arc::clone(self));
-        self.spawn(driver::drive(Arc::clone(&link), host, self.config.goodbye_timeout));
+        self.spawn(driver::drive(
+            Arc::clone(&link),
+            host,
+            self.config.goodbye_timeout,
+        ));
         self.touch();
         placed.map(|_| link)
+    }
+
+    /// The consent of this side to a peer, now that it is known who is there: what a person just said, and trust.
+    fn consent_from(&self, ours: Option<Grant>, id: NodeId) -> Option<Grant> {
+        let trusted = self.trust.by_id(id).map(|device| device.quota_bytes);
+        match (ours, trusted) {
+            (Some(ours), Some(quota_bytes)) if !ours.named => Some(Grant { quota_bytes, ..ours }),
+            (None, Some(quota_bytes)) => Some(Grant {
+                quota_bytes,
+                named: false,
+                keep: false,
+            }),
+            (ours, _) => ours,
+        }
     }
 
     fn facts(&self, shaken: &Shaken, address: SocketAddr) -> LinkFacts {
@@ -85,17 +103,19 @@ impl Peers {
                 return Err(Goodbye::Stopping);
             }
             // Whoever replaces a link that waits takes over its question.
-            let waits_already = state.table.get(facts.id).is_some_and(|entry| entry.link.is_some());
-            if ours.is_none() && !waits_already && !self.consent_limits().has_room(&state.table, facts.address) {
+            let waits_already = state
+                .table
+                .get(facts.id)
+                .is_some_and(|entry| entry.link.is_some());
+            if ours.is_none()
+                && !waits_already
+                && !self.consent_limits().has_room(&state.table, facts.address)
+            {
                 return Err(Goodbye::Busy);
             }
-            match state.table.admit(facts.clone(), ours, Arc::clone(link), now) {
-                Admission::Refused(reason) => return Err(reason),
-                Admission::Taken { replaced } => {
-                    let slot = state.table.slot_mut(facts.id, facts.serial);
-                    (slot.and_then(|slot| slot.ours), replaced)
-                }
-            }
+            let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
+            let slot = state.table.slot_mut(facts.id, facts.serial);
+            (slot.and_then(|slot| slot.ours), replaced)
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -105,16 +125,25 @@ impl Peers {
 
     /// Ends a link here and now, and tells the service.
     pub(super) fn end_link(&self, link: &PeerLink, ended: Ended, reason: Goodbye, error: Option<String>) {
-        let ending = Ending { ended, data_is_gone: false, replaced: false, error };
+        let ending = Ending {
+            ended,
+            data_is_gone: false,
+            replaced: false,
+            busy: false,
+            error,
+        };
         self.remove(link, ending);
         link.close(reason);
     }
 
     /// Takes a link out of the table, and tells the service where it knew of it.
-    fn remove(&self, link: &PeerLink, ending: Ending) {
+    pub(super) fn remove(&self, link: &PeerLink, ending: Ending) {
         let (id, serial) = (link.id(), link.facts().serial);
         {
-            let mut told = self.told.lock().expect("no code panics while it tells the service");
+            let mut told = self
+                .told
+                .lock()
+                .expect("no code panics while it tells the service");
             self.state().table.ended(id, serial, ending, now());
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);
@@ -124,8 +153,11 @@ impl Peers {
         self.touch();
     }
 
-    fn events(&self) -> &dyn super::PeerEvents {
-        self.events.get().expect("links come up only after start() has set who is told").as_ref()
+    pub(super) fn events(&self) -> &dyn super::PeerEvents {
+        self.events
+            .get()
+            .expect("links come up only after start() has set who is told")
+            .as_ref()
     }
 
     /// Remembers why a peer was not reached.
@@ -140,7 +172,7 @@ impl Peers {
     pub(super) fn ensure_redial(self: &Arc<Self>, id: NodeId) {
         let wake = {
             let mut state = self.state();
-            if !state.table.get(id).is_some_and(super::table::Entry::wants_dial) {
+            if !state.table.get(id).is_some_and(super::entry::Entry::wants_dial) {
                 return;
             }
             if let Some(wake) = state.redials.get(&id) {
@@ -163,7 +195,14 @@ impl Peers {
                 let attempt = entry.attempts;
                 entry.attempts = attempt.saturating_add(1);
                 let (label, addresses) = (entry.name.clone(), entry.addresses());
-                Some((super::dialer::Target { label, id: Some(id), addresses }, attempt))
+                Some((
+                    super::dialer::Target {
+                        label,
+                        id: Some(id),
+                        addresses,
+                    },
+                    attempt,
+                ))
             }
             None => {
                 redials.remove(&id);
@@ -179,10 +218,16 @@ impl Peers {
             let limits = self.consent_limits();
             let (expired, next) = {
                 let state = self.state();
-                (limits.expired(&state.table, now()), limits.next_expiry(&state.table))
+                (
+                    limits.expired(&state.table, now()),
+                    limits.next_expiry(&state.table),
+                )
             };
             for link in &expired {
-                let error = format!("nobody here answered within {}", humantime::format_duration(limits.timeout));
+                let error = format!(
+                    "nobody here answered within {}",
+                    humantime::format_duration(limits.timeout)
+                );
                 self.end_link(link, Ended::Released, Goodbye::ConsentExpired, Some(error));
             }
             if !expired.is_empty() {
@@ -200,7 +245,10 @@ impl Peers {
     /// Trusts the peer of a link for good.
     pub(super) fn trust_peer(&self, facts: &LinkFacts, quota_bytes: u64) -> Result<(), TrustError> {
         let known = self.trust.by_id(facts.id);
-        let mut addresses = known.as_ref().map(|device| device.addresses.clone()).unwrap_or_default();
+        let mut addresses = known
+            .as_ref()
+            .map(|device| device.addresses.clone())
+            .unwrap_or_default();
         if facts.we_dialled {
             addresses.retain(|address| *address != facts.address);
             addresses.insert(0, facts.address);
@@ -219,105 +267,26 @@ impl Peers {
     }
 
     /// Keeps what was learned of a peer in the file of trusted devices, where it is to be kept.
-    fn remember(&self, facts: &LinkFacts, ours: Grant) {
+    pub(super) fn remember(&self, facts: &LinkFacts, ours: Grant) {
         let known = self.trust.by_id(facts.id);
         let kept = match known {
             _ if ours.keep => self.trust_peer(facts, ours.quota_bytes),
             Some(_) if facts.we_dialled => self.trust.note_seen(facts.id, &facts.name, facts.address),
-            Some(device) if device.name != facts.name => {
-                self.trust.upsert(TrustedDevice { name: facts.name.clone(), ..device })
-            }
+            Some(device) if device.name != facts.name => self.trust.upsert(TrustedDevice {
+                name: facts.name.clone(),
+                ..device
+            }),
             _ => Ok(()),
         };
         if let Err(error) = kept {
             warn!(peer = %facts.id, %error, "what was learned of a trusted peer could not be kept");
-            self.note_error(facts.id, &ApiError::new(ErrorCode::Internal, format!("the trust could not be kept: {error}")));
+            self.note_error(
+                facts.id,
+                &ApiError::new(
+                    ErrorCode::Internal,
+                    format!("the trust could not be kept: {error}"),
+                ),
+            );
         }
-    }
-}
-
-impl Host for Arc<Peers> {
-    fn handle(
-        &self,
-        link: &Arc<PeerLink>,
-        request: PeerRequest,
-        body: Body,
-    ) -> BoxFuture<'static, (PeerReply, Body)> {
-        self.events().handle_peer_request(link.id(), request, body)
-    }
-
-    fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
-        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
-            slot.theirs = Some(consent);
-        }
-        if let Consent::Agreed { quota_bytes } = consent {
-            link.note_borrowed(GrantUse { quota_bytes, ..link.borrowed() });
-        }
-        self.touch();
-    }
-
-    fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64) {
-        let facts = link.facts();
-        link.note_borrowed(GrantUse { quota_bytes, used_bytes: 0 });
-        let ours = {
-            let mut told = self.told.lock().expect("no code panics while it tells the service");
-            let ours = {
-                let mut state = self.state();
-                let ours = state.table.slot_mut(facts.id, facts.serial).and_then(|slot| slot.ours);
-                state.table.agreed(facts.id, facts.serial);
-                ours
-            };
-            let Some(ours) = ours else { return };
-            if told.insert(facts.id, facts.serial).is_some() {
-                self.events().peer_disconnected(facts.id);
-            }
-            let lent = link.lent_quota_bytes();
-            self.events().peer_connected(facts.id, facts.incarnation, lent, facts.we_dialled);
-            ours
-        };
-        info!(peer = %facts.id, name = facts.name, address = %facts.address, quota_bytes, "connected to a peer");
-        self.touch();
-        self.remember(facts, ours);
-        self.touch();
-    }
-
-    fn ended(&self, link: &Arc<PeerLink>, end: &LinkEnd) {
-        let theirs = {
-            let mut state = self.state();
-            state.table.slot_mut(link.id(), link.facts().serial).and_then(|slot| slot.theirs)
-        };
-        info!(peer = %link.id(), name = link.name(), reason = %end, "the link to a peer ended");
-        self.remove(link, ending(link.name(), end, theirs));
-        self.ensure_redial(link.id());
-    }
-}
-
-/// What the end of a link means for the peer.
-fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
-    let by_peer = match end {
-        LinkEnd::Link(LinkError::ClosedByPeer(goodbye)) => Some(*goodbye),
-        _ => None,
-    };
-    let denied = theirs == Some(Consent::Denied) || by_peer == Some(Goodbye::Denied);
-    let (ended, error) = match by_peer {
-        _ if denied => (Ended::Denied, Some(format!("the person at '{name}' said no, or trusts this node no longer"))),
-        Some(Goodbye::Stopping) => (Ended::Lost, Some(format!("'{name}' was stopped"))),
-        Some(Goodbye::Disconnected) => {
-            (Ended::Released, Some(format!("the person at '{name}' ended the connection")))
-        }
-        Some(Goodbye::ConsentExpired) => {
-            (Ended::Released, Some(format!("nobody at '{name}' answered: run `memcli connect` again when somebody is there")))
-        }
-        Some(Goodbye::Busy) => {
-            (Ended::Lost, Some(format!("'{name}' has too many links, or too many questions for its person: try later")))
-        }
-        Some(Goodbye::Replaced) => (Ended::Lost, None),
-        _ => (Ended::Lost, Some(end.to_string())),
-    };
-    Ending {
-        ended,
-        data_is_gone: by_peer == Some(Goodbye::Stopping),
-        replaced: by_peer == Some(Goodbye::Replaced),
-        error,
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::control::GrantUse;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::peer::{Consent, Goodbye, PeerReply, PeerRequest, RequestId};
+use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
-use super::table::LinkFacts;
+use super::entry::LinkFacts;
 use super::wire::Wire;
 use crate::body::Body;
 
@@ -37,7 +37,12 @@ impl std::fmt::Debug for PeerLink {
 
 impl PeerLink {
     pub(super) fn new(facts: LinkFacts, wire: Arc<Wire>) -> Arc<Self> {
-        Arc::new(Self { facts, wire, borrowed: Mutex::default(), lent_quota_bytes: AtomicU64::new(0) })
+        Arc::new(Self {
+            facts,
+            wire,
+            borrowed: Mutex::default(),
+            lent_quota_bytes: AtomicU64::new(0),
+        })
     }
 
     /// The peer's id.
@@ -62,17 +67,23 @@ impl PeerLink {
 
     /// The smoothed round trip; 0 before the first was measured.
     pub fn round_trip(&self) -> Duration {
-        self.wire.peek(|link| link.round_trip()).unwrap_or_default()
+        self.wire.peek(Link::round_trip).unwrap_or_default()
     }
 
     /// What this node may use at the peer, and what it uses as far as it knows.
     pub fn borrowed(&self) -> GrantUse {
-        *self.borrowed.lock().expect("no code panics while it holds a grant")
+        *self
+            .borrowed
+            .lock()
+            .expect("no code panics while it holds a grant")
     }
 
     /// Notes what the peer said of this node's grant there.
     pub fn note_borrowed(&self, grant: GrantUse) {
-        *self.borrowed.lock().expect("no code panics while it holds a grant") = grant;
+        *self
+            .borrowed
+            .lock()
+            .expect("no code panics while it holds a grant") = grant;
     }
 
     /// Asks the peer and waits for its reply. The reply's body may still be arriving then; dropped unread, it is given up.
@@ -89,10 +100,17 @@ impl PeerLink {
     pub async fn request(&self, request: PeerRequest, body: Body) -> ApiResult<(PeerReply, Body)> {
         let (sender, receiver) = oneshot::channel();
         let id = self.wire.ask(&request, &body, sender)?;
-        let mut pending = Pending { wire: &self.wire, id: Some(id) };
+        let mut pending = Pending {
+            wire: &self.wire,
+            id: Some(id),
+        };
         let is_whole = body.as_whole().is_some();
         let answer = async { receiver.await.unwrap_or_else(|_| Err(self.wire.unreachable())) };
-        let answer = if is_whole { answer.await } else { answer_to_body(&self.wire, id, body, answer).await? };
+        let answer = if is_whole {
+            answer.await
+        } else {
+            answer_to_body(&self.wire, id, body, answer).await?
+        };
         pending.id = None;
         match answer? {
             (PeerReply::Failed(error), _) => Err(error),
@@ -110,7 +128,10 @@ impl PeerLink {
 
     /// Bytes sent and received.
     pub(super) fn traffic(&self) -> (u64, u64) {
-        (self.wire.sent_bytes.load(Ordering::Relaxed), self.wire.received_bytes.load(Ordering::Relaxed))
+        (
+            self.wire.sent_bytes.load(Ordering::Relaxed),
+            self.wire.received_bytes.load(Ordering::Relaxed),
+        )
     }
 
     /// Tells the peer what the person at this machine said.

@@ -31,21 +31,26 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
             address.set_port(first.local_addr()?.port());
         }
         let mut bound = TcpListener::bind(address).await;
-        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(|error| lacks_ipv6(error)) {
+        if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(lacks_ipv6) {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
             bound = TcpListener::bind(address).await;
         }
         let listener = bound.map_err(|error| explain(&error, address))?;
         listeners.push(listener);
     }
-    anyhow::ensure!(!listeners.is_empty(), "no address to accept peers on is configured");
+    anyhow::ensure!(
+        !listeners.is_empty(),
+        "no address to accept peers on is configured"
+    );
     Ok(listeners)
 }
 
 /// Whether the system refused an address because it has no IPv6.
 fn lacks_ipv6(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn explain(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
@@ -56,7 +61,10 @@ fn explain(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
             address.ip()
         ),
         std::io::ErrorKind::AddrNotAvailable => {
-            anyhow::anyhow!("{} is no address of this host: peers cannot be accepted there", address.ip())
+            anyhow::anyhow!(
+                "{} is no address of this host: peers cannot be accepted there",
+                address.ip()
+            )
         }
         std::io::ErrorKind::PermissionDenied => anyhow::anyhow!(
             "the system does not let this user listen on port {}: choose one from 1024 on with --port",
@@ -142,14 +150,21 @@ pub(super) struct HandshakeSlot {
 
 impl HandshakeSlots {
     pub(super) fn new(max: usize, per_address_max: usize) -> Self {
-        Self { max, per_address_max, taken: Arc::default() }
+        Self {
+            max,
+            per_address_max,
+            taken: Arc::default(),
+        }
     }
 
     /// Takes a place for a connection from this address, if need be from the one that has waited longest: of the same
     /// address where that has its share already, else of all.
     fn take(&self, ip: IpAddr) -> HandshakeSlot {
         let (number, pushed_out) = {
-            let mut taken = self.taken.lock().expect("no code panics while it holds the handshake slots");
+            let mut taken = self
+                .taken
+                .lock()
+                .expect("no code panics while it holds the handshake slots");
             let from_there = taken.slots.values().filter(|(other, _)| *other == ip).count();
             let pushed_out = if from_there >= self.per_address_max {
                 taken.remove_oldest(|other| other == ip)
@@ -167,20 +182,33 @@ impl HandshakeSlots {
             debug!(%ip, "too many handshakes at once: the one that has waited longest is closed");
             task.abort();
         }
-        HandshakeSlot { number, taken: Arc::clone(&self.taken) }
+        HandshakeSlot {
+            number,
+            taken: Arc::clone(&self.taken),
+        }
     }
 
+    /// Says which task holds a place. One that was pushed out meanwhile is ended.
     fn occupy(&self, number: u64, task: AbortHandle) {
-        let mut taken = self.taken.lock().expect("no code panics while it holds the handshake slots");
-        if let Some(slot) = taken.slots.get_mut(&number) {
-            slot.1 = Some(task);
+        let mut taken = self
+            .taken
+            .lock()
+            .expect("no code panics while it holds the handshake slots");
+        match taken.slots.get_mut(&number) {
+            Some(slot) => slot.1 = Some(task),
+            None => task.abort(),
         }
     }
 }
 
 impl Taken {
     fn remove_oldest(&mut self, which: impl Fn(IpAddr) -> bool) -> Option<AbortHandle> {
-        let oldest = self.slots.iter().filter(|(_, (ip, _))| which(*ip)).map(|(number, _)| *number).min()?;
+        let oldest = self
+            .slots
+            .iter()
+            .filter(|(_, (ip, _))| which(*ip))
+            .map(|(number, _)| *number)
+            .min()?;
         self.slots.remove(&oldest)?.1
     }
 }

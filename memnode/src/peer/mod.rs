@@ -8,15 +8,17 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks) around `wire` (its machine and socket), `link` (its handle). What
-//! people ask is in `questions`, `consent` and `resolve`, limits are in [`config`].
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
+//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
 
 pub mod config;
 mod connect;
 mod consent;
 mod dialer;
 mod driver;
+mod entry;
 mod handshake;
+mod host;
 mod lifecycle;
 mod link;
 mod listener;
@@ -88,7 +90,9 @@ struct State {
 
 impl std::fmt::Debug for Peers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peers").field("id", &self.identity.node_id()).finish_non_exhaustive()
+        f.debug_struct("Peers")
+            .field("id", &self.identity.node_id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,8 +108,12 @@ impl Peers {
         for device in trust.list() {
             table.trust(device.id, &device.name, &device.addresses);
         }
-        let state =
-            State { table, dialling: BTreeMap::new(), redials: HashMap::new(), stopped: false };
+        let state = State {
+            table,
+            dialling: BTreeMap::new(),
+            redials: HashMap::new(),
+            stopped: false,
+        };
         Arc::new(Self {
             slots: HandshakeSlots::new(config.handshakes_max, config.handshakes_per_address_max),
             config,
@@ -131,13 +139,17 @@ impl Peers {
         memproto::peer::handshake::check_node_name(&self.config.name)?;
         let listeners = listener::bind(&self.config.listen).await?;
         let addresses = listener::addresses(&listeners)?;
-        anyhow::ensure!(self.events.set(events).is_ok(), "the peer links were started already");
+        anyhow::ensure!(
+            self.events.set(events).is_ok(),
+            "the peer links were started already"
+        );
         for listener in listeners {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
         if self.config.discovery {
-            self.start_discovery(&addresses).context("cannot start a thread")?;
+            self.start_discovery(&addresses)
+                .context("cannot start a thread")?;
         }
         for address in &self.config.dial {
             self.spawn(Arc::clone(self).dial_configured(address.clone()));
@@ -161,9 +173,18 @@ impl Peers {
         for link in links {
             link.close(Goodbye::Stopping);
         }
-        let discovery = self.discovery.lock().expect("no code panics while it holds mDNS").take();
+        let discovery = self
+            .discovery
+            .lock()
+            .expect("no code panics while it holds mDNS")
+            .take();
         let goodbye = tokio::task::spawn_blocking(move || discovery.map(Discovery::stop));
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("no code panics while it holds the tasks"));
+        let mut tasks = std::mem::take(
+            &mut *self
+                .tasks
+                .lock()
+                .expect("no code panics while it holds the tasks"),
+        );
         let all = async {
             while tasks.join_next().await.is_some() {}
             goodbye.await
@@ -193,7 +214,9 @@ impl Peers {
             Ok(discovery) => {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
-            Err(error) => warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only"),
+            Err(error) => {
+                warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
+            }
         }
         Ok(())
     }
@@ -232,7 +255,9 @@ impl Peers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds the table of peers")
+        self.state
+            .lock()
+            .expect("no code panics while it holds the table of peers")
     }
 
     /// Wakes whoever waits for a change.
@@ -242,7 +267,10 @@ impl Peers {
 
     /// Spawns a task that ends with this node; `None` where it has ended already.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
-        let mut tasks = self.tasks.lock().expect("no code panics while it holds the tasks");
+        let mut tasks = self
+            .tasks
+            .lock()
+            .expect("no code panics while it holds the tasks");
         // What has ended is let go here, so that the set does not grow with every connection ever made.
         while tasks.try_join_next().is_some() {}
         (!self.stopping.is_cancelled()).then(|| tasks.spawn(task))

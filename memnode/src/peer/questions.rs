@@ -11,9 +11,9 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{Consent, Goodbye};
 
 use super::config::WAIT_MAX;
+use super::entry::{Ended, Entry, Grant};
 use super::link::PeerLink;
 use super::resolve::{Candidate, resolve};
-use super::table::{Ended, Entry, Grant};
 use super::wire::now;
 use super::{Peers, link};
 use crate::trust::TrustError;
@@ -21,7 +21,12 @@ use crate::trust::TrustError;
 impl Peers {
     /// The links over which requests may pass.
     pub fn connected(&self) -> Vec<Arc<PeerLink>> {
-        self.state().table.links().filter(|slot| slot.agreed).map(|slot| Arc::clone(&slot.link)).collect()
+        self.state()
+            .table
+            .links()
+            .filter(|slot| slot.agreed)
+            .map(|slot| Arc::clone(&slot.link))
+            .collect()
     }
 
     /// Whether there is any link over which requests may pass.
@@ -61,7 +66,10 @@ impl Peers {
 
     /// The name of a peer, for messages: the first digits of its id where it is not known.
     pub fn name_of(&self, id: NodeId) -> String {
-        self.state().table.get(id).map_or_else(|| id.short(), |entry| entry.name.clone())
+        self.state()
+            .table
+            .get(id)
+            .map_or_else(|| id.short(), |entry| entry.name.clone())
     }
 
     /// Peers whose agreed link broke: what only they hold is out of reach, not gone.
@@ -74,7 +82,9 @@ impl Peers {
         let mut peers: Vec<PeerInfo> = {
             let state = self.state();
             let known = state.table.iter().map(|entry| self.render(entry));
-            known.chain(state.dialling.values().map(|address| dialled_address(address))).collect()
+            known
+                .chain(state.dialling.values().map(|address| dialled_address(address)))
+                .collect()
         };
         peers = peers.into_iter().map(|info| self.with_lent(info)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
@@ -94,7 +104,9 @@ impl Peers {
         let timeout = tokio::time::sleep(Duration::from_millis(request.timeout_ms).min(WAIT_MAX));
         tokio::pin!(timeout);
         loop {
-            let Some(info) = self.info(id) else { return Err(self.forgotten(&request.peer)) };
+            let Some(info) = self.info(id) else {
+                return Err(self.forgotten(&request.peer));
+            };
             if info.state != request.known_state || timeout.is_elapsed() || self.stopping.is_cancelled() {
                 return Ok(info);
             }
@@ -124,7 +136,8 @@ impl Peers {
     pub fn consent_requests(&self) -> Vec<ConsentRequest> {
         let trusted = self.trust.list();
         let default = self.config.default_grant_bytes;
-        self.consent_limits().requests(&self.state().table, &trusted, default, now())
+        self.consent_limits()
+            .requests(&self.state().table, &trusted, default, now())
     }
 
     /// Carries out the answer of the person at this machine. Returns the question that it answers.
@@ -133,23 +146,47 @@ impl Peers {
     /// `UnknownPeer` where nobody of this name waits; `AmbiguousPeer`; `Internal` where the trust could not be kept, in which
     /// case the peer still waits.
     pub fn decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
+        let ConsentDecision {
+            peer,
+            answer,
+            quota_bytes,
+        } = decision;
         let waiting = self.consent_requests();
         let state = PeerState::WaitingForOurConsent;
-        let candidates = waiting.iter().map(|request| Candidate { id: request.id, name: &request.name, state });
-        let id = resolve(&decision.peer, candidates).map_err(|error| match error.code {
-            ErrorCode::UnknownPeer => nobody_waits(&decision.peer),
+        let candidates = waiting.iter().map(|request| Candidate {
+            id: request.id,
+            name: &request.name,
+            state,
+        });
+        let id = resolve(&peer, candidates).map_err(|error| match error.code {
+            ErrorCode::UnknownPeer => nobody_waits(&peer),
             _ => error,
         })?;
         let request = waiting.into_iter().find(|request| request.id == id);
         let (Some(request), Some(link)) = (request, self.any_link(id)) else {
-            return Err(nobody_waits(&decision.peer));
+            return Err(nobody_waits(&peer));
         };
-        let quota_bytes = decision.quota_bytes.unwrap_or(self.config.default_grant_bytes);
-        match decision.answer {
-            ConsentAnswer::Allow => self.allow(&link, Grant { quota_bytes, keep: false }),
+        let quota_bytes = quota_bytes.unwrap_or(self.config.default_grant_bytes);
+        match answer {
+            ConsentAnswer::Allow => self.allow(
+                &link,
+                Grant {
+                    quota_bytes,
+                    named: true,
+                    keep: false,
+                },
+            ),
             ConsentAnswer::Trust => {
-                self.trust_peer(link.facts(), quota_bytes).map_err(|error| not_kept(&error))?;
-                self.allow(&link, Grant { quota_bytes, keep: false });
+                self.trust_peer(link.facts(), quota_bytes)
+                    .map_err(|error| not_kept(&error))?;
+                self.allow(
+                    &link,
+                    Grant {
+                        quota_bytes,
+                        named: true,
+                        keep: false,
+                    },
+                );
             }
             ConsentAnswer::Deny => {
                 link.set_consent(Consent::Denied);
@@ -179,7 +216,10 @@ impl Peers {
         let id = resolve(name, candidates).map_err(|error| match error.code {
             ErrorCode::UnknownPeer => ApiError::new(
                 ErrorCode::UnknownPeer,
-                format!("no trusted device is called '{}': `memcli trust list` shows them", name.escape_debug()),
+                format!(
+                    "no trusted device is called '{}': `memcli trust list` shows them",
+                    name.escape_debug()
+                ),
             ),
             _ => error,
         })?;
@@ -198,17 +238,27 @@ impl Peers {
         if let Some(slot) = self.state().table.slot_mut(facts.id, facts.serial) {
             slot.ours = Some(grant);
         }
-        link.set_consent(Consent::Agreed { quota_bytes: grant.quota_bytes });
+        link.set_consent(Consent::Agreed {
+            quota_bytes: grant.quota_bytes,
+        });
         self.touch();
     }
 
     /// The link of a peer, agreed or not.
     fn any_link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
-        self.state().table.get(id)?.link.as_ref().map(|slot| Arc::clone(&slot.link))
+        self.state()
+            .table
+            .get(id)?
+            .link
+            .as_ref()
+            .map(|slot| Arc::clone(&slot.link))
     }
 
     fn state_of(&self, id: NodeId) -> PeerState {
-        self.state().table.get(id).map_or(PeerState::Discovered, Entry::state)
+        self.state()
+            .table
+            .get(id)
+            .map_or(PeerState::Discovered, Entry::state)
     }
 
     pub(super) fn info(&self, id: NodeId) -> Option<PeerInfo> {
@@ -224,7 +274,9 @@ impl Peers {
         let slot = entry.link.as_ref();
         let agreed = slot.filter(|slot| slot.agreed);
         let (sent_bytes, received_bytes) = slot.map_or((0, 0), |slot| slot.link.traffic());
-        let round_trip = agreed.map(|slot| slot.link.round_trip()).filter(|time| !time.is_zero());
+        let round_trip = agreed
+            .map(|slot| slot.link.round_trip())
+            .filter(|time| !time.is_zero());
         PeerInfo {
             id: Some(entry.id),
             name: entry.name.clone(),
@@ -252,13 +304,20 @@ impl Peers {
     fn forgotten(&self, name: &str) -> ApiError {
         ApiError::new(
             ErrorCode::UnknownPeer,
-            format!("'{}' is not known any more: `memcli peer list` shows who is", name.escape_debug()),
+            format!(
+                "'{}' is not known any more: `memcli peer list` shows who is",
+                name.escape_debug()
+            ),
         )
     }
 }
 
 fn candidate(entry: &Entry<Arc<PeerLink>>) -> Candidate<'_> {
-    Candidate { id: entry.id, name: &entry.name, state: entry.state() }
+    Candidate {
+        id: entry.id,
+        name: &entry.name,
+        state: entry.state(),
+    }
 }
 
 fn dialled_address(address: &str) -> PeerInfo {
@@ -281,7 +340,11 @@ fn dialled_address(address: &str) -> PeerInfo {
 /// Why no request may pass to a known peer, and what to do about it.
 fn no_link(entry: &Entry<Arc<PeerLink>>) -> ApiError {
     let name = &entry.name;
-    let because = entry.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    let because = entry
+        .last_error
+        .as_ref()
+        .map(|error| format!(" ({error})"))
+        .unwrap_or_default();
     let (code, message) = match entry.state() {
         PeerState::WaitingForTheirConsent => (
             ErrorCode::ConsentPending,
@@ -293,15 +356,18 @@ fn no_link(entry: &Entry<Arc<PeerLink>>) -> ApiError {
         ),
         PeerState::Denied => (
             ErrorCode::Denied,
-            format!("there is no link to '{name}': one of you said no{because}. `memcli connect {name}` asks again"),
+            format!(
+                "there is no link to '{name}': one of you said no{because}. `memcli connect {name}` asks again"
+            ),
         ),
         PeerState::Lost => (
             ErrorCode::PeerUnreachable,
             format!("'{name}' is out of reach and is dialled again and again{because}"),
         ),
-        PeerState::Connecting => {
-            (ErrorCode::PeerUnreachable, format!("'{name}' is being dialled: try again in a moment"))
-        }
+        PeerState::Connecting => (
+            ErrorCode::PeerUnreachable,
+            format!("'{name}' is being dialled: try again in a moment"),
+        ),
         PeerState::Discovered | PeerState::Connected => (
             ErrorCode::PeerUnreachable,
             format!("'{name}' is known but not connected{because}: `memcli connect {name}`"),
@@ -313,7 +379,10 @@ fn no_link(entry: &Entry<Arc<PeerLink>>) -> ApiError {
 fn nobody_waits(name: &str) -> ApiError {
     ApiError::new(
         ErrorCode::UnknownPeer,
-        format!("nobody called '{}' waits for an answer: `memcli consent` lists who does", name.escape_debug()),
+        format!(
+            "nobody called '{}' waits for an answer: `memcli consent` lists who does",
+            name.escape_debug()
+        ),
     )
 }
 

@@ -1,9 +1,9 @@
 //! From what a person types to the peer that is meant: a name, an id, or an unambiguous prefix of an id.
 
+use memproto::NodeId;
 use memproto::control::PeerState;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::limits::PEER_NAME_LEN_MAX;
-use memproto::NodeId;
 
 use super::config::ID_PREFIX_MIN;
 
@@ -25,10 +25,7 @@ pub(super) struct Candidate<'a> {
 ///
 /// # Errors
 /// `UnknownPeer`; `AmbiguousPeer` with the matches.
-pub(super) fn resolve<'a>(
-    text: &str,
-    candidates: impl Iterator<Item = Candidate<'a>>,
-) -> ApiResult<NodeId> {
+pub(super) fn resolve<'a>(text: &str, candidates: impl Iterator<Item = Candidate<'a>>) -> ApiResult<NodeId> {
     if text.len() > PEER_NAME_LEN_MAX {
         return Err(ApiError::invalid(format!(
             "the name of a peer has {} bytes, at most {PEER_NAME_LEN_MAX} are allowed",
@@ -91,10 +88,20 @@ mod tests {
     }
 
     fn among(text: &str) -> ApiResult<NodeId> {
-        let peers = [("ab120", "NodeA"), ("ab121", "NodeB"), ("cd001", "Twin"), ("cd002", "Twin"), ("ef00", "ab12")];
+        let peers = [
+            ("ab120", "NodeA"),
+            ("ab121", "NodeB"),
+            ("cd001", "Twin"),
+            ("cd002", "Twin"),
+            ("ef00", "ab12"),
+        ];
         resolve(
             text,
-            peers.iter().map(|(digits, name)| Candidate { id: id(digits), name, state: PeerState::Discovered }),
+            peers.iter().map(|(digits, name)| Candidate {
+                id: id(digits),
+                name,
+                state: PeerState::Discovered,
+            }),
         )
     }
 
@@ -125,6 +132,9 @@ mod tests {
             assert!(error.message.contains("memcli connect"));
             assert!(!error.message.contains('\u{1b}'));
         }
-        assert_eq!(among(&"x".repeat(256)).unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(
+            among(&"x".repeat(256)).unwrap_err().code,
+            ErrorCode::InvalidArgument
+        );
     }
 }

@@ -12,165 +12,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memproto::NodeId;
-use memproto::control::PeerState;
-use memproto::limits::NODE_NAME_LEN_MAX;
-use memproto::peer::{Consent, Goodbye};
+use memproto::peer::Goodbye;
 
-/// How many addresses are kept of each kind for one peer.
-const ADDRESSES_MAX: usize = super::config::ADDRESSES_MAX;
-
-/// What is fixed for the life of a link.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct LinkFacts {
-    /// Names the link within this process.
-    pub(super) serial: u64,
-    pub(super) id: NodeId,
-    pub(super) public_key: [u8; 32],
-    pub(super) name: String,
-    pub(super) address: SocketAddr,
-    pub(super) incarnation: u64,
-    pub(super) we_dialled: bool,
-    pub(super) code: String,
-    pub(super) offered_quota_bytes: u64,
-}
-
-/// The consent of this side.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Grant {
-    pub(super) quota_bytes: u64,
-    /// Whether the peer becomes trusted for good once it agreed too.
-    pub(super) keep: bool,
-}
-
-/// A link in its place in the table.
-#[derive(Debug)]
-pub(super) struct Slot<L> {
-    pub(super) link: L,
-    pub(super) facts: LinkFacts,
-    /// The consent of this side, once given.
-    pub(super) ours: Option<Grant>,
-    /// What the other side said, once it said anything.
-    pub(super) theirs: Option<Consent>,
-    /// Whether requests may pass.
-    pub(super) agreed: bool,
-    pub(super) since: Instant,
-}
-
-impl<L> Slot<L> {
-    fn state(&self) -> PeerState {
-        match (self.ours, self.agreed) {
-            (_, true) => PeerState::Connected,
-            (None, _) => PeerState::WaitingForOurConsent,
-            (Some(_), false) => PeerState::WaitingForTheirConsent,
-        }
-    }
-}
-
-/// How the last link of a peer ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ended {
-    /// There was none.
-    Never,
-    /// It broke, or the peer stopped: a trusted peer is dialled again.
-    Lost,
-    /// A person ended it or did not answer: not dialled again until somebody connects.
-    Released,
-    /// One side said no: likewise.
-    Denied,
-}
-
-/// What is known of one peer.
-#[derive(Debug)]
-pub(super) struct Entry<L> {
-    pub(super) id: NodeId,
-    pub(super) name: String,
-    /// Where mDNS says that it is, now.
-    announced: Vec<SocketAddr>,
-    /// Where it was reached, the newest first.
-    reached: Vec<SocketAddr>,
-    pub(super) link: Option<Slot<L>>,
-    /// Attempts under way that a person asked for.
-    connecting: u32,
-    ended: Ended,
-    /// Whether an agreed link broke while the process at the other end may be alive: its data is there, out of reach.
-    unreachable: bool,
-    pub(super) trusted: bool,
-    pub(super) last_error: Option<String>,
-    /// The consent to a link that the peer gave up for another one, which is about to arrive.
-    carried: Option<Carried>,
-    /// Attempts to dial since both sides last agreed, for the pause before the next one.
-    pub(super) attempts: u32,
-    /// When it was last heard of, as a count, to forget the oldest first.
-    touched: u64,
-}
-
-impl<L> Entry<L> {
-    pub(super) fn state(&self) -> PeerState {
-        match (&self.link, self.ended) {
-            (Some(slot), _) => slot.state(),
-            _ if self.connecting > 0 => PeerState::Connecting,
-            (None, Ended::Denied) => PeerState::Denied,
-            (None, Ended::Lost) if self.trusted => PeerState::Lost,
-            _ => PeerState::Discovered,
-        }
-    }
-
-    /// The address of the link, or the likeliest one known.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        match &self.link {
-            Some(slot) => Some(slot.facts.address),
-            None => self.announced.first().or(self.reached.first()).copied(),
-        }
-    }
-
-    /// Where to dial the peer, the likeliest first.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses = self.announced.clone();
-        addresses.extend(self.reached.iter().filter(|address| !self.announced.contains(address)));
-        addresses.truncate(ADDRESSES_MAX);
-        addresses
-    }
-
-    /// Whether the node should dial the peer by itself.
-    pub(super) fn wants_dial(&self) -> bool {
-        self.trusted
-            && self.link.is_none()
-            && matches!(self.ended, Ended::Never | Ended::Lost)
-            && !(self.announced.is_empty() && self.reached.is_empty())
-    }
-
-    /// A peer of which nothing is known but that it was once heard of.
-    fn is_forgettable(&self) -> bool {
-        self.link.is_none() && !self.trusted && self.connecting == 0
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Carried {
-    ours: Grant,
-    incarnation: u64,
-    since: Instant,
-}
-
-/// How a link ended, for [`Table::ended`].
-#[derive(Clone, Debug)]
-pub(super) struct Ending {
-    pub(super) ended: Ended,
-    /// Whether the process at the other end told that it ends: what it held is gone, not out of reach.
-    pub(super) data_is_gone: bool,
-    /// Whether the peer gave this link up for another one.
-    pub(super) replaced: bool,
-    pub(super) error: Option<String>,
-}
-
-/// The answer to [`Table::admit`].
-#[derive(Debug)]
-pub(super) enum Admission<L> {
-    /// The link has its place. The one that was there before, if any, is to be closed.
-    Taken { replaced: Option<Slot<L>> },
-    /// The link is to be closed with this reason.
-    Refused(Goodbye),
-}
+use super::config::ADDRESSES_MAX;
+use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Slot, note_address, printable};
 
 /// How many links and entries there may be.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +36,12 @@ pub(super) struct Table<L> {
 
 impl<L> Table<L> {
     pub(super) fn new(own_id: NodeId, limits: TableLimits) -> Self {
-        Self { own_id, limits, entries: HashMap::new(), touches: 0 }
+        Self {
+            own_id,
+            limits,
+            entries: HashMap::new(),
+            touches: 0,
+        }
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Entry<L>> {
@@ -213,12 +63,20 @@ impl<L> Table<L> {
 
     /// The link with this serial number, if it still has its place.
     pub(super) fn slot_mut(&mut self, id: NodeId, serial: u64) -> Option<&mut Slot<L>> {
-        self.entries.get_mut(&id)?.link.as_mut().filter(|slot| slot.facts.serial == serial)
+        self.entries
+            .get_mut(&id)?
+            .link
+            .as_mut()
+            .filter(|slot| slot.facts.serial == serial)
     }
 
     /// Peers whose agreed link broke and which did not say that they end.
     pub(super) fn unreachable(&self) -> Vec<NodeId> {
-        self.entries.values().filter(|entry| entry.unreachable).map(|entry| entry.id).collect()
+        self.entries
+            .values()
+            .filter(|entry| entry.unreachable)
+            .map(|entry| entry.id)
+            .collect()
     }
 
     /// Notes a trusted device. `reached` are the addresses known from before.
@@ -245,7 +103,9 @@ impl<L> Table<L> {
     /// Notes that mDNS announced a peer. Its name counts only while nothing better is known.
     pub(super) fn announced(&mut self, id: NodeId, name: &str, addresses: Vec<SocketAddr>) {
         let name = printable(name);
-        let Some(entry) = self.entry(id, &name, false) else { return };
+        let Some(entry) = self.entry(id, &name, false) else {
+            return;
+        };
         entry.announced = addresses;
         entry.announced.truncate(ADDRESSES_MAX);
         if !entry.trusted && entry.link.is_none() {
@@ -282,7 +142,7 @@ impl<L> Table<L> {
         }
     }
 
-    /// Gives a link its place, or refuses it.
+    /// Gives a link its place. Returns the one that was there before, which is to be closed.
     ///
     /// A link that this side began comes here before the last message of the handshake, from which the other side learns
     /// who this side is. Where there is a link to the same process already it is refused, that message is never sent, and
@@ -290,21 +150,24 @@ impl<L> Table<L> {
     ///
     /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
     /// consent that was given to that one, for the person's answer was about the peer.
+    ///
+    /// # Errors
+    /// The reason with which the link is to be closed.
     pub(super) fn admit(
         &mut self,
         facts: LinkFacts,
         ours: Option<Grant>,
         link: L,
         now: Instant,
-    ) -> Admission<L> {
+    ) -> Result<Option<Slot<L>>, Goodbye> {
         if facts.id == self.own_id {
-            return Admission::Refused(Goodbye::Other);
+            return Err(Goodbye::Other);
         }
         let (own_id, limits) = (self.own_id, self.limits);
         let links = self.links().count();
         let trusted = self.entries.get(&facts.id).is_some_and(|entry| entry.trusted);
         let Some(entry) = self.entry(facts.id, &facts.name, trusted) else {
-            return Admission::Refused(Goodbye::Busy);
+            return Err(Goodbye::Busy);
         };
         let carried = entry.carried.take().filter(|carried| {
             carried.incarnation == facts.incarnation
@@ -313,10 +176,10 @@ impl<L> Table<L> {
         let mut ours = ours.or(carried.map(|carried| carried.ours));
         match &entry.link {
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
-                return Admission::Refused(Goodbye::Replaced);
+                return Err(Goodbye::Replaced);
             }
             Some(old) if old.facts.incarnation == facts.incarnation => ours = ours.or(old.ours),
-            None if links >= limits.peers_max => return Admission::Refused(Goodbye::Busy),
+            None if links >= limits.peers_max => return Err(Goodbye::Busy),
             _ => {}
         }
         entry.name.clone_from(&facts.name);
@@ -324,13 +187,22 @@ impl<L> Table<L> {
         if facts.we_dialled {
             note_address(&mut entry.reached, facts.address);
         }
-        let slot = Slot { link, facts, ours, theirs: None, agreed: false, since: now };
-        Admission::Taken { replaced: entry.link.replace(slot) }
+        let slot = Slot {
+            link,
+            facts,
+            ours,
+            theirs: None,
+            agreed: false,
+            since: now,
+        };
+        Ok(entry.link.replace(slot))
     }
 
     /// Notes that both sides agreed on a link. Returns false where it has lost its place.
     pub(super) fn agreed(&mut self, id: NodeId, serial: u64) -> bool {
-        let Some(slot) = self.slot_mut(id, serial) else { return false };
+        let Some(slot) = self.slot_mut(id, serial) else {
+            return false;
+        };
         slot.agreed = true;
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.unreachable = false;
@@ -341,13 +213,7 @@ impl<L> Table<L> {
     }
 
     /// Takes a link out of its place. Returns it where it had one.
-    pub(super) fn ended(
-        &mut self,
-        id: NodeId,
-        serial: u64,
-        ending: Ending,
-        now: Instant,
-    ) -> Option<Slot<L>> {
+    pub(super) fn ended(&mut self, id: NodeId, serial: u64, ending: Ending, now: Instant) -> Option<Slot<L>> {
         self.slot_mut(id, serial)?;
         let entry = self.entries.get_mut(&id)?;
         let slot = entry.link.take()?;
@@ -355,6 +221,7 @@ impl<L> Table<L> {
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
         entry.ended = ending.ended;
         entry.last_error = ending.error;
+        entry.was_busy = ending.busy;
         entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
             ours,
             incarnation: slot.facts.incarnation,
@@ -400,6 +267,7 @@ impl<L> Table<L> {
             unreachable: false,
             trusted: false,
             last_error: None,
+            was_busy: false,
             carried: None,
             attempts: 0,
             touched,
@@ -423,19 +291,4 @@ fn replaces<L>(own_id: NodeId, new: &LinkFacts, old: &Slot<L>, now: Instant, win
     let crossed = old.facts.we_dialled && now.duration_since(old.since) < window;
     // Not crossed, the other side dials again because it knows that the old link is gone.
     !crossed || new.id < own_id
-}
-
-fn note_address(addresses: &mut Vec<SocketAddr>, address: SocketAddr) {
-    addresses.retain(|known| *known != address);
-    addresses.insert(0, address);
-    addresses.truncate(ADDRESSES_MAX);
-}
-
-/// A name from an announcement as it may stand on a terminal: nobody proved it, and it may hold control sequences.
-fn printable(name: &str) -> String {
-    let mut clean: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    while clean.len() > NODE_NAME_LEN_MAX {
-        clean.pop();
-    }
-    clean
 }

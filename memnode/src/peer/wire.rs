@@ -31,7 +31,11 @@ pub(super) enum Notice {
     /// Both sides agreed.
     Agreed { quota_bytes: u64 },
     /// The peer asks for something.
-    Request { id: RequestId, request: PeerRequest, body: Body },
+    Request {
+        id: RequestId,
+        request: PeerRequest,
+        body: Body,
+    },
     /// The peer no longer wants its request answered.
     Cancelled(RequestId),
     /// The link is over.
@@ -131,7 +135,9 @@ impl Wire {
         reply: ReplySender,
     ) -> ApiResult<RequestId> {
         self.with(true, |inner| {
-            let id = inner.link.open_request(request, BodySpec { size: body.size() }, None)?;
+            let id = inner
+                .link
+                .open_request(request, BodySpec { size: body.size() }, None)?;
             inner.replies.insert(id, reply);
             inner.begin_body(id, body);
             Ok(id)
@@ -236,7 +242,9 @@ impl Wire {
             )
         };
         // Behind the lock: who is woken, or dropped, may want it.
-        replies.into_values().for_each(|reply| drop(reply.send(Err(error.clone()))));
+        replies
+            .into_values()
+            .for_each(|reply| drop(reply.send(Err(error.clone()))));
         incoming.into_values().for_each(|body| body.fail(error.clone()));
         rooms.into_values().for_each(|room| room.notify_one());
     }
@@ -266,7 +274,9 @@ impl Wire {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no code panics while it holds the machine of a link")
+        self.inner
+            .lock()
+            .expect("no code panics while it holds the machine of a link")
     }
 }
 
@@ -308,9 +318,15 @@ impl Inner {
                         body.send(bytes);
                     }
                 }
-                Event::BodyEnd { id } => drop(self.incoming.remove(&id).map(BodySender::finish)),
+                Event::BodyEnd { id } => {
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.finish();
+                    }
+                }
                 Event::BodyFailed { id, error } => {
-                    drop(self.incoming.remove(&id).map(|body| body.fail(error)));
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.fail(error);
+                    }
                 }
                 Event::Cancelled { id } => self.cancelled(id),
                 Event::RequestFailed { id, error } => self.failed(id, error),
@@ -326,7 +342,9 @@ impl Inner {
 
     fn replied(&mut self, wire: &Arc<Wire>, id: RequestId, reply: PeerReply, body: BodySpec) {
         self.drop_room(id);
-        let Some(waiter) = self.replies.remove(&id) else { return };
+        let Some(waiter) = self.replies.remove(&id) else {
+            return;
+        };
         let body = self.incoming_body(wire, id, body, true);
         if let Err(unwanted) = waiter.send(Ok((reply, body))) {
             self.unwanted.push(unwanted);
@@ -358,7 +376,11 @@ impl Inner {
         if !spec.has_body() {
             return Body::empty();
         }
-        let reader = Reader { wire: Arc::clone(wire), id, of_reply };
+        let reader = Reader {
+            wire: Arc::clone(wire),
+            id,
+            of_reply,
+        };
         let (sender, body) = Body::channel(spec.size, move |bytes| reader.took(bytes));
         self.incoming.insert(id, sender);
         body

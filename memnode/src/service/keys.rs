@@ -22,7 +22,7 @@ use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::directory::{KeyRecord, KeyValue, KeyWrite, Place};
-use crate::store::Owner;
+use crate::store::{Owner, Reservation};
 
 /// The most keys in one page: some hundred KiB at usual lengths, and a scan that others do not feel.
 pub const KEYS_PAGE_MAX: u32 = 1_000;
@@ -233,7 +233,7 @@ impl Service {
             self.store
                 .reserve(Owner::Local, key.len() as u64)
                 .ok()
-                .map(|room| room.keep())
+                .map(Reservation::keep)
         };
         match self.directory.write_key(key, version, value, pay) {
             KeyWrite::Recorded { displaced } => {

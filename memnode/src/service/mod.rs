@@ -221,7 +221,10 @@ impl Service {
     /// Tells where the node listens, once it does.
     pub fn note_listening(&self, peer_addresses: Vec<SocketAddr>, programs: ConnectionGauge) {
         // A node starts once; a second call would change nothing.
-        let _ = self.listening.set(Listening { peer_addresses, programs });
+        let _ = self.listening.set(Listening {
+            peer_addresses,
+            programs,
+        });
     }
 
     /// What the node is and where it listens.
@@ -235,7 +238,10 @@ impl Service {
             uptime_secs: self.started.elapsed().as_secs(),
             home: self.config.home.clone(),
             socket: self.config.socket.clone(),
-            peer_addresses: self.listening.get().map_or_else(Vec::new, |at| at.peer_addresses.clone()),
+            peer_addresses: self
+                .listening
+                .get()
+                .map_or_else(Vec::new, |at| at.peer_addresses.clone()),
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),

@@ -277,10 +277,7 @@ impl StreamWriter {
     ) -> ApiResult<impl Future<Output = ApiResult<(PlacedChunk, Option<u64>)>> + use<>> {
         let service = Arc::clone(&self.service);
         let id = service.fresh_id();
-        let candidates = match placement::candidates(&service.peers, &self.options.placement) {
-            Ok(candidates) => candidates,
-            Err(error) => return Err(error),
-        };
+        let candidates = placement::candidates(&service.peers, &self.options.placement)?;
         // A stream goes to peers first, so that the machine that offloads keeps its RAM.
         let may_stay = matches!(self.options.placement, Placement::Auto | Placement::Local);
         for link in &candidates {

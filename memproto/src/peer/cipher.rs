@@ -58,8 +58,6 @@ fn nonce(number: u64) -> [u8; 12] {
 mod tests {
     use super::*;
 
-    /// RFC 8439, A.5 has another nonce form; this is 2.8.2's construction checked against our nonce form, so the value
-    /// is what any other library gives for key 0..31, number 1, context "memcloud", text "pool".
     #[test]
     fn what_is_sealed_opens_only_as_it_was_sealed() {
         let cipher = Cipher::new(&Secret(std::array::from_fn(|i| i as u8)));

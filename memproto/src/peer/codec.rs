@@ -153,7 +153,9 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
             keys.iter()
                 .try_for_each(|known| check_key(known.key.as_bytes()).map(drop))
         }
-        PeerRequest::Read { key, .. } | PeerRequest::Outdate { key, .. } => check_key(key.as_bytes()).map(drop),
+        PeerRequest::Read { key, .. } | PeerRequest::Outdate { key, .. } => {
+            check_key(key.as_bytes()).map(drop)
+        }
         _ => Ok(()),
     }
 }

@@ -142,9 +142,9 @@ impl Sealer {
     ///
     /// # Errors
     /// `Length` where too much was appended, `Exhausted` after 2^64 records; the record is taken away then.
+    #[expect(clippy::needless_pass_by_value, reason = "a record is finished once")]
     pub fn finish(&mut self, record: OpenRecord, out: &mut Vec<u8>) -> Result<bool, RecordError> {
-        let len = record.len(out);
-        let OpenRecord { start } = record;
+        let (start, len) = (record.start, record.len(out));
         let number = match len {
             0 => Ok(None),
             len if len > RECORD_PLAINTEXT_MAX => Err(RecordError::Length(len)),

@@ -14,7 +14,7 @@ use crate::peer::transcript::{self, Role, Transcript};
 pub struct Handshake {
     role: Role,
     config: HandshakeConfig,
-    random: HandshakeRandom,
+    pub(super) random: HandshakeRandom,
     hello: Hello,
     transcript: Transcript,
     state: State,

@@ -20,7 +20,7 @@ mod auth;
 mod hello;
 mod machine;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use ed25519_dalek::SigningKey;
 use zeroize::{Zeroize, ZeroizeOnDrop};

@@ -1,5 +1,6 @@
 //! The words of the link's interface: what its calls take and what it tells.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,6 +81,21 @@ pub enum Goodbye {
     Other,
 }
 
+impl fmt::Display for Goodbye {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Goodbye::Stopping => "the node is stopping",
+            Goodbye::Disconnected => "a person disconnected it",
+            Goodbye::Denied => "the link is not allowed",
+            Goodbye::Replaced => "another connection between the two nodes is kept",
+            Goodbye::ConsentExpired => "nobody answered the question for consent in time",
+            Goodbye::Busy => "too many links are open or waiting",
+            Goodbye::ProtocolError => "the protocol was broken",
+            Goodbye::Other => "for a reason that this version does not know",
+        })
+    }
+}
+
 /// Why a link ended.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LinkError {
@@ -93,10 +109,10 @@ pub enum LinkError {
     #[error("the peer has not been heard for {} s", .0.as_secs())]
     TimedOut(Duration),
     /// This side said goodbye.
-    #[error("this node ended the link: {0:?}")]
+    #[error("this node ended the link: {0}")]
     Closed(Goodbye),
     /// The peer said goodbye.
-    #[error("the peer ended the link: {0:?}")]
+    #[error("the peer ended the link: {0}")]
     ClosedByPeer(Goodbye),
 }
 
@@ -110,7 +126,7 @@ pub enum Event {
         /// How much of the peer's budget this node may use.
         quota_bytes: u64,
     },
-    /// The peer asks for something: [`Link::reply`] is owed exactly once, unless `Cancelled` comes first.
+    /// The peer asks for something: [`Link::reply`](super::Link::reply) is owed exactly once, unless `Cancelled` comes first.
     Request {
         /// The request.
         id: RequestId,
@@ -128,7 +144,7 @@ pub enum Event {
         /// What follows it. Without a body the request is over.
         body: BodySpec,
     },
-    /// A piece of the peer's body of this request. [`Link::consume`] gives its credit back.
+    /// A piece of the peer's body of this request. [`Link::consume`](super::Link::consume) gives its credit back.
     Data {
         /// The request.
         id: RequestId,
@@ -159,7 +175,7 @@ pub enum Event {
         /// Why.
         error: ApiError,
     },
-    /// [`Link::body_room`] was 0 and is not any more.
+    /// [`Link::body_room`](super::Link::body_room) was 0 and is not any more.
     BodyRoom {
         /// The request.
         id: RequestId,
