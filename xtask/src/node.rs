@@ -34,8 +34,9 @@ impl Node {
     ) -> Result<Self> {
         let log = log_dir.join("memnode.stderr");
         let stderr = OpenOptions::new().create(true).append(true).open(&log)?;
-        let mut command = host.memnode_command(["--name", host.name()]);
-        command.args(args).stdout(Stdio::null()).stderr(stderr);
+        // The environment, unlike a flag, gives way to a flag.
+        let mut command = host.memnode_command(args);
+        command.env("MEMCLOUD_NAME", host.name()).stdout(Stdio::null()).stderr(stderr);
         let mut process = Running::start_with_own_output(&mut command)?;
         let pid = process.pid();
         let status = wait::until(&format!("node {}", host.name()), START_TIMEOUT, || {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xtask::demo::log_lines;
 use xtask::lab::LabHost;
 use xtask::process::{self, Finished};
@@ -77,8 +77,9 @@ fn over_its_grant_a_peer_is_refused_and_gets_the_room_back_that_it_frees() -> Re
             let refused = with_stdin(a, args, path)?.fails_with(NO_ROOM)?;
             assert_eq!(refused.text(), "", "a refused write printed an id");
             wait::until("the memory of the refused value", SOON, || {
-                b.stats()
-                    .map(|stats| (stats.peers_used_bytes == lent).then_some(()))
+                let now = b.stats()?.peers_used_bytes;
+                ensure!(now == lent, "{now} bytes are lent, before it were {lent}");
+                Ok::<_, anyhow::Error>(Some(()))
             })?;
         }
     }

@@ -22,6 +22,7 @@ fn a_stream_passes_through_its_node_and_comes_back_whole_on_any_host() -> Result
     let node_c = scene::start_with_memory(c, "64mb")?;
     scene::befriend(a, b, "400mb")?;
     scene::befriend(c, b, "400mb")?;
+    scene::befriend(c, a, "0")?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.log");
     let written = log_lines::write_file(&path, SIZE, 9)?;
