@@ -36,7 +36,10 @@ impl Node {
         let stderr = OpenOptions::new().create(true).append(true).open(&log)?;
         // The environment, unlike a flag, gives way to a flag.
         let mut command = host.memnode_command(args);
-        command.env("MEMCLOUD_NAME", host.name()).stdout(Stdio::null()).stderr(stderr);
+        command
+            .env("MEMCLOUD_NAME", host.name())
+            .stdout(Stdio::null())
+            .stderr(stderr);
         let mut process = Running::start_with_own_output(&mut command)?;
         let pid = process.pid();
         let status = wait::until(&format!("node {}", host.name()), START_TIMEOUT, || {

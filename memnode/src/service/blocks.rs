@@ -413,7 +413,10 @@ impl Service {
     /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
     pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
         let object = self.directory.remove_object(id);
-        let here = self.store.remove(id).map(|meta| Freed { blocks: 1, bytes: meta.size });
+        let here = self.store.remove(id).map(|meta| Freed {
+            blocks: 1,
+            bytes: meta.size,
+        });
         if let Some(key) = object.as_ref().and_then(|object| object.key.clone()) {
             self.delete_key_of(&key, id);
         }
