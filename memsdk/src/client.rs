@@ -39,7 +39,7 @@ impl MemCloud {
     /// Connects to the node at [`default_socket_path`](crate::default_socket_path).
     ///
     /// # Errors
-    /// [`Error::NotRunning`](crate::Error::NotRunning) where nobody listens there.
+    /// [`Error::NotRunning`] where nobody listens there.
     pub async fn connect() -> Result<Self> {
         Self::builder().connect().await
     }
