@@ -3,4 +3,5 @@
 //! Read [`service`] for what a node does, [`body`] for how bytes pass through it.
 
 pub mod body;
+pub mod local;
 pub mod service;

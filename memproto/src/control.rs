@@ -267,3 +267,12 @@ pub struct Freed {
     /// Their bytes.
     pub bytes: u64,
 }
+
+/// Trusts a device no longer: `trust remove`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustRemoval {
+    /// Name, id or unambiguous prefix of an id.
+    pub peer: String,
+    /// Whether to free what the device stored here.
+    pub free_data: bool,
+}

@@ -1,21 +1,73 @@
 //! The client: one method for each operation of a node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
-use memproto::BlockId;
+use bytes::{BufMut, Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerWait, Stats,
-    TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
+    TrustRemoval, TrustedDevice,
 };
+use memproto::key::check_key;
+use memproto::limits::PATTERN_LEN_MAX;
+use memproto::local::reply::{KeysReply, decode_deleted, decode_freed};
+use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, ReadRequest};
+use memproto::local::{FRAME_PAYLOAD_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX, Op};
+use memproto::{ApiError, BlockId, ErrorCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
+use crate::connection::{Call, Connection, Held, Piece, Reply, broken};
 use crate::put::{Put, PutStream, Target};
-use crate::{Builder, Object, Result};
+use crate::{Builder, Error, Object, Result, default_socket_path, socket};
+
+/// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
+const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest JSON of a reply: some ten thousand peers.
+const JSON_LEN_MAX: usize = 16 * 1024 * 1024;
+
+/// The first wait before another attempt, after the second failure in a row; it doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+
+/// The longest wait before another attempt.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// A client of the node of this host. Clones are cheap and share one connection.
+///
+/// Where the connection is lost, calls in flight fail with [`Error::ConnectionLost`], and the next call connects again.
+/// Every call has a deadline, see [`Builder::timeout`]. Dropping the future of a call cancels it.
 #[derive(Clone, Debug)]
-pub struct MemCloud {}
+pub struct MemCloud {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: PathBuf,
+    timeout: Duration,
+    name: String,
+    current: Mutex<Option<Arc<Connection>>>,
+    /// Held while connecting, so that concurrent calls share one attempt.
+    dial: tokio::sync::Mutex<Backoff>,
+}
+
+/// How attempts are spaced that fail one after another.
+#[derive(Debug, Default)]
+struct Backoff {
+    delay: Duration,
+    next_attempt: Option<Instant>,
+}
+
+impl Backoff {
+    fn failed(&mut self) {
+        self.next_attempt = Some(Instant::now() + self.delay);
+        self.delay = (self.delay * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
+    }
+}
 
 impl MemCloud {
     /// Connects to the node at [`default_socket_path`](crate::default_socket_path).
@@ -31,13 +83,35 @@ impl MemCloud {
         Builder::default()
     }
 
-    pub(crate) async fn connect_with(_settings: Builder) -> Result<Self> {
-        todo!()
+    pub(crate) async fn connect_with(settings: Builder) -> Result<Self> {
+        let Builder {
+            socket,
+            timeout,
+            name,
+        } = settings;
+        let Some(socket) = socket.or_else(default_socket_path) else {
+            return Err(Error::Io(std::io::Error::other(
+                "cannot tell where the node's socket is: set MEMCLOUD_SOCKET, or HOME",
+            )));
+        };
+        let current = Mutex::new(None);
+        let dial = tokio::sync::Mutex::new(Backoff::default());
+        let cloud = Self {
+            inner: Arc::new(Inner {
+                socket,
+                timeout,
+                name,
+                current,
+                dial,
+            }),
+        };
+        within(timeout, cloud.connection()).await?;
+        Ok(cloud)
     }
 
     /// The socket that this client talks to.
     pub fn socket(&self) -> &Path {
-        todo!()
+        &self.inner.socket
     }
 
     /// Makes `key` name this value; frees what it named before.
@@ -46,13 +120,21 @@ impl MemCloud {
     }
 
     /// The value of a key, or `None` where no connected node has one.
-    pub async fn get(&self, _key: &str) -> Result<Option<Bytes>> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::Api`] with `PeerUnreachable` where only a peer that is away has it.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        match self.open_key(key).await? {
+            Some(object) => object.collect().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Deletes a key and frees its value. Returns whether there was one.
-    pub async fn del(&self, _key: &str) -> Result<bool> {
-        todo!()
+    pub async fn del(&self, key: &str) -> Result<bool> {
+        let key = check_key(key.as_bytes())?;
+        let reply = self.ask(Op::Del, |out| DelRequest { key }.encode(out)).await?;
+        decode_deleted(&reply.payload).map_err(broken)
     }
 
     /// Stores a value as a block without a key.
@@ -66,8 +148,8 @@ impl MemCloud {
     }
 
     /// Up to `length` bytes of a block or stream from `offset` on; fewer where it ends before.
-    pub async fn load_range(&self, _id: BlockId, _offset: u64, _length: u64) -> Result<Bytes> {
-        todo!()
+    pub async fn load_range(&self, id: BlockId, offset: u64, length: u64) -> Result<Bytes> {
+        self.open_range(id, offset, length).await?.collect().await
     }
 
     /// Frees a block or stream.
@@ -79,8 +161,15 @@ impl MemCloud {
     }
 
     /// Frees several blocks and streams.
-    pub async fn free_all(&self, _ids: &[BlockId]) -> Result<Freed> {
-        todo!()
+    pub async fn free_all(&self, ids: &[BlockId]) -> Result<Freed> {
+        let mut freed = Freed::default();
+        for ids in ids.chunks(FREE_IDS_MAX) {
+            let reply = self.ask(Op::Free, |out| FreeRequest::encode(ids, out)).await?;
+            let Freed { blocks, bytes } = decode_freed(&reply.payload).map_err(broken)?;
+            freed.blocks += blocks;
+            freed.bytes += bytes;
+        }
+        Ok(freed)
     }
 
     /// Makes `key` name what a reader yields.
@@ -113,8 +202,17 @@ impl MemCloud {
     }
 
     /// Opens up to `length` bytes of a block or stream from `offset` on.
-    pub async fn open_range(&self, _id: BlockId, _offset: u64, _length: u64) -> Result<Object> {
-        todo!()
+    pub async fn open_range(&self, id: BlockId, offset: u64, length: u64) -> Result<Object> {
+        let read = ReadRequest {
+            offset,
+            length,
+            target: id,
+        };
+        let args = |out: &mut BytesMut| read.encode(out);
+        let (call, reply) = self
+            .exchange(Op::Load, Held::Bytes(0), args, Bytes::new(), self.timeout())
+            .await?;
+        Object::new(call, reply, self.timeout())
     }
 
     /// Opens the value of a key for reading piece by piece; `None` where no connected node has one.
@@ -123,72 +221,289 @@ impl MemCloud {
     }
 
     /// Opens up to `length` bytes of the value of a key from `offset` on.
-    pub async fn open_key_range(&self, _key: &str, _offset: u64, _length: u64) -> Result<Option<Object>> {
-        todo!()
+    pub async fn open_key_range(&self, key: &str, offset: u64, length: u64) -> Result<Option<Object>> {
+        let read = ReadRequest {
+            offset,
+            length,
+            target: check_key(key.as_bytes())?,
+        };
+        let args = |out: &mut BytesMut| read.encode(out);
+        match self
+            .exchange(Op::Get, Held::Bytes(0), args, Bytes::new(), self.timeout())
+            .await
+        {
+            Ok((call, reply)) => Object::new(call, reply, self.timeout()).map(Some),
+            Err(Error::Api(ApiError {
+                code: ErrorCode::NotFound,
+                ..
+            })) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All keys that match a glob such as `user:*`, in ascending order; see [`memproto::pattern`].
-    pub async fn keys(&self, _pattern: &str) -> Result<Vec<String>> {
-        todo!()
+    pub async fn keys(&self, pattern: &str) -> Result<Vec<String>> {
+        if pattern.len() > PATTERN_LEN_MAX {
+            return Err(ApiError::new(
+                ErrorCode::TooLarge,
+                format!("a pattern has at most {PATTERN_LEN_MAX} bytes"),
+            )
+            .into());
+        }
+        let mut keys: Vec<String> = Vec::new();
+        loop {
+            let after = keys.last().cloned();
+            let request = KeysRequest {
+                pattern,
+                after: after.as_deref(),
+                limit: KEYS_PAGE_MAX,
+            };
+            let args = |out: &mut BytesMut| request.encode(out);
+            let held = Held::Bytes(FRAME_PAYLOAD_MAX);
+            let (_call, reply) = self
+                .exchange(Op::Keys, held, args, Bytes::new(), self.timeout())
+                .await?;
+            let page = KeysReply::decode(&reply.payload).map_err(broken)?;
+            if page.keys.first() <= after.as_ref() && page.more {
+                return Err(Error::Protocol(
+                    "a page of keys does not go on where the last one ended".to_owned(),
+                ));
+            }
+            keys.extend(page.keys);
+            if !page.more {
+                return Ok(keys);
+            }
+        }
     }
 
     /// Waits for the answer to an empty request.
     pub async fn ping(&self) -> Result<()> {
-        todo!()
+        self.ask(Op::Ping, |_| {}).await.map(drop)
     }
 
     /// What the node is and where it listens.
     pub async fn status(&self) -> Result<NodeStatus> {
-        todo!()
+        self.control(Op::Status, None::<&()>, self.timeout()).await
     }
 
     /// What lies in the node and what it did.
     pub async fn stats(&self) -> Result<Stats> {
-        todo!()
+        self.control(Op::Stats, None::<&()>, self.timeout()).await
     }
 
     /// All peers that the node knows.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>> {
-        todo!()
+        self.control(Op::Peers, None::<&()>, self.timeout()).await
     }
 
     /// Asks for a link to a peer, which is this side's consent. Returns when the handshake is done.
-    pub async fn connect_peer(&self, _request: ConnectRequest) -> Result<PeerInfo> {
-        todo!()
+    pub async fn connect_peer(&self, request: ConnectRequest) -> Result<PeerInfo> {
+        self.control(
+            Op::Connect,
+            Some(&request),
+            self.timeout().max(CONNECT_PEER_TIMEOUT),
+        )
+        .await
     }
 
     /// Waits until a peer's state is no longer the known one, or `timeout_ms` passed.
-    pub async fn wait_peer(&self, _wait: PeerWait) -> Result<PeerInfo> {
-        todo!()
+    pub async fn wait_peer(&self, wait: PeerWait) -> Result<PeerInfo> {
+        let timeout = self
+            .timeout()
+            .saturating_add(Duration::from_millis(wait.timeout_ms));
+        self.control(Op::PeerWait, Some(&wait), timeout).await
     }
 
     /// Ends the link of a peer.
-    pub async fn disconnect_peer(&self, _peer: &str) -> Result<PeerInfo> {
-        todo!()
+    pub async fn disconnect_peer(&self, peer: &str) -> Result<PeerInfo> {
+        let peer = PeerName {
+            peer: peer.to_owned(),
+        };
+        self.control(Op::Disconnect, Some(&peer), self.timeout()).await
     }
 
     /// The peers that wait for the answer of the person at this machine.
     pub async fn consent_requests(&self) -> Result<Vec<ConsentRequest>> {
-        todo!()
+        self.control(Op::ConsentList, None::<&()>, self.timeout()).await
     }
 
     /// Answers one of them.
-    pub async fn decide(&self, _decision: ConsentDecision) -> Result<ConsentRequest> {
-        todo!()
+    pub async fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
+        self.control(Op::ConsentDecide, Some(&decision), self.timeout())
+            .await
     }
 
     /// The devices that are trusted for good.
     pub async fn trusted(&self) -> Result<Vec<TrustedDevice>> {
-        todo!()
+        self.control(Op::TrustList, None::<&()>, self.timeout()).await
     }
 
     /// Trusts a device no longer and ends its link; with `free_data` also frees what it stored here.
-    pub async fn distrust(&self, _peer: &str, _free_data: bool) -> Result<Freed> {
-        todo!()
+    pub async fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
+        let removal = TrustRemoval {
+            peer: peer.to_owned(),
+            free_data,
+        };
+        self.control(Op::TrustRemove, Some(&removal), self.timeout())
+            .await
     }
 
     /// Asks the node to stop. Returns when it agreed, which is before it is gone.
     pub async fn stop_node(&self) -> Result<()> {
-        todo!()
+        self.ask(Op::Stop, |_| {}).await.map(drop)
     }
+}
+
+/// The ways to make a call, from the bottom up.
+impl MemCloud {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.inner.timeout
+    }
+
+    fn current(&self) -> Option<Arc<Connection>> {
+        let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().filter(|connection| connection.is_up()).cloned()
+    }
+
+    /// The connection; a new one where there is none or it is lost.
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let mut backoff = self.inner.dial.lock().await;
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        if let Some(at) = backoff.next_attempt.take() {
+            tokio::time::sleep_until(at).await;
+        }
+        let connected = async {
+            let socket = socket::connect(&self.inner.socket).await?;
+            Connection::open(socket, &self.inner.name).await
+        };
+        let connection = match connected.await {
+            Ok(connection) => connection,
+            Err(error) => {
+                backoff.failed();
+                return Err(error);
+            }
+        };
+        *backoff = Backoff::default();
+        let mut current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// Begins a call once the node has room for it.
+    pub(crate) async fn begin(
+        &self,
+        op: Op,
+        held: Held,
+        more: bool,
+        args: impl Fn(&mut BytesMut),
+        value: Bytes,
+    ) -> Result<Call> {
+        let connection = within(self.timeout(), self.connection()).await?;
+        // Not under the deadline: what is waited for are other calls of this process, which have theirs.
+        let admission = connection.admit(held).await?;
+        match connection.begin(admission, op, more, &args, value.clone()) {
+            Ok(call) => return Ok(call),
+            // Lost since the last call: nothing was sent yet, so another connection may carry it.
+            Err(_) if !connection.is_up() => {}
+            Err(error) => return Err(error),
+        }
+        let connection = within(self.timeout(), self.connection()).await?;
+        let admission = connection.admit(held).await?;
+        connection.begin(admission, op, more, &args, value)
+    }
+
+    /// One request and its reply, or the beginning of it.
+    pub(crate) async fn exchange(
+        &self,
+        op: Op,
+        held: Held,
+        args: impl Fn(&mut BytesMut),
+        value: Bytes,
+        timeout: Duration,
+    ) -> Result<(Call, Reply)> {
+        within(timeout, async {
+            let mut call = self.begin(op, held, false, args, value).await?;
+            let reply = call.reply().await?;
+            Ok((call, reply))
+        })
+        .await
+    }
+
+    /// A small request with a small reply.
+    async fn ask(&self, op: Op, args: impl Fn(&mut BytesMut)) -> Result<Reply> {
+        let (_, reply) = self
+            .exchange(op, Held::Bytes(0), args, Bytes::new(), self.timeout())
+            .await?;
+        Ok(reply)
+    }
+
+    /// A control operation: JSON both ways.
+    async fn control<T: DeserializeOwned>(
+        &self,
+        op: Op,
+        request: Option<&(impl Serialize + Sync)>,
+        timeout: Duration,
+    ) -> Result<T> {
+        let json = request
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|error| Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
+        let json = json.unwrap_or_default();
+        if json.len() > FRAME_PAYLOAD_MAX {
+            return Err(ApiError::new(ErrorCode::TooLarge, "the request is too long").into());
+        }
+        let args = |out: &mut BytesMut| out.put_slice(&json);
+        let (mut call, reply) = self
+            .exchange(op, Held::Bytes(json.len()), args, Bytes::new(), timeout)
+            .await?;
+        let json = within(timeout, collect_json(&mut call, reply)).await?;
+        serde_json::from_slice(&json).map_err(|error| {
+            Error::Protocol(format!(
+                "the JSON of {} is not as specified: {error}",
+                op.as_str()
+            ))
+        })
+    }
+}
+
+/// The JSON of a reply, which may go on in pieces.
+async fn collect_json(call: &mut Call, reply: Reply) -> Result<Bytes> {
+    let Some(mut pieces) = reply.pieces else {
+        return Ok(reply.payload);
+    };
+    let mut json = BytesMut::from(&reply.payload[..]);
+    call.connection
+        .shared()
+        .consumed(call.request, &call.window, json.len());
+    loop {
+        match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) if json.len() + bytes.len() <= JSON_LEN_MAX => {
+                call.connection
+                    .shared()
+                    .consumed(call.request, &call.window, bytes.len());
+                json.extend_from_slice(&bytes);
+            }
+            Some(Piece::Bytes(_)) => return Err(Error::Protocol("a reply's JSON is too long".to_owned())),
+            Some(Piece::End) => {
+                call.finish();
+                return Ok(json.freeze());
+            }
+            Some(Piece::Failed(error)) => {
+                call.finish();
+                return Err(error.into());
+            }
+            None => return Err(call.connection.shared().lost_error()),
+        }
+    }
+}
+
+async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(timeout, call)
+        .await
+        .unwrap_or(Err(Error::Timeout))
 }

@@ -36,7 +36,7 @@ pub enum Error {
 }
 
 /// The result of a call.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A stable word for the kind of error: that of [`ErrorCode`] where the node answered, else `not_running`,

@@ -6,9 +6,11 @@
 
 mod builder;
 mod client;
+mod connection;
 mod error;
 mod object;
 mod put;
+mod socket;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,23 @@
 //! The native protocol between a program and the `memnode` of its own host. Specified in `docs/protocol/local.md`.
+//!
+//! A connection is a preface and then frames both ways. [`Input`] cuts what arrives into frames, [`Output`] collects what is
+//! to be written; [`request`] and [`reply`] read and write what stands behind the headers. Control operations carry the JSON
+//! of [`crate::control`]. Nothing here decides what a request does.
 
+pub mod frame;
+pub mod input;
+pub mod limits;
+pub mod output;
 mod path;
+mod read;
+pub mod reply;
+pub mod request;
 
+#[cfg(test)]
+mod vectors;
+
+pub use frame::{FLAG_MORE, FrameError, FrameHeader, HEADER_LEN, Op};
+pub use input::Input;
+pub use limits::*;
+pub use output::Output;
 pub use path::socket_path;

@@ -1,0 +1,106 @@
+//! What a session needs of the node.
+
+use std::future::Future;
+
+use memproto::control::{
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
+    TrustRemoval, TrustedDevice,
+};
+use memproto::error::ApiResult;
+use memproto::local::reply::KeysReply;
+use memproto::{BlockId, NodeId};
+
+use crate::body::Body;
+use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+
+/// The operations of a node, as a session calls them for [`Caller::Local`](crate::service::Caller::Local).
+///
+/// Each `*_now` method answers here and now, without waiting, or returns `None`: then the session calls the asynchronous
+/// one. An asynchronous method that is dropped before its end was cancelled by the program, and leaves nothing
+/// behind that a program could see half done.
+pub trait Backend: Send + Sync + 'static {
+    /// The node's id.
+    fn node_id(&self) -> NodeId;
+
+    /// [`set`](Self::set) of a small value where nothing needs to be waited for.
+    fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
+
+    /// [`store`](Self::store) of a small value where nothing needs to be waited for.
+    fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
+
+    /// [`get`](Self::get) of what lies here.
+    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>>;
+
+    /// [`load`](Self::load) of what lies here.
+    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>>;
+
+    /// Makes a key name a value.
+    fn set(
+        &self,
+        key: &str,
+        body: Body,
+        options: PutOptions,
+    ) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Reads the value of a key.
+    fn get(&self, key: &str, range: ByteRange) -> impl Future<Output = ApiResult<Option<Loaded>>> + Send;
+
+    /// Deletes a key. Returns whether there was one.
+    fn del(&self, key: &str) -> impl Future<Output = ApiResult<bool>> + Send;
+
+    /// Stores a block.
+    fn store(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Reads a block or stream.
+    fn load(&self, id: BlockId, range: ByteRange) -> impl Future<Output = ApiResult<Loaded>> + Send;
+
+    /// Frees blocks and streams; ids that are not there are passed over.
+    fn free(&self, ids: Vec<BlockId>) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Stores a stream.
+    fn stream(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Lists keys in ascending order, at most `limit`.
+    fn keys(
+        &self,
+        pattern: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
+
+    /// What the node is.
+    fn status(&self) -> impl Future<Output = ApiResult<NodeStatus>> + Send;
+
+    /// What lies in it.
+    fn stats(&self) -> impl Future<Output = ApiResult<Stats>> + Send;
+
+    /// Its peers.
+    fn peers(&self) -> impl Future<Output = ApiResult<Vec<PeerInfo>>> + Send;
+
+    /// Asks for a link.
+    fn connect(&self, request: ConnectRequest) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Waits for a change of a peer's state.
+    fn peer_wait(&self, wait: PeerWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Ends a link.
+    fn disconnect(&self, peer: PeerName) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Who waits for the consent of the person at this machine.
+    fn consent_list(&self) -> impl Future<Output = ApiResult<Vec<ConsentRequest>>> + Send;
+
+    /// Answers one of them.
+    fn consent_decide(
+        &self,
+        decision: ConsentDecision,
+    ) -> impl Future<Output = ApiResult<ConsentRequest>> + Send;
+
+    /// The devices that are trusted for good.
+    fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;
+
+    /// Trusts one no longer.
+    fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Asks the node to stop; returns at once.
+    fn request_stop(&self);
+}

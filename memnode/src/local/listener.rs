@@ -1,0 +1,248 @@
+//! The Unix socket of the local API: owner only.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use memproto::error::{ApiError, ErrorCode};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, debug_span, info, warn};
+
+use super::backend::Backend;
+use super::session::Session;
+
+/// The default of [`LocalConfig::connections_max`]: with the default limit of 1,024 open files there is room for peers.
+pub const CONNECTIONS_MAX_DEFAULT: usize = 512;
+
+/// How long to wait where the system has no file descriptor for another connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Where and how much the local API listens.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    /// The socket. Its folder is made where it is missing, for the owner alone.
+    pub socket: PathBuf,
+    /// How many connections at most; one more is told `Busy` and closed.
+    pub connections_max: usize,
+}
+
+impl LocalConfig {
+    /// The defaults for this socket.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+            connections_max: CONNECTIONS_MAX_DEFAULT,
+        }
+    }
+}
+
+/// Counts open connections, for `stats`.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionGauge(Arc<AtomicUsize>);
+
+impl ConnectionGauge {
+    /// How many are open.
+    pub fn open(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64
+    }
+
+    fn enter(&self) -> GaugeGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        GaugeGuard(self.clone())
+    }
+}
+
+struct GaugeGuard(ConnectionGauge);
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The bound socket of the local API.
+#[derive(Debug)]
+pub struct Listener {
+    config: LocalConfig,
+    listener: UnixListener,
+    gauge: ConnectionGauge,
+    owner: u32,
+    /// Device and inode of our socket, so that only that one is removed at the end.
+    identity: (u64, u64),
+    /// Held as long as the socket is ours.
+    _lock: File,
+}
+
+impl Listener {
+    /// Binds the socket. A stale one, of a node that is gone, is replaced.
+    ///
+    /// # Errors
+    /// Where another node listens there, where something else than a socket has its name, where others may write in its
+    /// folder, or where the system refuses. The message says which.
+    pub fn bind(config: &LocalConfig) -> anyhow::Result<Self> {
+        let socket = &config.socket;
+        let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
+        prepare_folder(folder.unwrap_or(Path::new(".")))?;
+        let lock = lock(socket)?;
+        remove_stale(socket)?;
+        let listener =
+            UnixListener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot make {} the owner's alone", socket.display()))?;
+        let meta = fs::symlink_metadata(socket)
+            .with_context(|| format!("the socket {} is gone already", socket.display()))?;
+        info!(socket = %socket.display(), "listening for programs of this host");
+        Ok(Self {
+            config: config.clone(),
+            listener,
+            gauge: ConnectionGauge::default(),
+            owner: rustix::process::geteuid().as_raw(),
+            identity: (meta.dev(), meta.ino()),
+            _lock: lock,
+        })
+    }
+
+    /// The number of open connections, to be asked at any time.
+    pub fn gauge(&self) -> ConnectionGauge {
+        self.gauge.clone()
+    }
+
+    /// Serves programs until `stop` is cancelled; then ends all sessions and removes the socket.
+    pub async fn serve<B: Backend>(self, backend: Arc<B>, stop: CancellationToken) {
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(_) = sessions.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => self.begin(stream, &backend, &stop, &mut sessions),
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+        self.remove_socket();
+        while sessions.join_next().await.is_some() {}
+    }
+
+    fn begin<B: Backend>(
+        &self,
+        stream: UnixStream,
+        backend: &Arc<B>,
+        stop: &CancellationToken,
+        sessions: &mut JoinSet<()>,
+    ) {
+        match stream.peer_cred() {
+            Ok(peer) if peer.uid() == self.owner || peer.uid() == 0 => {}
+            Ok(peer) => return warn!(uid = peer.uid(), "refused a program of another user"),
+            Err(error) => return warn!(%error, "cannot tell whose program it is"),
+        }
+        let session = Session::new(Arc::clone(backend), stream);
+        // Refused sessions count too, for a moment: twice as many is the end of patience.
+        let open = sessions.len();
+        if open >= 2 * self.config.connections_max {
+            return debug!("dropped a connection over the limit");
+        }
+        let guard = self.gauge.enter();
+        if open >= self.config.connections_max {
+            sessions.spawn(async move {
+                let message = "too many programs are connected to this node: close some, then try again";
+                session.refuse(&ApiError::new(ErrorCode::Busy, message)).await;
+                drop(guard);
+            });
+            return;
+        }
+        let stop = stop.clone();
+        let serve = async move {
+            session.run(stop).await;
+            drop(guard);
+        };
+        sessions.spawn(serve.instrument(debug_span!("local")));
+    }
+
+    fn remove_socket(&self) {
+        let ours = fs::symlink_metadata(&self.config.socket)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity);
+        if ours && let Err(error) = fs::remove_file(&self.config.socket) {
+            warn!(%error, "cannot remove the socket");
+        }
+    }
+}
+
+/// Makes the folder where it is missing, and refuses one in which others may replace the socket.
+fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let meta =
+        fs::metadata(folder).with_context(|| format!("cannot look at the folder {}", folder.display()))?;
+    let (others_write, sticky) = (meta.mode() & 0o022 != 0, meta.mode() & 0o1000 != 0);
+    ensure!(
+        sticky || !others_write,
+        "other users may write in {0}; make it yours alone with: chmod 700 {0}",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// Takes the lock beside the socket: two nodes that start at once must not remove each other's socket.
+fn lock(socket: &Path) -> anyhow::Result<File> {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    let file = open.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(in_use(socket)),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn remove_stale(socket: &Path) -> anyhow::Result<()> {
+    let meta = match fs::symlink_metadata(socket) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {}", socket.display())),
+    };
+    ensure!(
+        meta.file_type().is_socket(),
+        "{} is no socket: it is left alone",
+        socket.display()
+    );
+    match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => bail!(in_use(socket)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(socket)
+            .with_context(|| format!("cannot remove the stale socket {}", socket.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot tell whether {} is alive", socket.display()))
+        }
+    }
+}
+
+fn in_use(socket: &Path) -> String {
+    format!(
+        "another node already listens at {}; stop it with: memcli node stop, or give this one its own MEMCLOUD_HOME",
+        socket.display()
+    )
+}

@@ -1,0 +1,390 @@
+//! From a request's arguments to the backend, and from its answer to a reply.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Context;
+
+use bytes::Bytes;
+use memproto::BlockId;
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed};
+use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, PutRequest, ReadRequest, decode_empty};
+use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::backend::Backend;
+use super::incoming::Incoming;
+use super::session::{Reply, Session};
+use crate::body::Body;
+use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+
+impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+    /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
+    pub(super) fn request(&mut self, header: FrameHeader, op: Option<Op>, cx: &mut Context<'_>) {
+        let refused = refusal(&header, op);
+        if let Some(error) = refused {
+            self.input.skip(&header);
+            self.output.error(header, &error);
+            return;
+        }
+        match op {
+            Some(Op::Get) => self.get(header, cx),
+            Some(Op::Load) => self.load(header, cx),
+            Some(op @ (Op::Set | Op::Store | Op::Stream)) => self.put(header, op, cx),
+            Some(Op::Ping) => self.now(header, |payload| decode_empty(payload).map(|()| Reply::Empty)),
+            Some(Op::Del) => self.call(
+                header,
+                0,
+                |payload| DelRequest::decode(payload).map(|del| del.key.to_owned()),
+                |backend, key| async move { backend.del(&key).await.map(Reply::Deleted) },
+                cx,
+            ),
+            Some(Op::Free) => self.call(
+                header,
+                0,
+                FreeRequest::decode,
+                |backend, free| async move { backend.free(free.ids).await.map(Reply::Freed) },
+                cx,
+            ),
+            Some(Op::Keys) => self.keys(header, cx),
+            Some(op) => self.control(header, op, cx),
+            None => unreachable_op(&mut self.output, header),
+        }
+    }
+
+    fn get(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let read = ReadRequest::<&str>::decode(self.input.payload(&header));
+        let (now, owned) = match read {
+            Err(error) => (Some(Err(error)), None),
+            Ok(ReadRequest {
+                offset,
+                length,
+                target,
+            }) => {
+                let range = ByteRange { offset, length };
+                match self.backend.get_now(target, range) {
+                    Some(found) => (Some(found_or_missing(found, target)), None),
+                    None => (None, Some((target.to_owned(), range))),
+                }
+            }
+        };
+        self.input.skip(&header);
+        if let Some(result) = now {
+            self.reply(header, result);
+        } else if let Some((key, range)) = owned
+            && self.admit(header, 0)
+        {
+            let backend = Arc::clone(&self.backend);
+            let serial = self.next_serial();
+            let call = async move { found_or_missing(backend.get(&key, range).await, &key) };
+            self.begin(header, serial, 0, None, call, cx);
+        }
+    }
+
+    fn load(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let read = ReadRequest::<BlockId>::decode(self.input.payload(&header));
+        self.input.skip(&header);
+        let ReadRequest {
+            offset,
+            length,
+            target,
+        } = match read {
+            Ok(read) => read,
+            Err(error) => return self.output.error(header, &error),
+        };
+        let range = ByteRange { offset, length };
+        if let Some(result) = self.backend.load_now(target, range) {
+            self.reply(header, result.map(Reply::Loaded));
+        } else if self.admit(header, 0) {
+            let backend = Arc::clone(&self.backend);
+            let serial = self.next_serial();
+            let call = async move { backend.load(target, range).await.map(Reply::Loaded) };
+            self.begin(header, serial, 0, None, call, cx);
+        }
+    }
+
+    fn put(&mut self, header: FrameHeader, op: Op, cx: &mut Context<'_>) {
+        let payload = self.input.payload(&header);
+        let (size, key, options, value_len) = match decode_put(payload, op, header.more()) {
+            Err(error) => {
+                self.input.skip(&header);
+                return self.output.error(header, &error);
+            }
+            Ok((
+                PutRequest {
+                    size,
+                    class,
+                    placement,
+                    key,
+                },
+                value,
+            )) => {
+                let options = PutOptions { class, placement };
+                let now = match (header.more(), op, key) {
+                    (false, Op::Set, Some(key)) => self.backend.set_now(key, value, &options),
+                    (false, Op::Store, _) => self.backend.store_now(value, &options),
+                    _ => None,
+                };
+                if let Some(result) = now {
+                    self.input.skip(&header);
+                    return self.reply(header, result.map(Reply::Stored));
+                }
+                (size, key.map(str::to_owned), options, value.len())
+            }
+        };
+        let held = u64::from(header.length) + if header.more() { BODY_WINDOW } else { 0 };
+        if !self.admit(header, held) {
+            return self.input.skip(&header);
+        }
+        let payload = self.input.take(&header);
+        let value = payload.slice(payload.len() - value_len..);
+        let serial = self.next_serial();
+        let (incoming, body) = if header.more() {
+            match Incoming::begin(serial, header.request, size, value, self.grant_sender()) {
+                Ok((incoming, body)) => (Some(incoming), body),
+                Err(error) => return self.output.error(header, &error),
+            }
+        } else {
+            (None, Body::from(value))
+        };
+        let backend = Arc::clone(&self.backend);
+        let call = put_call(backend, op, key, body, options);
+        self.begin(header, serial, held, incoming, call, cx);
+    }
+
+    fn keys(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        self.call(
+            header,
+            // The page that it makes may wait for a program that does not read.
+            FRAME_PAYLOAD_MAX as u64,
+            |payload| {
+                let KeysRequest {
+                    pattern,
+                    after,
+                    limit,
+                } = KeysRequest::decode(payload)?;
+                Ok((
+                    pattern.to_owned(),
+                    after.map(str::to_owned),
+                    limit.min(KEYS_PAGE_MAX),
+                ))
+            },
+            |backend, (pattern, after, limit)| async move {
+                let mut page = backend.keys(&pattern, after.as_deref(), limit).await?;
+                page.cut_to_frame();
+                Ok(Reply::Keys(page))
+            },
+            cx,
+        );
+    }
+
+    fn control(&mut self, header: FrameHeader, op: Op, cx: &mut Context<'_>) {
+        match op {
+            Op::Status => self.ask(header, |b| async move { json(&b.status().await?) }, cx),
+            Op::Stats => self.ask(header, |b| async move { json(&b.stats().await?) }, cx),
+            Op::Peers => self.ask(header, |b| async move { json(&b.peers().await?) }, cx),
+            Op::ConsentList => self.ask(header, |b| async move { json(&b.consent_list().await?) }, cx),
+            Op::TrustList => self.ask(header, |b| async move { json(&b.trust_list().await?) }, cx),
+            Op::Connect => self.tell(header, |b, args| async move { json(&b.connect(args).await?) }, cx),
+            Op::PeerWait => self.tell(
+                header,
+                |b, args| async move { json(&b.peer_wait(args).await?) },
+                cx,
+            ),
+            Op::Disconnect => self.tell(
+                header,
+                |b, args| async move { json(&b.disconnect(args).await?) },
+                cx,
+            ),
+            Op::ConsentDecide => {
+                self.tell(
+                    header,
+                    |b, args| async move { json(&b.consent_decide(args).await?) },
+                    cx,
+                );
+            }
+            Op::TrustRemove => {
+                self.tell(
+                    header,
+                    |b, args| async move { json(&b.trust_remove(args).await?) },
+                    cx,
+                );
+            }
+            Op::Stop => {
+                let stop = |backend: Arc<B>| async move {
+                    backend.request_stop();
+                    Ok(Reply::Empty)
+                };
+                self.ask(header, stop, cx);
+            }
+            _ => {
+                self.input.skip(&header);
+                unreachable_op(&mut self.output, header);
+            }
+        }
+    }
+
+    /// A control operation without arguments.
+    fn ask<F>(&mut self, header: FrameHeader, run: impl FnOnce(Arc<B>) -> F, cx: &mut Context<'_>)
+    where
+        F: Future<Output = ApiResult<Reply>> + Send + 'static,
+    {
+        self.call(header, 0, decode_empty, |backend, ()| run(backend), cx);
+    }
+
+    /// A control operation with JSON.
+    fn tell<T, F>(&mut self, header: FrameHeader, run: impl FnOnce(Arc<B>, T) -> F, cx: &mut Context<'_>)
+    where
+        T: DeserializeOwned,
+        F: Future<Output = ApiResult<Reply>> + Send + 'static,
+    {
+        let parse = |payload: &[u8]| {
+            serde_json::from_slice(payload).map_err(|error| {
+                ApiError::invalid(format!("the request's JSON is not as specified: {error}"))
+            })
+        };
+        self.call(header, 0, parse, run, cx);
+    }
+
+    /// Reads arguments, takes the frame out of the input, and begins the call.
+    fn call<T, F>(
+        &mut self,
+        header: FrameHeader,
+        held: u64,
+        decode: impl FnOnce(&[u8]) -> ApiResult<T>,
+        run: impl FnOnce(Arc<B>, T) -> F,
+        cx: &mut Context<'_>,
+    ) where
+        F: Future<Output = ApiResult<Reply>> + Send + 'static,
+    {
+        let held = held + u64::from(header.length);
+        let args = decode(self.input.payload(&header));
+        self.input.skip(&header);
+        match args {
+            Err(error) => self.output.error(header, &error),
+            Ok(args) if self.admit(header, held) => {
+                let serial = self.next_serial();
+                let future = run(Arc::clone(&self.backend), args);
+                self.begin(header, serial, held, None, future, cx);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn now(&mut self, header: FrameHeader, answer: impl FnOnce(&[u8]) -> ApiResult<Reply>) {
+        let result = answer(self.input.payload(&header));
+        self.input.skip(&header);
+        self.reply(header, result);
+    }
+
+    /// Appends the one reply of a request.
+    pub(super) fn reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
+        let header = FrameHeader {
+            flags: 0,
+            status: 0,
+            ..header
+        };
+        let output = &mut self.output;
+        match result {
+            Err(error) => output.error(header, &error),
+            Ok(Reply::Empty) => output.frame_copied(header, |_| {}, &[]),
+            Ok(Reply::Stored(Stored { id, size })) => {
+                output.frame_copied(header, |out| PutReply { id, size }.encode(out), &[]);
+            }
+            Ok(Reply::Loaded(Loaded { id, size, body })) => {
+                let Some(length) = body.size() else {
+                    let error = ApiError::new(ErrorCode::Internal, "the length of the value is not known");
+                    return output.error(header, &error);
+                };
+                let args = ReadReply { id, size, length };
+                self.outgoing
+                    .begin(header, |out| args.encode(out), length, body, output);
+            }
+            Ok(Reply::Deleted(deleted)) => {
+                output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
+            }
+            Ok(Reply::Freed(freed)) => output.frame_copied(header, |out| encode_freed(&freed, out), &[]),
+            Ok(Reply::Keys(page)) => output.frame_copied(header, |out| page.encode(out), &[]),
+            Ok(Reply::Json(json)) => {
+                let (length, body) = (json.len() as u64, Body::from(json));
+                self.outgoing.begin(header, |_| {}, length, body, output);
+            }
+        }
+    }
+}
+
+/// Why a request is refused before its arguments are looked at.
+fn refusal(header: &FrameHeader, op: Option<Op>) -> Option<ApiError> {
+    let Some(op) = op else {
+        return Some(ApiError::new(
+            ErrorCode::Unsupported,
+            format!("this node does not know operation {}", header.op),
+        ));
+    };
+    if header.flags & !FLAG_MORE != 0 {
+        return Some(ApiError::new(
+            ErrorCode::Unsupported,
+            "this node does not know a flag of the request",
+        ));
+    }
+    if header.more() && !op.takes_body() {
+        return Some(ApiError::invalid(format!("{} takes no body", op.as_str())));
+    }
+    None
+}
+
+fn unreachable_op(output: &mut memproto::local::Output, header: FrameHeader) {
+    output.error(
+        header,
+        &ApiError::new(ErrorCode::Unsupported, "this operation is no request"),
+    );
+}
+
+/// Reads the arguments of a write and checks the size of what came with them.
+fn decode_put(payload: &[u8], op: Op, more: bool) -> ApiResult<(PutRequest<'_>, &[u8])> {
+    let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
+    let here = value.len() as u64;
+    match put.size {
+        Some(size) if here > size => Err(ApiError::invalid("the value has more bytes than its size says")),
+        Some(size) if here < size && !more => Err(ApiError::invalid(format!(
+            "the value ends {} bytes before its size",
+            size - here
+        ))),
+        _ => Ok((put, value)),
+    }
+}
+
+async fn put_call<B: Backend>(
+    backend: Arc<B>,
+    op: Op,
+    key: Option<String>,
+    body: Body,
+    options: PutOptions,
+) -> ApiResult<Reply> {
+    let stored = match (op, key) {
+        (Op::Set, Some(key)) => backend.set(&key, body, options).await,
+        (Op::Stream, _) => backend.stream(body, options).await,
+        _ => backend.store(body, options).await,
+    };
+    stored.map(Reply::Stored)
+}
+
+fn found_or_missing(found: ApiResult<Option<Loaded>>, key: &str) -> ApiResult<Reply> {
+    found?.map(Reply::Loaded).ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::NotFound,
+            format!("no connected node has the key '{key}'"),
+        )
+    })
+}
+
+fn json(value: &impl Serialize) -> ApiResult<Reply> {
+    serde_json::to_vec(value)
+        .map(|json| Reply::Json(Bytes::from(json)))
+        .map_err(|error| {
+            tracing::error!(%error, "a reply does not serialize");
+            ApiError::new(ErrorCode::Internal, "the node failed; its log has more")
+        })
+}

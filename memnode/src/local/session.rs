@@ -1,0 +1,483 @@
+//! One connection of a program of this host.
+//!
+//! One task serves it. It turns in a circle: finished calls become replies, buffered frames are handled (small requests are
+//! answered there and then), bodies add their next pieces, all of it leaves in one write, and then it reads again. Where
+//! nothing moves it sleeps. So one read takes many pipelined requests and one write carries all their replies.
+//!
+//! What a program can make the session hold is bounded: it reads no further while [`OUTPUT_MAX`] bytes wait to be
+//! written, works on at most `IN_FLIGHT_MAX` requests, and refuses requests beyond `HELD_BYTES_MAX`.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::{
+    FrameHeader, HELD_BYTES_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION, reply::HelloReply,
+    request::HelloRequest,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::backend::Backend;
+use super::incoming::{Grant, Incoming};
+use super::outgoing::Outgoing;
+
+/// No request is taken while this many bytes of replies wait: a program that does not read its replies gets none of its
+/// requests read. Two frames of the largest size fit.
+pub(super) const OUTPUT_MAX: usize = 512 * 1024;
+
+/// The most pieces of one vectored write.
+const SLICES_MAX: usize = 32;
+
+/// How long a program may take to say HELLO.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the last frames of a connection may take to leave.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A successful reply, before it is written.
+pub(super) enum Reply {
+    Empty,
+    Stored(crate::service::Stored),
+    Loaded(crate::service::Loaded),
+    Deleted(bool),
+    Freed(memproto::control::Freed),
+    Keys(memproto::local::reply::KeysReply),
+    Json(bytes::Bytes),
+}
+
+/// A request that is being worked on by a task.
+struct Call {
+    serial: u64,
+    op: u8,
+    held: u64,
+    task: AbortHandle,
+    incoming: Option<Incoming>,
+}
+
+/// What a call's task returns.
+struct Finished {
+    serial: u64,
+    request: u64,
+    result: ApiResult<Reply>,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The program closed the connection, or the socket failed.
+    Gone(Option<io::Error>),
+    /// The program did not keep to the protocol.
+    Fault(ApiError),
+}
+
+impl From<ApiError> for End {
+    fn from(error: ApiError) -> Self {
+        End::Fault(error)
+    }
+}
+
+/// The state of one connection.
+pub(super) struct Session<B, S> {
+    pub(super) backend: Arc<B>,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) outgoing: Outgoing,
+    socket: S,
+    greeting: Greeting,
+    calls: HashMap<u64, Call>,
+    tasks: JoinSet<Finished>,
+    held: u64,
+    serial: u64,
+    grants: (mpsc::UnboundedSender<Grant>, mpsc::UnboundedReceiver<Grant>),
+}
+
+/// How far the beginning of the connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    Preface,
+    Hello,
+    Done,
+}
+
+impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+    /// A session on a socket whose other end is proven to be of this host's owner.
+    pub(super) fn new(backend: Arc<B>, socket: S) -> Self {
+        Self {
+            backend,
+            input: Input::default(),
+            output: Output::default(),
+            outgoing: Outgoing::default(),
+            socket,
+            greeting: Greeting::Preface,
+            calls: HashMap::new(),
+            tasks: JoinSet::new(),
+            held: 0,
+            serial: 0,
+            grants: mpsc::unbounded_channel(),
+        }
+    }
+
+    /// Serves the connection until it ends or `stop` is cancelled. All its calls end with it.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let greeted = tokio::time::timeout(HELLO_TIMEOUT, poll_fn(|cx| self.poll(cx, true)));
+        let greeted = tokio::select! {
+            biased;
+            greeted = greeted => greeted,
+            () = stop.cancelled() => Ok(Err(shutting_down().into())),
+        };
+        let end = match greeted {
+            Err(_) => Err(ApiError::new(ErrorCode::Timeout, "no HELLO came in time").into()),
+            Ok(Err(end)) => Err(end),
+            Ok(Ok(())) => tokio::select! {
+                biased;
+                end = poll_fn(|cx| self.poll(cx, false)) => end,
+                () = stop.cancelled() => Err(shutting_down().into()),
+            },
+        };
+        match end {
+            Ok(()) | Err(End::Gone(None)) => debug!("closed"),
+            Err(End::Gone(Some(error))) => debug!(%error, "broken"),
+            Err(End::Fault(fault)) => self.last_words(&fault).await,
+        }
+    }
+
+    /// Refuses a connection before it begins.
+    pub(super) async fn refuse(mut self, fault: &ApiError) {
+        self.last_words(fault).await;
+    }
+
+    /// Answers what is open with the reason, tells it to the connection, and writes what waits.
+    async fn last_words(&mut self, fault: &ApiError) {
+        debug!(code = %fault.code, message = fault.message, "closing");
+        self.tasks.abort_all();
+        for (request, call) in self.calls.drain() {
+            self.output.error(
+                FrameHeader {
+                    op: call.op,
+                    ..FrameHeader::new(Op::Fault, request)
+                },
+                fault,
+            );
+        }
+        self.outgoing.fail_all(fault, &mut self.output);
+        self.output.error(FrameHeader::new(Op::Fault, 0), fault);
+        let flushed = poll_fn(|cx| {
+            while !self.output.is_empty() {
+                ready!(self.poll_write(cx))?;
+            }
+            Poll::Ready(Ok::<(), End>(()))
+        });
+        // A program that does not read its last words in time does not get them.
+        let _ = tokio::time::timeout(LAST_WRITE_TIMEOUT, flushed).await;
+    }
+
+    /// Does all that can be done now. Ready at the end of the connection, or, with `until_hello`, once it is greeted.
+    fn poll(&mut self, cx: &mut Context<'_>, until_hello: bool) -> Poll<Result<(), End>> {
+        loop {
+            let mut moved = self.poll_finished(cx);
+            moved |= self.poll_grants(cx);
+            moved |= self.handle_frames(cx)?;
+            moved |= self.outgoing.poll(cx, &mut self.output);
+            if !self.output.is_empty() {
+                moved |= self.poll_write(cx)?.is_ready();
+            }
+            if until_hello && self.greeting == Greeting::Done {
+                return Poll::Ready(Ok(()));
+            }
+            if self.output.len() < OUTPUT_MAX {
+                moved |= self.poll_read(cx)?.is_ready();
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let buffer = self.input.read_buffer();
+        let read = ready!(pin!(self.socket.read_buf(buffer)).poll(cx));
+        match read {
+            Ok(0) => Poll::Ready(Err(End::Gone(None))),
+            Ok(bytes) => {
+                self.input.received(bytes);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let filled = self.output.slices(&mut slices);
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..filled]));
+        match written {
+            Ok(0) => Poll::Ready(Err(End::Gone(None))),
+            Ok(bytes) => {
+                self.output.advance(bytes);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
+        }
+    }
+
+    /// Turns finished calls into replies while the output has room.
+    fn poll_finished(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.tasks.is_empty() && self.output.len() < OUTPUT_MAX {
+            let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) else {
+                break;
+            };
+            moved = true;
+            // An aborted task was answered when it was cancelled; a panic was caught inside.
+            let Ok(Finished {
+                serial,
+                request,
+                result,
+            }) = finished
+            else {
+                continue;
+            };
+            if self.calls.get(&request).is_none_or(|call| call.serial != serial) {
+                continue;
+            }
+            if let Some(call) = self.calls.remove(&request) {
+                self.held -= call.held;
+                let header = FrameHeader {
+                    op: call.op,
+                    ..FrameHeader::new(Op::Ping, request)
+                };
+                self.reply(header, result);
+            }
+        }
+        moved
+    }
+
+    /// Passes on credit that readers of bodies gave back.
+    fn poll_grants(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while let Poll::Ready(Some(grant)) = self.grants.1.poll_recv(cx) {
+            moved = true;
+            let Grant {
+                serial,
+                request,
+                bytes,
+            } = grant;
+            let is_open = self.calls.get(&request).is_some_and(|call| {
+                call.serial == serial && call.incoming.as_ref().is_some_and(Incoming::is_open)
+            });
+            if is_open {
+                let header = FrameHeader::new(Op::Credit, request);
+                self.output.frame_copied(header, |_| {}, &bytes.to_le_bytes());
+            }
+        }
+        moved
+    }
+
+    /// Handles the frames that are there whole, while the output has room.
+    fn handle_frames(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut moved = false;
+        if self.greeting == Greeting::Preface {
+            if !self.input.take_preface().map_err(ApiError::from)? {
+                return Ok(false);
+            }
+            self.greeting = Greeting::Hello;
+        }
+        while self.output.len() < OUTPUT_MAX {
+            let Some(header) = self.input.peek().map_err(ApiError::from)? else {
+                break;
+            };
+            moved = true;
+            self.handle_frame(header, cx)?;
+        }
+        Ok(moved)
+    }
+
+    fn handle_frame(&mut self, header: FrameHeader, cx: &mut Context<'_>) -> Result<(), End> {
+        if header.request == 0 {
+            return Err(ApiError::invalid("a frame has the request id 0").into());
+        }
+        let op = Op::from_byte(header.op);
+        if self.greeting != Greeting::Done {
+            return self.hello(header, op);
+        }
+        if header.status != 0 && op != Some(Op::Data) {
+            return Err(ApiError::invalid("a request has a status").into());
+        }
+        match op {
+            Some(Op::Data) => self.data(header),
+            Some(Op::Credit) => self.credit(header),
+            Some(Op::Cancel) => self.cancel(header),
+            Some(Op::Fault | Op::Hello) => Err(ApiError::invalid("this frame has no place here").into()),
+            _ if self.calls.contains_key(&header.request) || self.outgoing.contains(header.request) => {
+                Err(ApiError::invalid("a request has the id of one that is still in flight").into())
+            }
+            op => {
+                self.request(header, op, cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn hello(&mut self, header: FrameHeader, op: Option<Op>) -> Result<(), End> {
+        if op != Some(Op::Hello) || header.flags != 0 || header.status != 0 {
+            return Err(ApiError::invalid("the first frame is no HELLO").into());
+        }
+        let hello = HelloRequest::decode(self.input.payload(&header))?;
+        if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+            let HelloRequest {
+                version_min,
+                version_max,
+                ..
+            } = hello;
+            return Err(ApiError::new(
+                ErrorCode::Unsupported,
+                format!(
+                    "the program speaks versions {version_min} to {version_max} of the local protocol, this node \
+                     speaks {PROTOCOL_VERSION}: update the older of the two"
+                ),
+            )
+            .into());
+        }
+        debug!(client = hello.name, "greeted");
+        let reply = HelloReply {
+            version: PROTOCOL_VERSION,
+            in_flight_max: IN_FLIGHT_MAX,
+            held_bytes_max: HELD_BYTES_MAX,
+            node_id: self.backend.node_id(),
+            node_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.input.skip(&header);
+        self.greeting = Greeting::Done;
+        self.output.frame_copied(header, |out| reply.encode(out), &[]);
+        Ok(())
+    }
+
+    fn data(&mut self, header: FrameHeader) -> Result<(), End> {
+        if header.more() && header.length == 0 {
+            return Err(ApiError::invalid("a DATA frame that goes on has no bytes").into());
+        }
+        let incoming = self
+            .calls
+            .get_mut(&header.request)
+            .and_then(|call| call.incoming.as_mut());
+        match incoming.filter(|incoming| incoming.is_open()) {
+            Some(incoming) => incoming.data(&header, self.input.take(&header))?,
+            // The request was answered while this was under way.
+            None => self.input.skip(&header),
+        }
+        Ok(())
+    }
+
+    fn credit(&mut self, header: FrameHeader) -> Result<(), End> {
+        let bytes = memproto::local::request::decode_credit(self.input.payload(&header))?;
+        self.input.skip(&header);
+        self.outgoing.grant(header.request, bytes)?;
+        Ok(())
+    }
+
+    fn cancel(&mut self, header: FrameHeader) -> Result<(), End> {
+        memproto::local::request::decode_empty(self.input.payload(&header))?;
+        self.input.skip(&header);
+        let error = ApiError::new(ErrorCode::Cancelled, "the request was cancelled");
+        if let Some(call) = self.calls.remove(&header.request) {
+            call.task.abort();
+            self.held -= call.held;
+            self.output.error(
+                FrameHeader {
+                    op: call.op,
+                    ..header
+                },
+                &error,
+            );
+        } else if self.outgoing.cancel(header.request) {
+            self.output
+                .error(FrameHeader::new(Op::Data, header.request), &error);
+        }
+        // Else the reply is under way already.
+        Ok(())
+    }
+
+    /// Whether a request that makes the node hold this many bytes may begin; otherwise it is answered `Busy`.
+    pub(super) fn admit(&mut self, header: FrameHeader, held: u64) -> bool {
+        let full = self.calls.len() + self.outgoing.len() >= IN_FLIGHT_MAX as usize;
+        if full || self.held + held > HELD_BYTES_MAX {
+            let message =
+                "too many requests of this connection are in flight: wait for replies, then try again";
+            self.output
+                .error(header, &ApiError::new(ErrorCode::Busy, message));
+            return false;
+        }
+        true
+    }
+
+    /// The number of the next call: a request id may be used again, this one is not.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Where bodies give back credit.
+    pub(super) fn grant_sender(&self) -> mpsc::UnboundedSender<Grant> {
+        self.grants.0.clone()
+    }
+
+    /// Begins a call that [`admit`](Self::admit) let in. One that need not wait is answered at once, without a task.
+    pub(super) fn begin(
+        &mut self,
+        header: FrameHeader,
+        serial: u64,
+        held: u64,
+        incoming: Option<Incoming>,
+        future: impl Future<Output = ApiResult<Reply>> + Send + 'static,
+        cx: &mut Context<'_>,
+    ) {
+        let request = header.request;
+        let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            self.reply(header, result.unwrap_or_else(|panic| Err(panicked(&*panic))));
+            return;
+        }
+        let task = self.tasks.spawn(async move {
+            let result = future.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            Finished {
+                serial,
+                request,
+                result,
+            }
+        });
+        self.held += held;
+        self.calls.insert(
+            request,
+            Call {
+                serial,
+                op: header.op,
+                held,
+                task,
+                incoming,
+            },
+        );
+    }
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::new(ErrorCode::ShuttingDown, "the node is stopping")
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+    let what = panic.downcast_ref::<&str>().copied();
+    let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    error!(panic = what, "a request panicked");
+    ApiError::new(ErrorCode::Internal, "the node failed; its log has more")
+}

@@ -1,0 +1,234 @@
+//! What stands in replies of status 0.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::control::Freed;
+use crate::error::ApiResult;
+use crate::id::{BlockId, NodeId};
+
+use super::limits::FRAME_PAYLOAD_MAX;
+use super::read::Fields;
+
+/// The reply to HELLO:
+///
+/// ```text
+///  0         2             4               8            16        32
+/// +---------+-------------+---------------+------------+---------+--------------+
+/// | version | version len | in flight max | held bytes | node id | node version |
+/// +---------+-------------+---------------+------------+---------+--------------+
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HelloReply {
+    /// The protocol version that both speak from here on.
+    pub version: u16,
+    /// How many requests the client may have in flight, see [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX).
+    pub in_flight_max: u32,
+    /// How many bytes its requests may make the node hold, see [`HELD_BYTES_MAX`](super::HELD_BYTES_MAX).
+    pub held_bytes_max: u64,
+    /// The node.
+    pub node_id: NodeId,
+    /// The version of `memnode`, such as `0.1.0`.
+    pub node_version: String,
+}
+
+impl HelloReply {
+    /// Writes the reply.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u16_le(self.version);
+        out.put_u16_le(self.node_version.len() as u16);
+        out.put_u32_le(self.in_flight_max);
+        out.put_u64_le(self.held_bytes_max);
+        out.put_slice(self.node_id.as_bytes());
+        out.put_slice(self.node_version.as_bytes());
+    }
+
+    /// Reads it. Bytes behind the version, from a newer node, are passed over.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is too short.
+    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let (version, version_len) = (fields.u16()?, usize::from(fields.u16()?));
+        let (in_flight_max, held_bytes_max) = (fields.u32()?, fields.u64()?);
+        let node_id = NodeId::from_bytes(fields.array()?);
+        let node_version = fields.text(version_len, "the node's version")?.to_owned();
+        Ok(Self {
+            version,
+            in_flight_max,
+            held_bytes_max,
+            node_id,
+            node_version,
+        })
+    }
+}
+
+/// The reply to SET, STORE and STREAM: the new id and its size, 8 bytes each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PutReply {
+    /// The id of the new block or stream.
+    pub id: BlockId,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl PutReply {
+    /// Writes the reply.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.id.as_u64());
+        out.put_u64_le(self.size);
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong length or id.
+    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let reply = Self {
+            id: BlockId::try_from(fields.u64()?)?,
+            size: fields.u64()?,
+        };
+        fields.end()?;
+        Ok(reply)
+    }
+}
+
+/// The reply to GET and LOAD, in front of the bytes or the first of them:
+///
+/// ```text
+///  0        8        16         24
+/// +--------+--------+----------+- - - -
+/// |   id   |  size  |  length  | value
+/// +--------+--------+----------+- - - -
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadReply {
+    /// The id of the block or stream.
+    pub id: BlockId,
+    /// The size of the whole object in bytes.
+    pub size: u64,
+    /// How many bytes of it come: the range that was asked for, as far as the object has it.
+    pub length: u64,
+}
+
+impl ReadReply {
+    /// The length of the reply in front of the value.
+    pub const LEN: usize = 24;
+
+    /// Writes the reply; the value goes behind it.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.id.as_u64());
+        out.put_u64_le(self.size);
+        out.put_u64_le(self.length);
+    }
+
+    /// Reads it. The second part is the value, or its first bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is too short.
+    pub fn decode(payload: &[u8]) -> ApiResult<(Self, &[u8])> {
+        let mut fields = Fields::new(payload);
+        let id = BlockId::try_from(fields.u64()?)?;
+        let reply = Self {
+            id,
+            size: fields.u64()?,
+            length: fields.u64()?,
+        };
+        Ok((reply, fields.rest()))
+    }
+}
+
+/// Writes the reply to DEL: one byte, 1 where there was a key.
+pub fn encode_deleted(deleted: bool, out: &mut BytesMut) {
+    out.put_u8(deleted.into());
+}
+
+/// Reads the reply to DEL.
+///
+/// # Errors
+/// `InvalidArgument` for anything but one byte.
+pub fn decode_deleted(payload: &[u8]) -> ApiResult<bool> {
+    let mut fields = Fields::new(payload);
+    let deleted = fields.u8()? != 0;
+    fields.end()?;
+    Ok(deleted)
+}
+
+/// Writes the reply to FREE: number of blocks and their bytes, 8 bytes each.
+pub fn encode_freed(freed: &Freed, out: &mut BytesMut) {
+    out.put_u64_le(freed.blocks);
+    out.put_u64_le(freed.bytes);
+}
+
+/// Reads the reply to FREE.
+///
+/// # Errors
+/// `InvalidArgument` for a wrong length.
+pub fn decode_freed(payload: &[u8]) -> ApiResult<Freed> {
+    let mut fields = Fields::new(payload);
+    let freed = Freed {
+        blocks: fields.u64()?,
+        bytes: fields.u64()?,
+    };
+    fields.end()?;
+    Ok(freed)
+}
+
+/// The reply to KEYS: a page of keys in ascending order.
+///
+/// ```text
+///  0       4      5          8
+/// +-------+------+----------+  +---------+-----+
+/// | count | more | 3 zeroes |  | key len | key |  count times
+/// +-------+------+----------+  +---------+-----+
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeysReply {
+    /// The keys.
+    pub keys: Vec<String>,
+    /// Whether more keys match behind the last one.
+    pub more: bool,
+}
+
+impl KeysReply {
+    /// Drops keys from the end until the page fits a frame; then there are more.
+    pub fn cut_to_frame(&mut self) {
+        let mut len = 8;
+        let fits = |key: &&String| {
+            len += 2 + key.len();
+            len <= FRAME_PAYLOAD_MAX
+        };
+        let count = self.keys.iter().take_while(fits).count();
+        self.more |= count < self.keys.len();
+        self.keys.truncate(count);
+    }
+
+    /// Writes the reply. See [`cut_to_frame`](Self::cut_to_frame).
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.keys.len() as u32);
+        out.put_u8(self.more.into());
+        out.put_bytes(0, 3);
+        for key in &self.keys {
+            out.put_u16_le(key.len() as u16);
+            out.put_slice(key.as_bytes());
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the count is not that of the keys or a key is not UTF-8.
+    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let (count, more) = (fields.u32()? as usize, fields.u8()? != 0);
+        fields.bytes(3)?;
+        // The count is the other side's word: a key has at least two bytes in the frame.
+        let mut keys = Vec::with_capacity(count.min(payload.len() / 2));
+        for _ in 0..count {
+            let len = usize::from(fields.u16()?);
+            keys.push(fields.text(len, "a key")?.to_owned());
+        }
+        fields.end()?;
+        Ok(Self { keys, more })
+    }
+}

@@ -1,0 +1,368 @@
+//! Arguments of requests. Decoding borrows; nothing is copied but the name of a peer.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::class::BlockClass;
+use crate::error::{ApiError, ApiResult, ErrorCode};
+use crate::id::BlockId;
+use crate::key::check_key;
+use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
+use crate::placement::Placement;
+
+use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX};
+use super::read::{Fields, must_be_zero};
+
+/// Arguments of HELLO:
+///
+/// ```text
+///  0         2         4         6          8
+/// +---------+---------+---------+----------+------+-------+
+/// |  from   |   to    |name len |token len | name | token |
+/// +---------+---------+---------+----------+------+-------+
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HelloRequest<'a> {
+    /// The lowest protocol version that the client speaks.
+    pub version_min: u16,
+    /// The highest one.
+    pub version_max: u16,
+    /// The name of the program, for the log; at most [`CLIENT_NAME_LEN_MAX`] bytes.
+    pub name: &'a str,
+}
+
+impl<'a> HelloRequest<'a> {
+    /// Writes the arguments.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u16_le(self.version_min);
+        out.put_u16_le(self.version_max);
+        out.put_u16_le(self.name.len() as u16);
+        out.put_u16_le(0);
+        out.put_slice(self.name.as_bytes());
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge` for the name, `Unsupported` for a token, which a Unix socket does not need.
+    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let (version_min, version_max) = (fields.u16()?, fields.u16()?);
+        let (name_len, token_len) = (usize::from(fields.u16()?), fields.u16()?);
+        check_len(name_len, CLIENT_NAME_LEN_MAX, "the client's name")?;
+        must_be_zero(token_len.into(), "tokens on this connection")?;
+        let name = fields.text(name_len, "the client's name")?;
+        fields.end()?;
+        Ok(Self {
+            version_min,
+            version_max,
+            name,
+        })
+    }
+}
+
+/// Arguments of SET, STORE and STREAM, in front of the value or its first bytes:
+///
+/// ```text
+///  0         8         16      17      18      19     20        22         24
+/// +---------+---------+-------+-------+-------+------+---------+----------+-----+------+- -
+/// |  size   | ttl ms  | class | place | repl. | opts | key len | peer len | key | peer | value
+/// +---------+---------+-------+-------+-------+------+---------+----------+-----+------+- -
+/// ```
+///
+/// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms`, `repl.` and `opts` are 0 in this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PutRequest<'a> {
+    /// The size of the value in bytes, where it is known.
+    pub size: Option<u64>,
+    /// The class.
+    pub class: BlockClass,
+    /// The placement.
+    pub placement: Placement,
+    /// The key of a SET; `None` in STORE and STREAM.
+    pub key: Option<&'a str>,
+}
+
+impl<'a> PutRequest<'a> {
+    /// Writes the arguments; the value goes behind them.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let (placement, peer) = self.placement.to_wire();
+        let key = self.key.unwrap_or_default();
+        out.put_u64_le(self.size.unwrap_or(u64::MAX));
+        out.put_u64_le(0);
+        out.put_u8(self.class.to_byte());
+        out.put_u8(placement);
+        out.put_u16_le(0);
+        out.put_u16_le(key.len() as u16);
+        out.put_u16_le(peer.len() as u16);
+        out.put_slice(key.as_bytes());
+        out.put_slice(peer.as_bytes());
+    }
+
+    /// Reads the arguments of a request with a key or without. The second part is the value, or its first bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge`, or `Unsupported` for a field of a later version.
+    pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
+        let mut fields = Fields::new(payload);
+        let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
+        must_be_zero(fields.u64()?, "values that expire")?;
+        let (class, placement) = (fields.u8()?, fields.u8()?);
+        must_be_zero(fields.u8()?.into(), "replicas")?;
+        must_be_zero(fields.u8()?.into(), "these options of a write")?;
+        let (key_len, peer_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
+        let key = fields.bytes(key_len)?;
+        let peer = fields.text(peer_len, "the name of the peer")?;
+        let class = BlockClass::from_byte(class)
+            .ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
+        let placement = Placement::from_wire(placement, peer)?;
+        if size.is_some_and(|size| size > OBJECT_SIZE_MAX) {
+            return Err(ApiError::new(
+                ErrorCode::TooLarge,
+                format!("an object has at most {OBJECT_SIZE_MAX} bytes"),
+            ));
+        }
+        let key = match has_key {
+            true => Some(check_key(key)?),
+            false if key.is_empty() => None,
+            false => return Err(ApiError::invalid("a key stands where none belongs")),
+        };
+        Ok((
+            Self {
+                size,
+                class,
+                placement,
+                key,
+            },
+            fields.rest(),
+        ))
+    }
+}
+
+/// Arguments of GET and LOAD. GET has the key behind them, LOAD the id as 8 bytes:
+///
+/// ```text
+///  0          8          16        20
+/// +----------+----------+---------+-----------+
+/// |  offset  |  length  | options | key or id |
+/// +----------+----------+---------+-----------+
+/// ```
+///
+/// `length` is `u64::MAX` for all the rest. `options` is 0 in this version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadRequest<T> {
+    /// The first byte wanted.
+    pub offset: u64,
+    /// How many bytes at most.
+    pub length: u64,
+    /// The key or the id.
+    pub target: T,
+}
+
+impl<'a> ReadRequest<&'a str> {
+    /// Writes the arguments of a GET.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_range(out, self.offset, self.length);
+        out.put_slice(self.target.as_bytes());
+    }
+
+    /// Reads the arguments of a GET.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge` for the key, or `Unsupported` for options of a later version.
+    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let (offset, length) = range(&mut fields)?;
+        Ok(Self {
+            offset,
+            length,
+            target: check_key(fields.rest())?,
+        })
+    }
+}
+
+impl ReadRequest<BlockId> {
+    /// Writes the arguments of a LOAD.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_range(out, self.offset, self.length);
+        out.put_u64_le(self.target.as_u64());
+    }
+
+    /// Reads the arguments of a LOAD.
+    ///
+    /// # Errors
+    /// As for a GET.
+    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let (offset, length) = range(&mut fields)?;
+        let target = BlockId::try_from(fields.u64()?)?;
+        fields.end()?;
+        Ok(Self {
+            offset,
+            length,
+            target,
+        })
+    }
+}
+
+fn put_range(out: &mut BytesMut, offset: u64, length: u64) {
+    out.put_u64_le(offset);
+    out.put_u64_le(length);
+    out.put_u32_le(0);
+}
+
+fn range(fields: &mut Fields<'_>) -> ApiResult<(u64, u64)> {
+    let range = (fields.u64()?, fields.u64()?);
+    must_be_zero(fields.u32()?.into(), "these options of a read")?;
+    Ok(range)
+}
+
+/// Arguments of DEL: `options` (4 bytes, 0 in this version) and the key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DelRequest<'a> {
+    /// The key.
+    pub key: &'a str,
+}
+
+impl<'a> DelRequest<'a> {
+    /// Writes the arguments.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(0);
+        out.put_slice(self.key.as_bytes());
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// As for a GET.
+    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        must_be_zero(fields.u32()?.into(), "these options of a deletion")?;
+        Ok(Self {
+            key: check_key(fields.rest())?,
+        })
+    }
+}
+
+/// Arguments of FREE: `options` (4 bytes, 0 in this version), and ids of 8 bytes each, 1 to [`FREE_IDS_MAX`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FreeRequest {
+    /// The ids.
+    pub ids: Vec<BlockId>,
+}
+
+impl FreeRequest {
+    /// Writes the arguments.
+    pub fn encode(ids: &[BlockId], out: &mut BytesMut) {
+        out.put_u32_le(0);
+        ids.iter().for_each(|id| out.put_u64_le(id.as_u64()));
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong id, `TooLarge` for too many.
+    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        must_be_zero(fields.u32()?.into(), "these options of FREE")?;
+        let ids = fields.rest();
+        if ids.is_empty() || !ids.len().is_multiple_of(8) {
+            return Err(ApiError::invalid("FREE has one id or more, of 8 bytes each"));
+        }
+        check_len(ids.len() / 8, FREE_IDS_MAX, "the list of ids")?;
+        let mut fields = Fields::new(ids);
+        let ids = (0..ids.len() / 8)
+            .map(|_| BlockId::try_from(fields.u64()?))
+            .collect::<ApiResult<_>>()?;
+        Ok(Self { ids })
+    }
+}
+
+/// Arguments of KEYS:
+///
+/// ```text
+///  0         4       8             10          12
+/// +---------+-------+-------------+-----------+---------+-------+
+/// | options | limit | pattern len | after len | pattern | after |
+/// +---------+-------+-------------+-----------+---------+-------+
+/// ```
+///
+/// `options` is 0 in this version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeysRequest<'a> {
+    /// A glob, see [`crate::pattern`].
+    pub pattern: &'a str,
+    /// Only keys greater than this one.
+    pub after: Option<&'a str>,
+    /// How many keys at most; the node may return fewer and say that there are more.
+    pub limit: u32,
+}
+
+impl<'a> KeysRequest<'a> {
+    /// Writes the arguments.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let after = self.after.unwrap_or_default();
+        out.put_u32_le(0);
+        out.put_u32_le(self.limit);
+        out.put_u16_le(self.pattern.len() as u16);
+        out.put_u16_le(after.len() as u16);
+        out.put_slice(self.pattern.as_bytes());
+        out.put_slice(after.as_bytes());
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge` for the pattern or the key.
+    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        must_be_zero(fields.u32()?.into(), "these options of KEYS")?;
+        let limit = fields.u32()?;
+        let (pattern_len, after_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
+        check_len(pattern_len, PATTERN_LEN_MAX, "the pattern")?;
+        let pattern = fields.text(pattern_len, "the pattern")?;
+        let after = fields.bytes(after_len)?;
+        fields.end()?;
+        let after = if after.is_empty() {
+            None
+        } else {
+            Some(check_key(after)?)
+        };
+        if limit == 0 {
+            return Err(ApiError::invalid("a limit of 0 keys lists nothing"));
+        }
+        Ok(Self {
+            pattern,
+            after,
+            limit,
+        })
+    }
+}
+
+/// The payload of CREDIT: how many bytes more the other side may send, 8 bytes.
+///
+/// # Errors
+/// `InvalidArgument` for another length.
+pub fn decode_credit(payload: &[u8]) -> ApiResult<u64> {
+    let mut fields = Fields::new(payload);
+    let bytes = fields.u64()?;
+    fields.end()?;
+    Ok(bytes)
+}
+
+/// Checks that a request without arguments has none.
+///
+/// # Errors
+/// `InvalidArgument` where bytes stand behind the header.
+pub fn decode_empty(payload: &[u8]) -> ApiResult<()> {
+    Fields::new(payload).end()
+}
+
+fn check_len(len: usize, max: usize, what: &str) -> ApiResult<()> {
+    if len <= max {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::TooLarge,
+        format!("{what} has a length of {len}, at most {max} is allowed"),
+    ))
+}

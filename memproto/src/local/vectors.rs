@@ -1,0 +1,411 @@
+//! The known-answer vectors of `docs/protocol/vectors`, and arguments under random bytes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::reply::{
+    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, encode_deleted, encode_freed,
+};
+use super::request::{
+    DelRequest, FreeRequest, HelloRequest, KeysRequest, PutRequest, ReadRequest, decode_credit, decode_empty,
+};
+use super::{FrameHeader, Input, Op, Output};
+use crate::class::BlockClass;
+use crate::error::{ApiError, ApiResult, ErrorCode};
+use crate::id::BlockId;
+use crate::placement::Placement;
+
+const FRAMES: &str = include_str!("../../../docs/protocol/vectors/local-frames.json");
+const REFUSED: &str = include_str!("../../../docs/protocol/vectors/local-refused.json");
+
+const PLACEMENTS: [&str; 4] = ["auto", "local", "remote", "peer"];
+
+fn vectors(file: &str) -> Vec<Value> {
+    let file: Value = serde_json::from_str(file).unwrap();
+    file["vectors"].as_array().unwrap().clone()
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn op_of(name: &str) -> Op {
+    *Op::ALL.iter().find(|op| op.as_str() == name).unwrap()
+}
+
+fn whole_or_rest(length: u64) -> Value {
+    if length == u64::MAX {
+        Value::Null
+    } else {
+        json!(length.to_string())
+    }
+}
+
+/// What a payload means, in the words of the vectors.
+fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Value> {
+    if status != 0 {
+        let message = std::str::from_utf8(payload).unwrap();
+        return Ok(json!({"error": ErrorCode::from_number(status), "message": message}));
+    }
+    Ok(match (from_node, op) {
+        (_, Op::Data) => json!({"value_hex": hex(payload)}),
+        (_, Op::Credit) => json!({"bytes": decode_credit(payload)?.to_string()}),
+        (_, Op::Ping | Op::Cancel | Op::Status | Op::Stats | Op::Stop) => {
+            decode_empty(payload)?;
+            json!({})
+        }
+        (false, Op::Hello) => {
+            let HelloRequest {
+                version_min,
+                version_max,
+                name,
+            } = HelloRequest::decode(payload)?;
+            json!({"version_min": version_min, "version_max": version_max, "name": name})
+        }
+        (true, Op::Hello) => {
+            let reply = HelloReply::decode(payload)?;
+            json!({
+                "version": reply.version, "in_flight_max": reply.in_flight_max,
+                "held_bytes_max": reply.held_bytes_max, "node_id": reply.node_id, "node_version": reply.node_version,
+            })
+        }
+        (false, Op::Set | Op::Store | Op::Stream) => {
+            let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
+            let (placement, peer) = put.placement.to_wire();
+            json!({
+                "size": put.size.map(|size| size.to_string()), "class": put.class,
+                "placement": PLACEMENTS[usize::from(placement)],
+                "peer": peer, "key": put.key, "value_hex": hex(value),
+            })
+        }
+        (true, Op::Set | Op::Store | Op::Stream) => {
+            let PutReply { id, size } = PutReply::decode(payload)?;
+            json!({"id": id.to_string(), "size": size.to_string()})
+        }
+        (false, Op::Get) => {
+            let ReadRequest {
+                offset,
+                length,
+                target,
+            } = ReadRequest::<&str>::decode(payload)?;
+            json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target})
+        }
+        (false, Op::Load) => {
+            let ReadRequest {
+                offset,
+                length,
+                target,
+            } = ReadRequest::<BlockId>::decode(payload)?;
+            json!({"offset": offset.to_string(), "length": whole_or_rest(length), "id": target.to_string()})
+        }
+        (true, Op::Get | Op::Load) => {
+            let (ReadReply { id, size, length }, value) = ReadReply::decode(payload)?;
+            json!({
+                "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
+                "value_hex": hex(value),
+            })
+        }
+        (false, Op::Del) => json!({"key": DelRequest::decode(payload)?.key}),
+        (true, Op::Del) => json!({"deleted": decode_deleted(payload)?}),
+        (false, Op::Free) => {
+            let ids: Vec<_> = FreeRequest::decode(payload)?
+                .ids
+                .iter()
+                .map(BlockId::to_string)
+                .collect();
+            json!({"ids": ids})
+        }
+        (true, Op::Free) => {
+            let freed = decode_freed(payload)?;
+            json!({"blocks": freed.blocks.to_string(), "bytes": freed.bytes.to_string()})
+        }
+        (false, Op::Keys) => {
+            let KeysRequest {
+                pattern,
+                after,
+                limit,
+            } = KeysRequest::decode(payload)?;
+            json!({"limit": limit, "pattern": pattern, "after": after})
+        }
+        (true, Op::Keys) => {
+            let KeysReply { keys, more } = KeysReply::decode(payload)?;
+            json!({"keys": keys, "more": more})
+        }
+        _ => {
+            let json: Value =
+                serde_json::from_slice(payload).map_err(|e| ApiError::invalid(e.to_string()))?;
+            json!({"json": json})
+        }
+    })
+}
+
+fn placement(meaning: &Value) -> Placement {
+    match text(&meaning["placement"]) {
+        "local" => Placement::Local,
+        "remote" => Placement::Remote,
+        "peer" => Placement::Peer(text(&meaning["peer"]).to_owned()),
+        _ => Placement::Auto,
+    }
+}
+
+/// Writes a payload from its meaning; control JSON, whose bytes JSON leaves open, is taken from the vector.
+fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut BytesMut) {
+    let id = |value: &Value| text(value).parse::<BlockId>().unwrap();
+    let length = || {
+        meaning["length"]
+            .as_str()
+            .map_or(u64::MAX, |length| length.parse().unwrap())
+    };
+    let value = || unhex(text(&meaning["value_hex"]));
+    if let Some(message) = meaning["message"].as_str() {
+        return out.put_slice(message.as_bytes());
+    }
+    match (from_node, op) {
+        (_, Op::Data) => out.put_slice(&value()),
+        (_, Op::Credit) => out.put_u64_le(number(&meaning["bytes"])),
+        (false, Op::Hello) => {
+            let name = text(&meaning["name"]);
+            HelloRequest {
+                version_min: 1,
+                version_max: 1,
+                name,
+            }
+            .encode(out);
+        }
+        (true, Op::Hello) => HelloReply {
+            version: 1,
+            in_flight_max: meaning["in_flight_max"].as_u64().unwrap() as u32,
+            held_bytes_max: meaning["held_bytes_max"].as_u64().unwrap(),
+            node_id: text(&meaning["node_id"]).parse().unwrap(),
+            node_version: text(&meaning["node_version"]).to_owned(),
+        }
+        .encode(out),
+        (false, Op::Set | Op::Store | Op::Stream) => {
+            let class: BlockClass = serde_json::from_value(meaning["class"].clone()).unwrap();
+            let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
+            PutRequest {
+                size,
+                class,
+                placement: placement(meaning),
+                key: meaning["key"].as_str(),
+            }
+            .encode(out);
+            out.put_slice(&value());
+        }
+        (true, Op::Set | Op::Store | Op::Stream) => {
+            PutReply {
+                id: id(&meaning["id"]),
+                size: number(&meaning["size"]),
+            }
+            .encode(out);
+        }
+        (false, Op::Get) => {
+            ReadRequest {
+                offset: number(&meaning["offset"]),
+                length: length(),
+                target: text(&meaning["key"]),
+            }
+            .encode(out);
+        }
+        (false, Op::Load) => {
+            ReadRequest {
+                offset: number(&meaning["offset"]),
+                length: length(),
+                target: id(&meaning["id"]),
+            }
+            .encode(out);
+        }
+        (true, Op::Get | Op::Load) => {
+            let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
+            ReadReply {
+                id,
+                size,
+                length: length(),
+            }
+            .encode(out);
+            out.put_slice(&value());
+        }
+        (false, Op::Del) => DelRequest {
+            key: text(&meaning["key"]),
+        }
+        .encode(out),
+        (true, Op::Del) => encode_deleted(meaning["deleted"].as_bool().unwrap(), out),
+        (false, Op::Free) => {
+            let ids: Vec<_> = meaning["ids"].as_array().unwrap().iter().map(id).collect();
+            FreeRequest::encode(&ids, out);
+        }
+        (true, Op::Free) => {
+            let (blocks, bytes) = (number(&meaning["blocks"]), number(&meaning["bytes"]));
+            encode_freed(&crate::control::Freed { blocks, bytes }, out);
+        }
+        (false, Op::Keys) => {
+            let limit = meaning["limit"].as_u64().unwrap() as u32;
+            KeysRequest {
+                pattern: text(&meaning["pattern"]),
+                after: meaning["after"].as_str(),
+                limit,
+            }
+            .encode(out);
+        }
+        (true, Op::Keys) => {
+            let keys = serde_json::from_value(meaning["keys"].clone()).unwrap();
+            KeysReply {
+                keys,
+                more: meaning["more"].as_bool().unwrap(),
+            }
+            .encode(out);
+        }
+        _ => out.put_slice(payload),
+    }
+}
+
+fn one_frame(bytes: &[u8]) -> (FrameHeader, Bytes) {
+    let mut input = Input::default();
+    input.extend(bytes);
+    let header = input.peek().unwrap().unwrap();
+    let payload = input.take(&header);
+    assert!(input.is_empty());
+    (header, payload)
+}
+
+#[test]
+fn frames_mean_what_the_vectors_say() {
+    for vector in vectors(FRAMES) {
+        let name = text(&vector["name"]);
+        let (header, payload) = one_frame(&unhex(text(&vector["hex"])));
+        let op = Op::from_byte(header.op).unwrap();
+        assert_eq!(op.as_str(), text(&vector["op"]), "{name}");
+        assert_eq!(header.request, number(&vector["request"]), "{name}");
+        assert_eq!(header.more(), vector["more"].as_bool().unwrap(), "{name}");
+        assert_eq!(
+            u64::from(header.status),
+            vector["status"].as_u64().unwrap(),
+            "{name}"
+        );
+        let from_node = vector["from"] == "node";
+        assert_eq!(
+            meaning(from_node, op, header.status, &payload).unwrap(),
+            vector["meaning"],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn meanings_become_the_bytes_of_the_vectors() {
+    for vector in vectors(FRAMES) {
+        let name = text(&vector["name"]);
+        let (_, payload) = one_frame(&unhex(text(&vector["hex"])));
+        let op = op_of(text(&vector["op"]));
+        let mut header = FrameHeader::new(op, number(&vector["request"]));
+        header = header.with_more(vector["more"].as_bool().unwrap());
+        header.status = vector["status"].as_u64().unwrap() as u16;
+        let mut output = Output::default();
+        let from_node = vector["from"] == "node";
+        output.frame_copied(
+            header,
+            |out| encode(from_node, op, &vector["meaning"], &payload, out),
+            &[],
+        );
+        assert_eq!(hex(&output.to_vec()), text(&vector["hex"]), "{name}");
+    }
+}
+
+#[test]
+fn truncated_arguments_are_errors() {
+    for vector in vectors(FRAMES) {
+        let (header, payload) = one_frame(&unhex(text(&vector["hex"])));
+        let op = Op::from_byte(header.op).unwrap();
+        // What ends with a text or a value of free length may end anywhere in it.
+        let fixed_len = match op {
+            Op::Hello | Op::Keys | Op::Free => payload.len(),
+            Op::Set | Op::Store | Op::Stream => payload.len().min(24),
+            Op::Get | Op::Load => payload.len().min(20),
+            _ => 0,
+        };
+        if header.status == 0 {
+            for end in (0..fixed_len).filter(|end| op != Op::Free || (end % 8 != 4 || *end < 12)) {
+                let from_node = vector["from"] == "node";
+                assert!(
+                    meaning(from_node, op, 0, &payload[..end]).is_err(),
+                    "{}, {end}",
+                    vector["name"]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn refused_arguments_have_the_codes_of_the_vectors() {
+    for vector in vectors(REFUSED)
+        .iter()
+        .filter(|vector| vector["effect"] == "reply")
+    {
+        let (header, payload) = one_frame(&unhex(text(&vector["hex"])));
+        let Some(op) = Op::from_byte(header.op) else {
+            continue;
+        };
+        // The session itself judges flags and the size of a value.
+        if let Err(error) = meaning(false, op, 0, &payload) {
+            assert_eq!(error.code.as_str(), text(&vector["error"]), "{}", vector["name"]);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn arguments_of_random_bytes_never_panic(
+        op in 0u8..80,
+        from_node: bool,
+        payload in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        if let Some(op) = Op::from_byte(op) {
+            let _ = meaning(from_node, op, 0, &payload);
+        }
+    }
+
+    #[test]
+    fn a_put_survives_its_bytes(
+        size in proptest::option::of(0..=crate::limits::OBJECT_SIZE_MAX),
+        key in "[^\0]{1,200}",
+        peer in "[a-z]{1,20}",
+        value in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        let placement = Placement::Peer(peer);
+        let put = PutRequest { size, class: BlockClass::Cache, placement, key: Some(&key) };
+        let mut bytes = BytesMut::new();
+        put.encode(&mut bytes);
+        bytes.extend_from_slice(&value);
+        prop_assert_eq!(PutRequest::decode(&bytes, true), Ok((put, &value[..])));
+    }
+
+    #[test]
+    fn pages_of_keys_are_cut_to_a_frame(lens in proptest::collection::vec(1000usize..=1024, 0..400)) {
+        let keys = lens.iter().map(|&len| "k".repeat(len)).collect();
+        let mut page = KeysReply { keys, more: false };
+        let all = page.keys.len();
+        page.cut_to_frame();
+        let mut bytes = BytesMut::new();
+        page.encode(&mut bytes);
+        prop_assert!(bytes.len() <= super::FRAME_PAYLOAD_MAX);
+        prop_assert_eq!(page.more, page.keys.len() < all);
+        prop_assert_eq!(KeysReply::decode(&bytes), Ok(page));
+    }
+}
