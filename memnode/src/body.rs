@@ -7,25 +7,37 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use tokio::sync::mpsc;
 
 /// The bytes of a value: whole, or in pieces that are still arriving.
-#[derive(Debug)]
 pub struct Body {
     size: Option<u64>,
     ready: VecDeque<Bytes>,
-    incoming: Option<Incoming>,
+    source: Source,
 }
 
-struct Incoming {
-    pieces: mpsc::UnboundedReceiver<Piece>,
-    on_consumed: Box<dyn FnMut(u64) + Send + Sync>,
+/// Where the pieces behind the ready ones come from.
+enum Source {
+    /// There are none.
+    End,
+    /// A connection pushes them, under the credit that `on_consumed` gives back.
+    Pushed {
+        pieces: mpsc::UnboundedReceiver<Piece>,
+        on_consumed: Box<dyn FnMut(u64) + Send>,
+    },
+    /// They are made when asked for.
+    Pulled(BoxStream<'static, ApiResult<Bytes>>),
 }
 
-impl std::fmt::Debug for Incoming {
+impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Incoming")
+        f.debug_struct("Body")
+            .field("size", &self.size)
+            .field("ready", &self.ready.len())
+            .finish()
     }
 }
 
@@ -36,26 +48,48 @@ enum Piece {
     Failed(ApiError),
 }
 
+impl From<ApiResult<Bytes>> for Piece {
+    fn from(piece: ApiResult<Bytes>) -> Self {
+        piece.map_or_else(Piece::Failed, Piece::Bytes)
+    }
+}
+
 impl Body {
     /// No bytes at all.
     pub fn empty() -> Self {
         Self {
             size: Some(0),
             ready: VecDeque::new(),
-            incoming: None,
+            source: Source::End,
         }
     }
 
-    /// A body whose end is in pieces yet to come. `size` is the exact length where the sender said it.
+    /// Pieces that are here already, in order.
+    pub fn from_pieces(pieces: VecDeque<Bytes>) -> Self {
+        let size = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self {
+            size: Some(size),
+            ready: pieces,
+            source: Source::End,
+        }
+    }
+
+    /// A body of exactly `size` bytes, whose pieces are made as the reader asks for them.
+    pub fn pulled(size: u64, pieces: BoxStream<'static, ApiResult<Bytes>>) -> Self {
+        Self {
+            size: Some(size),
+            ready: VecDeque::new(),
+            source: Source::Pulled(pieces),
+        }
+    }
+
+    /// A body whose pieces are yet to come. `size` is the exact length where the sender said it.
     ///
     /// `on_consumed` is called with the length of each piece that the reader took, to give credit back; it must not block.
     /// The queue itself has no bound: the protocol's window is the bound, and the connection enforces it.
-    pub fn channel(
-        size: Option<u64>,
-        on_consumed: impl FnMut(u64) + Send + Sync + 'static,
-    ) -> (BodySender, Body) {
+    pub fn channel(size: Option<u64>, on_consumed: impl FnMut(u64) + Send + 'static) -> (BodySender, Body) {
         let (sender, pieces) = mpsc::unbounded_channel();
-        let incoming = Incoming {
+        let source = Source::Pushed {
             pieces,
             on_consumed: Box::new(on_consumed),
         };
@@ -64,7 +98,7 @@ impl Body {
             Self {
                 size,
                 ready: VecDeque::new(),
-                incoming: Some(incoming),
+                source,
             },
         )
     }
@@ -76,9 +110,9 @@ impl Body {
 
     /// The bytes, where the body is whole already: no waiting, no copy.
     pub fn as_whole(&self) -> Option<Bytes> {
-        match (&self.incoming, self.ready.len()) {
-            (None, 0) => Some(Bytes::new()),
-            (None, 1) => self.ready.front().cloned(),
+        match (&self.source, self.ready.len()) {
+            (Source::End, 0) => Some(Bytes::new()),
+            (Source::End, 1) => self.ready.front().cloned(),
             _ => None,
         }
     }
@@ -94,20 +128,31 @@ impl Body {
         if let Some(bytes) = self.ready.pop_front() {
             return Some(Ok(bytes));
         }
-        let incoming = self.incoming.as_mut()?;
-        let piece = incoming.pieces.recv().await;
-        if let Some(Piece::Bytes(bytes)) = piece {
-            (incoming.on_consumed)(bytes.len() as u64);
-            return Some(Ok(bytes));
-        }
-        self.incoming = None;
+        let piece = match &mut self.source {
+            Source::End => return None,
+            Source::Pulled(pieces) => pieces.next().await.map_or(Piece::End, Piece::from),
+            Source::Pushed { pieces, on_consumed } => match pieces.recv().await {
+                Some(Piece::Bytes(bytes)) => {
+                    on_consumed(bytes.len() as u64);
+                    Piece::Bytes(bytes)
+                }
+                Some(last) => last,
+                None => Piece::Failed(ApiError::new(
+                    ErrorCode::Cancelled,
+                    "the sender went away before the end of the value",
+                )),
+            },
+        };
         match piece {
-            Some(Piece::Failed(error)) => Some(Err(error)),
-            Some(_) => None,
-            None => Some(Err(ApiError::new(
-                ErrorCode::Cancelled,
-                "the sender went away before the end of the value",
-            ))),
+            Piece::Bytes(bytes) => Some(Ok(bytes)),
+            Piece::End => {
+                self.source = Source::End;
+                None
+            }
+            Piece::Failed(error) => {
+                self.source = Source::End;
+                Some(Err(error))
+            }
         }
     }
 
@@ -136,11 +181,7 @@ impl Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self {
-            size: Some(bytes.len() as u64),
-            ready: VecDeque::from([bytes]),
-            incoming: None,
-        }
+        Self::from_pieces(VecDeque::from([bytes]))
     }
 }
 
@@ -170,5 +211,53 @@ impl BodySender {
     /// Waits until the reader is gone.
     pub async fn closed(&self) {
         self.pieces.closed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn credit_goes_back_only_when_a_piece_is_taken() {
+        let consumed = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&consumed);
+        let (sender, mut body) = Body::channel(Some(6), move |bytes| {
+            seen.fetch_add(bytes, Ordering::Relaxed);
+        });
+        assert!(sender.send(Bytes::from_static(b"abc")));
+        assert!(sender.send(Bytes::from_static(b"def")));
+        sender.finish();
+        assert_eq!(consumed.load(Ordering::Relaxed), 0);
+        assert_eq!(body.next().await.unwrap().unwrap(), "abc");
+        assert_eq!(consumed.load(Ordering::Relaxed), 3);
+        assert_eq!(body.collect(10).await.unwrap(), "def");
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_goes_away_is_not_an_end() {
+        let (sender, mut body) = Body::channel(None, |_| {});
+        sender.send(Bytes::from_static(b"half"));
+        drop(sender);
+        assert!(body.next().await.unwrap().is_ok());
+        assert_eq!(body.next().await.unwrap().unwrap_err().code, ErrorCode::Cancelled);
+        assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn collecting_stops_at_its_limit() {
+        let body = Body::from_pieces(VecDeque::from([
+            Bytes::from_static(b"abc"),
+            Bytes::from_static(b"def"),
+        ]));
+        assert_eq!(body.collect(5).await.unwrap_err().code, ErrorCode::TooLarge);
+        assert_eq!(
+            Body::from(Bytes::from_static(b"abc")).collect(3).await.unwrap(),
+            "abc"
+        );
+        assert_eq!(Body::empty().collect(0).await.unwrap(), "");
     }
 }

@@ -1,7 +1,25 @@
 //! The MemCloud daemon as a library. The binary `memnode` is a thin `main` around it.
 //!
-//! Read [`service`] for what a node does, [`body`] for how bytes pass through it.
+//! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`store`] for where they lie,
+//! [`peer`] for other nodes, [`config`] for all that can be set, and [`node`] for how the parts fit together.
 
+mod args;
 pub mod body;
+pub mod config;
+pub mod counters;
+pub mod directory;
+pub mod discovery;
+pub mod hex;
+pub mod home;
+pub mod identity;
+pub mod ids;
 pub mod local;
+pub mod logging;
+pub mod node;
+pub mod peer;
+pub mod placement;
+pub mod platform;
 pub mod service;
+pub mod size;
+pub mod store;
+pub mod trust;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal;)+) => {
-        /// A stable error code. Its number crosses the native and the peer protocol, its text crosses JSON.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
+        /// A stable error code. Its number crosses the native and the peer protocol, its text crosses JSON. A reader
+        /// takes a code that it does not know, from a newer node, for [`ErrorCode::Internal`].
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
         pub enum ErrorCode {
             $($(#[doc = $doc])+ $name = $number,)+
@@ -78,6 +78,27 @@ error_codes! {
     Internal = 17, "internal";
 }
 
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(self.as_str())
+        } else {
+            serializer.serialize_u16(self.number())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return u16::deserialize(deserializer).map(Self::from_number);
+        }
+        let text = String::deserialize(deserializer)?;
+        let known = Self::ALL.iter().find(|code| code.as_str() == text);
+        Ok(known.copied().unwrap_or(ErrorCode::Internal))
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -126,5 +147,13 @@ mod tests {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
         }
         assert_eq!(ErrorCode::from_number(999), ErrorCode::Internal);
+        assert_eq!(
+            serde_json::from_str::<ErrorCode>("\"of_tomorrow\"").unwrap(),
+            ErrorCode::Internal
+        );
+        assert_eq!(
+            serde_json::from_str::<ErrorCode>("\"busy\"").unwrap(),
+            ErrorCode::Busy
+        );
     }
 }

@@ -60,6 +60,11 @@ impl ReceiveWindow {
         }
     }
 
+    /// Bytes that the sender may still send with what it was granted.
+    pub const fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
     /// Notes bytes that arrived.
     ///
     /// # Errors

@@ -123,7 +123,8 @@ pub struct HomeHint(u16);
 /// The id of a node: the first 16 bytes of a BLAKE3 key derivation over its Ed25519 public key.
 ///
 /// 128 bits make a second key with the same id infeasible (2^128 attempts), so the id doubles as the fingerprint that
-/// people compare. It is shown as 32 lower-case hexadecimal digits, shortened to the first 8 in tables.
+/// people compare. In JSON it is text, between nodes its 16 bytes. It is shown as
+/// 32 lower-case hexadecimal digits, shortened to the first 8 in tables.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId([u8; 16]);
 
@@ -204,15 +205,21 @@ impl FromStr for NodeId {
 
 impl Serialize for NodeId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for NodeId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        if !deserializer.is_human_readable() {
+            return <[u8; 16]>::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The client: one method for each operation of a node.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
     TrustRemoval, TrustedDevice,
@@ -15,26 +15,16 @@ use memproto::local::reply::{KeysReply, decode_deleted, decode_freed};
 use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, ReadRequest};
 use memproto::local::{FRAME_PAYLOAD_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX, Op};
 use memproto::{ApiError, BlockId, ErrorCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
-use tokio::time::Instant;
 
-use crate::connection::{Call, Connection, Held, Piece, Reply, broken};
+use crate::admission::Held;
+use crate::calls::Inner;
+use crate::connection::broken;
 use crate::put::{Put, PutStream, Target};
-use crate::{Builder, Error, Object, Result, default_socket_path, socket};
+use crate::{Builder, Error, Object, Result};
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The longest JSON of a reply: some ten thousand peers.
-const JSON_LEN_MAX: usize = 16 * 1024 * 1024;
-
-/// The first wait before another attempt, after the second failure in a row; it doubles.
-const BACKOFF_MIN: Duration = Duration::from_millis(5);
-
-/// The longest wait before another attempt.
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// A client of the node of this host. Clones are cheap and share one connection.
 ///
@@ -42,31 +32,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// Every call has a deadline, see [`Builder::timeout`]. Dropping the future of a call cancels it.
 #[derive(Clone, Debug)]
 pub struct MemCloud {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    socket: PathBuf,
-    timeout: Duration,
-    name: String,
-    current: Mutex<Option<Arc<Connection>>>,
-    /// Held while connecting, so that concurrent calls share one attempt.
-    dial: tokio::sync::Mutex<Backoff>,
-}
-
-/// How attempts are spaced that fail one after another.
-#[derive(Debug, Default)]
-struct Backoff {
-    delay: Duration,
-    next_attempt: Option<Instant>,
-}
-
-impl Backoff {
-    fn failed(&mut self) {
-        self.next_attempt = Some(Instant::now() + self.delay);
-        self.delay = (self.delay * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
-    }
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl MemCloud {
@@ -81,32 +47,6 @@ impl MemCloud {
     /// For a connection with other settings.
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    pub(crate) async fn connect_with(settings: Builder) -> Result<Self> {
-        let Builder {
-            socket,
-            timeout,
-            name,
-        } = settings;
-        let Some(socket) = socket.or_else(default_socket_path) else {
-            return Err(Error::Io(std::io::Error::other(
-                "cannot tell where the node's socket is: set MEMCLOUD_SOCKET, or HOME",
-            )));
-        };
-        let current = Mutex::new(None);
-        let dial = tokio::sync::Mutex::new(Backoff::default());
-        let cloud = Self {
-            inner: Arc::new(Inner {
-                socket,
-                timeout,
-                name,
-                current,
-                dial,
-            }),
-        };
-        within(timeout, cloud.connection()).await?;
-        Ok(cloud)
     }
 
     /// The socket that this client talks to.
@@ -352,158 +292,4 @@ impl MemCloud {
     pub async fn stop_node(&self) -> Result<()> {
         self.ask(Op::Stop, |_| {}).await.map(drop)
     }
-}
-
-/// The ways to make a call, from the bottom up.
-impl MemCloud {
-    pub(crate) fn timeout(&self) -> Duration {
-        self.inner.timeout
-    }
-
-    fn current(&self) -> Option<Arc<Connection>> {
-        let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().filter(|connection| connection.is_up()).cloned()
-    }
-
-    /// The connection; a new one where there is none or it is lost.
-    async fn connection(&self) -> Result<Arc<Connection>> {
-        if let Some(connection) = self.current() {
-            return Ok(connection);
-        }
-        let mut backoff = self.inner.dial.lock().await;
-        if let Some(connection) = self.current() {
-            return Ok(connection);
-        }
-        if let Some(at) = backoff.next_attempt.take() {
-            tokio::time::sleep_until(at).await;
-        }
-        let connected = async {
-            let socket = socket::connect(&self.inner.socket).await?;
-            Connection::open(socket, &self.inner.name).await
-        };
-        let connection = match connected.await {
-            Ok(connection) => connection,
-            Err(error) => {
-                backoff.failed();
-                return Err(error);
-            }
-        };
-        *backoff = Backoff::default();
-        let mut current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(Arc::clone(&connection));
-        Ok(connection)
-    }
-
-    /// Begins a call once the node has room for it.
-    pub(crate) async fn begin(
-        &self,
-        op: Op,
-        held: Held,
-        more: bool,
-        args: impl Fn(&mut BytesMut),
-        value: Bytes,
-    ) -> Result<Call> {
-        let connection = within(self.timeout(), self.connection()).await?;
-        // Not under the deadline: what is waited for are other calls of this process, which have theirs.
-        let admission = connection.admit(held).await?;
-        match connection.begin(admission, op, more, &args, value.clone()) {
-            Ok(call) => return Ok(call),
-            // Lost since the last call: nothing was sent yet, so another connection may carry it.
-            Err(_) if !connection.is_up() => {}
-            Err(error) => return Err(error),
-        }
-        let connection = within(self.timeout(), self.connection()).await?;
-        let admission = connection.admit(held).await?;
-        connection.begin(admission, op, more, &args, value)
-    }
-
-    /// One request and its reply, or the beginning of it.
-    pub(crate) async fn exchange(
-        &self,
-        op: Op,
-        held: Held,
-        args: impl Fn(&mut BytesMut),
-        value: Bytes,
-        timeout: Duration,
-    ) -> Result<(Call, Reply)> {
-        within(timeout, async {
-            let mut call = self.begin(op, held, false, args, value).await?;
-            let reply = call.reply().await?;
-            Ok((call, reply))
-        })
-        .await
-    }
-
-    /// A small request with a small reply.
-    async fn ask(&self, op: Op, args: impl Fn(&mut BytesMut)) -> Result<Reply> {
-        let (_, reply) = self
-            .exchange(op, Held::Bytes(0), args, Bytes::new(), self.timeout())
-            .await?;
-        Ok(reply)
-    }
-
-    /// A control operation: JSON both ways.
-    async fn control<T: DeserializeOwned>(
-        &self,
-        op: Op,
-        request: Option<&(impl Serialize + Sync)>,
-        timeout: Duration,
-    ) -> Result<T> {
-        let json = request
-            .map(serde_json::to_vec)
-            .transpose()
-            .map_err(|error| Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
-        let json = json.unwrap_or_default();
-        if json.len() > FRAME_PAYLOAD_MAX {
-            return Err(ApiError::new(ErrorCode::TooLarge, "the request is too long").into());
-        }
-        let args = |out: &mut BytesMut| out.put_slice(&json);
-        let (mut call, reply) = self
-            .exchange(op, Held::Bytes(json.len()), args, Bytes::new(), timeout)
-            .await?;
-        let json = within(timeout, collect_json(&mut call, reply)).await?;
-        serde_json::from_slice(&json).map_err(|error| {
-            Error::Protocol(format!(
-                "the JSON of {} is not as specified: {error}",
-                op.as_str()
-            ))
-        })
-    }
-}
-
-/// The JSON of a reply, which may go on in pieces.
-async fn collect_json(call: &mut Call, reply: Reply) -> Result<Bytes> {
-    let Some(mut pieces) = reply.pieces else {
-        return Ok(reply.payload);
-    };
-    let mut json = BytesMut::from(&reply.payload[..]);
-    call.connection
-        .shared()
-        .consumed(call.request, &call.window, json.len());
-    loop {
-        match pieces.recv().await {
-            Some(Piece::Bytes(bytes)) if json.len() + bytes.len() <= JSON_LEN_MAX => {
-                call.connection
-                    .shared()
-                    .consumed(call.request, &call.window, bytes.len());
-                json.extend_from_slice(&bytes);
-            }
-            Some(Piece::Bytes(_)) => return Err(Error::Protocol("a reply's JSON is too long".to_owned())),
-            Some(Piece::End) => {
-                call.finish();
-                return Ok(json.freeze());
-            }
-            Some(Piece::Failed(error)) => {
-                call.finish();
-                return Err(error.into());
-            }
-            None => return Err(call.connection.shared().lost_error()),
-        }
-    }
-}
-
-async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(timeout, call)
-        .await
-        .unwrap_or(Err(Error::Timeout))
 }

@@ -1,16 +1,63 @@
 //! The Rust client of MemCloud: one shared, ephemeral store made of the idle RAM of the machines on a LAN.
 //!
-//! A program talks to the `memnode` of its own host over a Unix socket; the node does the rest.
+//! A program talks to the `memnode` of its own host over a Unix socket; the node does the rest: it places blocks on peers
+//! that have room, finds what lies elsewhere, and never gives memory to anybody whom its owner did not allow.
+//!
+//! ```no_run
+//! use memsdk::{MemCloud, Placement};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let cloud = MemCloud::connect().await?;
+//!
+//! // Keys.
+//! cloud.set("greeting", "Hello from MemCloud!").await?;
+//! let greeting = cloud.get("greeting").await?;
+//! assert_eq!(greeting.as_deref(), Some(&b"Hello from MemCloud!"[..]));
+//!
+//! // A block on any peer, not in this host's memory.
+//! let stored = cloud.store(vec![0; 1 << 20]).placement(Placement::Remote).await?;
+//! println!("{} bytes lie in block {}", stored.size, stored.id);
+//!
+//! // A file larger than memory, in and out. Neither side holds more than a few MiB of it.
+//! let model = tokio::fs::File::open("model.bin").await?;
+//! let stream = cloud.stream(model).await?;
+//! let mut object = cloud.open(stream.id).await?;
+//! let mut copy = tokio::fs::File::create("copy.bin").await?;
+//! tokio::io::copy(&mut object, &mut copy).await?;
+//!
+//! // Many calls at once on one connection.
+//! let (a, b) = tokio::join!(cloud.get("a"), cloud.get("b"));
+//! # let _ = (a?, b?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to rely on
+//! - A [`MemCloud`] is cheap to clone; all clones share one connection, on which any number of calls are in flight.
+//!   It needs a tokio runtime with I/O and time enabled, and lives as long as the runtime in which it was connected.
+//! - **Deadlines.** A small call fails with [`Error::Timeout`] after the time of [`Builder::timeout`] (30 s unless said
+//!   otherwise); a large value fails when nothing moved for that time.
+//! - **Cancelling.** Dropping the future of a call, or an [`Object`], tells the node to stop working on it. Other calls
+//!   on the connection do not notice. A write that is dropped may have happened or not.
+//! - **Lost connections.** Calls in flight fail with [`Error::ConnectionLost`], or with the node's own word where it had one
+//!   (`ShuttingDown`). The next call connects again; where nobody listens it fails with [`Error::NotRunning`]. Attempts that
+//!   follow failed ones wait a little, up to half a second.
+//! - **Absence** is `None`. That a peer which holds the value is away is an error, `PeerUnreachable`.
+//!
+//! The protocol is specified in `docs/protocol/local.md` of the repository.
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod builder;
+mod calls;
 mod client;
 mod connection;
 mod error;
 mod object;
 mod put;
 mod socket;
+mod wire;
 
 use std::path::PathBuf;
 

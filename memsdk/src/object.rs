@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-use crate::connection::{Call, Piece, Reply, broken};
+use crate::connection::{Call, broken};
+use crate::wire::{Piece, Reply};
 use crate::{Error, Result};
 
 /// An object, or a range of one, that is being read: an [`AsyncRead`].

@@ -14,7 +14,9 @@ use memproto::local::{DATA_COST_MIN, INLINE_MAX, Op};
 use memproto::{BlockClass, BlockId, Placement};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::connection::{Call, Credit, Held, Reply, broken};
+use crate::admission::Held;
+use crate::connection::{Call, broken};
+use crate::wire::{Credit, Reply};
 use crate::{Error, MemCloud, Result};
 
 /// The least room to read into.

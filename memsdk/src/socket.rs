@@ -4,13 +4,19 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// A connected socket.
+/// A connected socket, and its halves.
 #[cfg(unix)]
-pub(crate) type Socket = tokio::net::UnixStream;
+pub(crate) use tokio::net::{
+    UnixStream as Socket,
+    unix::{OwnedReadHalf as ReadHalf, OwnedWriteHalf as WriteHalf},
+};
 
-/// Without Unix sockets there is nothing to connect to yet; the type stands in for one.
+/// Without Unix sockets there is nothing to connect to yet; these types stand in.
 #[cfg(not(unix))]
-pub(crate) type Socket = tokio::net::TcpStream;
+pub(crate) use tokio::net::{
+    TcpStream as Socket,
+    tcp::{OwnedReadHalf as ReadHalf, OwnedWriteHalf as WriteHalf},
+};
 
 /// Connects to the socket at this path.
 #[cfg(unix)]

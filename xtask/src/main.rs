@@ -1,3 +1,33 @@
-//! The chores of MemCloud.
+//! `cargo xtask`: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use xtask::{demo, lab, test};
+
+/// The chores of MemCloud
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Show what MemCloud does: two nodes on this machine, a gigabyte there and back
+    Demo(demo::Args),
+    /// Check everything that must hold before a change lands
+    Test(test::Args),
+    /// Open several hosts with running nodes on this machine, to try things by hand
+    Lab(lab::open::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Chore::parse() {
+        Chore::Demo(args) => demo::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Lab(args) => lab::open::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -13,7 +13,7 @@ use memproto::error::{ApiError, ErrorCode};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, debug_span, info, warn};
+use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 use super::backend::Backend;
 use super::session::Session;
@@ -121,7 +121,12 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(_) = sessions.join_next() => continue,
+                Some(ended) = sessions.join_next() => {
+                    if let Err(panic) = ended {
+                        error!(%panic, "a session failed");
+                    }
+                    continue;
+                }
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {

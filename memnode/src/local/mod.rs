@@ -8,10 +8,15 @@
 
 mod backend;
 mod incoming;
+#[cfg(unix)]
 mod listener;
 mod operations;
 mod outgoing;
 mod session;
 
 pub use backend::Backend;
+#[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
+
+#[cfg(test)]
+mod tests;

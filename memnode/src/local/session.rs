@@ -267,6 +267,9 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     /// Passes on credit that readers of bodies gave back.
     fn poll_grants(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
+        if self.calls.is_empty() {
+            return false;
+        }
         while let Poll::Ready(Some(grant)) = self.grants.1.poll_recv(cx) {
             moved = true;
             let Grant {

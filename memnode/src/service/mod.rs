@@ -1,13 +1,56 @@
 //! What a node does, whoever asks: authorise, place, do.
 //!
 //! An adapter (the local API, a peer link, later the gateways) decodes a request, calls the [`Service`] and encodes what
-//! it returns. It decides nothing.
+//! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
+//! [`crate::peer::Peers`], bytes lie in [`crate::store::Store`], and what is known of keys in
+//! [`crate::directory::Directory`].
+//!
+//! Read [`keys`] for `set` and `get`, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
+//! other nodes may ask.
+
+pub mod blocks;
+mod for_programs;
+pub mod from_peers;
+pub mod keys;
+pub mod streams;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
+use memproto::control::{Freed, GrantUse, NodeStatus, Stats};
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::peer::message::FREE_BATCH_MAX;
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId, Placement};
+use memproto::version::HybridClock;
+use memproto::{BlockClass, BlockId, NodeId, Placement, Version};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
+use crate::counters::Counters;
+use crate::directory::Directory;
+use crate::ids::BlockIds;
+use crate::local::ConnectionGauge;
+use crate::peer::{PeerLink, Peers};
+use crate::platform;
+use crate::store::{Owner, Store};
+
+/// How long one question to all peers may take: a key that nobody has, or the news of an overwrite. A peer that is
+/// connected answers within milliseconds; one that hangs is given up by the link's keepalive after 10 s.
+pub const ASK_ALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a deletion is remembered, so that a node that was away does not bring the key back.
+pub const DELETION_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often deletions that are too old are looked for.
+const DELETION_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,6 +94,20 @@ impl ByteRange {
         offset: 0,
         length: u64::MAX,
     };
+
+    /// The range cut to an object of this size.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the range begins behind the end.
+    pub fn within(self, size: u64) -> ApiResult<std::ops::Range<u64>> {
+        if self.offset > size {
+            return Err(ApiError::invalid(format!(
+                "the range begins at byte {}, but the object has {size} bytes",
+                self.offset
+            )));
+        }
+        Ok(self.offset..self.offset.saturating_add(self.length).min(size))
+    }
 }
 
 /// An object that was found.
@@ -83,8 +140,276 @@ pub trait PeerEvents: Send + Sync + 'static {
     fn peer_disconnected(&self, peer: NodeId);
 
     /// What this peer may use here and what it uses.
-    fn lent(&self, peer: NodeId) -> memproto::control::GrantUse;
+    fn lent(&self, peer: NodeId) -> GrantUse;
 
     /// The peer is no longer trusted: gives back all that it stored here.
-    fn forget_peer(&self, peer: NodeId) -> memproto::control::Freed;
+    fn forget_peer(&self, peer: NodeId) -> Freed;
+}
+
+/// What the service is told about its node.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// The node's name.
+    pub name: String,
+    /// The node's id.
+    pub node_id: NodeId,
+    /// The folder of the node's files.
+    pub home: PathBuf,
+    /// The socket of the local API.
+    pub socket: PathBuf,
+    /// A random number: where block ids start.
+    pub first_block_id: u64,
+    /// See [`DELETION_MEMORY`].
+    pub deletion_memory: Duration,
+}
+
+/// Where the node listens.
+struct Listening {
+    peer_addresses: Vec<SocketAddr>,
+    programs: ConnectionGauge,
+}
+
+/// The node's operations. Used as `Arc<Service>`.
+pub struct Service {
+    config: ServiceConfig,
+    started: Instant,
+    store: Store,
+    directory: Directory,
+    ids: BlockIds,
+    clock: Mutex<HybridClock>,
+    peers: Arc<Peers>,
+    counters: Counters,
+    /// The incarnation of each peer that was connected, to notice a restart.
+    incarnations: Mutex<HashMap<NodeId, u64>>,
+    /// Blocks of ours on peers that are away, to be freed when they come back.
+    owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
+    listening: OnceLock<Listening>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    this: Weak<Service>,
+}
+
+impl Service {
+    /// A service over a store and peers. `stop` is cancelled by [`request_stop`](Self::request_stop).
+    pub fn new(config: ServiceConfig, store: Store, peers: Arc<Peers>, stop: CancellationToken) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            started: Instant::now(),
+            directory: Directory::default(),
+            ids: BlockIds::new(config.node_id, config.first_block_id),
+            clock: Mutex::new(HybridClock::new(config.node_id)),
+            counters: Counters::default(),
+            incarnations: Mutex::default(),
+            owed_frees: Mutex::default(),
+            listening: OnceLock::new(),
+            tasks: TaskTracker::new(),
+            this: this.clone(),
+            config,
+            store,
+            peers,
+            stop,
+        })
+    }
+
+    /// The peers.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
+    /// What the node counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Tells where the node listens, once it does.
+    pub fn note_listening(&self, peer_addresses: Vec<SocketAddr>, programs: ConnectionGauge) {
+        // A node starts once; a second call would change nothing.
+        let _ = self.listening.set(Listening {
+            peer_addresses,
+            programs,
+        });
+    }
+
+    /// What the node is and where it listens.
+    pub fn status(&self) -> NodeStatus {
+        let usage = self.store.usage();
+        NodeStatus {
+            name: self.config.name.clone(),
+            node_id: self.config.node_id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            home: self.config.home.clone(),
+            socket: self.config.socket.clone(),
+            peer_addresses: self
+                .listening
+                .get()
+                .map_or_else(Vec::new, |at| at.peer_addresses.clone()),
+            budget_bytes: usage.budget_bytes,
+            used_bytes: usage.used_bytes,
+            peers_connected: self.peers.connected().len(),
+        }
+    }
+
+    /// What lies in the node and what it did.
+    pub fn stats(&self) -> Stats {
+        let usage = self.store.usage();
+        let (keys, streams) = self.directory.counts();
+        let counters = &self.counters;
+        Stats {
+            blocks: usage.blocks,
+            keys,
+            streams,
+            budget_bytes: usage.budget_bytes,
+            used_bytes: usage.used_bytes,
+            pinned_bytes: usage.pinned_bytes,
+            cache_bytes: usage.cache_bytes,
+            peers_used_bytes: usage.peers_used_bytes,
+            remote_bytes: self.directory.remote_bytes(self.config.node_id),
+            resident_bytes: platform::resident_bytes().unwrap_or(0),
+            hits: counters.hits.count(),
+            misses: counters.misses.count(),
+            writes: counters.writes.count(),
+            errors: counters.errors.count(),
+            local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
+            uptime_secs: self.started.elapsed().as_secs(),
+        }
+    }
+
+    /// Stops the node, as `memcli node stop` asks.
+    pub fn request_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Removes a peer from the trusted devices and ends its link. What it stored here is freed with `free_data`,
+    /// else kept.
+    ///
+    /// # Errors
+    /// `UnknownPeer`, `AmbiguousPeer`.
+    pub fn trust_remove(&self, name: &str, free_data: bool) -> ApiResult<Freed> {
+        let device = self.peers.distrust(name)?;
+        self.drop_what_lay_on(device.id);
+        Ok(if free_data {
+            self.store.remove_owned(Owner::Peer(device.id), |_, _| true)
+        } else {
+            Freed::default()
+        })
+    }
+
+    /// Forgets deletions that are too old, until the node stops.
+    pub async fn sweep_deletions(&self) {
+        let mut interval = tokio::time::interval(DELETION_SWEEP_INTERVAL);
+        while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
+            self.directory.forget_deletions(self.config.deletion_memory);
+        }
+    }
+
+    /// Waits for the tasks that the service began. Called when nobody calls the service any more.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn tick(&self) -> Version {
+        lock(&self.clock).tick(unix_ms())
+    }
+
+    fn observe(&self, version: Version) -> bool {
+        lock(&self.clock).observe(version, unix_ms())
+    }
+
+    /// Runs something in the background, until it ends or the node stops.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // While the runtime itself is being torn down there is nothing left to do anything for.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let stop = self.stop.clone();
+        let work = async move {
+            stop.run_until_cancelled(work).await;
+        };
+        self.tasks.spawn_on(work, &runtime);
+    }
+
+    fn shared(&self) -> Arc<Self> {
+        self.this
+            .upgrade()
+            .expect("a service exists only in its Arc, and a method is running on it")
+    }
+
+    /// The link to a peer that holds something.
+    fn link_to(&self, holder: NodeId) -> ApiResult<Arc<PeerLink>> {
+        self.peers.link(holder).ok_or_else(|| {
+            let name = self.peers.name_of(holder);
+            ApiError::new(
+                ErrorCode::PeerUnreachable,
+                format!("it lies on '{name}', which is not connected: see `memcli peer list`"),
+            )
+        })
+    }
+
+    /// Frees blocks of ours on a peer: now where it is connected, else when it comes back.
+    fn free_later(&self, holder: NodeId, ids: Vec<BlockId>) {
+        if ids.is_empty() {
+            return;
+        }
+        let service = self.shared();
+        self.spawn(async move {
+            if service.free_on_peer(holder, &ids).await.is_err() {
+                lock(&service.owed_frees).entry(holder).or_default().extend(ids);
+            }
+        });
+    }
+
+    async fn free_on_peer(&self, holder: NodeId, ids: &[BlockId]) -> ApiResult<Freed> {
+        let link = self.link_to(holder)?;
+        let mut freed = Freed::default();
+        for batch in ids.chunks(FREE_BATCH_MAX) {
+            let request = PeerRequest::Free { ids: batch.to_vec() };
+            match link.request(request, Body::empty()).await?.0 {
+                PeerReply::Freed { blocks, bytes, usage } => {
+                    link.note_borrowed(usage);
+                    freed.blocks += blocks;
+                    freed.bytes += bytes;
+                }
+                _ => return Err(unexpected_reply(&link)),
+            }
+        }
+        Ok(freed)
+    }
+
+    /// The objects of ours that lay on a peer are gone, and so are the keys it answered for.
+    fn drop_what_lay_on(&self, peer: NodeId) {
+        lock(&self.owed_frees).remove(&peer);
+        for id in self.directory.forget_peer(peer) {
+            let service = self.shared();
+            self.spawn(async move {
+                // What a lost holder no longer has cannot be freed there; the rest of a stream can, and is.
+                let _ = service.free_own(id).await;
+            });
+        }
+    }
+}
+
+/// A peer answered with something that does not belong to the question.
+fn unexpected_reply(link: &PeerLink) -> ApiError {
+    tracing::warn!(peer = %link.id(), "a peer's reply does not belong to its request");
+    ApiError::new(
+        ErrorCode::Internal,
+        format!(
+            "'{}' sent an answer that does not belong to the question",
+            link.name()
+        ),
+    )
+}
+
+fn unix_ms() -> u64 {
+    // Before 1970 the clock is wrong anyway, and the hybrid clock goes on counting from what it has seen.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The maps behind these locks stay whole when a thread panics: each change is one call on the map.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

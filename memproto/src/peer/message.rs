@@ -17,9 +17,6 @@ pub const FREE_BATCH_MAX: usize = 4_096;
 /// The most keys in one [`PeerRequest::Reconcile`] and its reply; with keys of 1,024 bytes about 300 KiB.
 pub const RECONCILE_BATCH_MAX: usize = 256;
 
-/// The most keys in one [`PeerReply::Keys`].
-pub const KEYS_PAGE_MAX: usize = 256;
-
 /// A request of one node to another. Each gets exactly one [`PeerReply`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PeerRequest {
@@ -34,7 +31,7 @@ pub enum PeerRequest {
         /// The stream whose chunk this is. Chunks of a sender that restarted are freed, for its manifests are gone.
         chunk_of: Option<BlockId>,
     },
-    /// Reads a block, or a stream whose manifest the receiver has.
+    /// Reads a block. What lies on another node, and a stream, is answered with `Elsewhere`.
     Load {
         /// The id.
         id: BlockId,
@@ -42,6 +39,8 @@ pub enum PeerRequest {
         offset: u64,
         /// How many bytes at most.
         length: u64,
+        /// Whether the receiver is to fetch what lies elsewhere and pass it on: the sender has no link to the holder.
+        relay: bool,
     },
     /// Asks where a block lies, as far as the receiver knows without asking others.
     Locate {
@@ -58,10 +57,15 @@ pub enum PeerRequest {
         /// The ids. One that is not there is passed over.
         ids: Vec<BlockId>,
     },
-    /// Asks what the receiver knows of a key, without asking others.
-    Lookup {
+    /// Reads the value of a key that the receiver is responsible for, without asking others. What lies on another
+    /// node, and a stream, is answered with `Elsewhere`.
+    Read {
         /// The key.
         key: String,
+        /// The first byte wanted.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
     },
     /// Tells that a key was set or deleted elsewhere. The receiver drops every older value before it replies.
     Outdate {
@@ -78,15 +82,6 @@ pub enum PeerRequest {
         /// The keys.
         keys: Vec<KeyVersion>,
     },
-    /// Lists keys whose value the receiver holds or knows the place of, in ascending order.
-    Keys {
-        /// A glob, see [`crate::pattern`].
-        pattern: String,
-        /// Only keys greater than this one.
-        after: Option<String>,
-        /// How many at most, up to [`KEYS_PAGE_MAX`].
-        limit: u32,
-    },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
 }
@@ -98,12 +93,23 @@ pub enum PeerReply {
     Failed(ApiError),
     /// To `Store`: the block is kept.
     Stored(GrantUse),
-    /// To `Load` and `Manifest`: bytes follow as the body.
+    /// To `Load` and `Read`: it is not there.
+    Missing,
+    /// To `Load`, `Read` and `Manifest`: bytes follow as the body.
     Loaded {
+        /// The id.
+        id: BlockId,
         /// The size of the whole object in bytes.
         size: u64,
         /// The exact length of the body in bytes.
         length: u64,
+    },
+    /// To `Load` and `Read`: the object is there, its bytes are not, or not in one piece.
+    Elsewhere {
+        /// The id.
+        id: BlockId,
+        /// Where it lies.
+        location: Location,
     },
     /// To `Locate`.
     Located(Option<Location>),
@@ -116,21 +122,17 @@ pub enum PeerReply {
         /// The sender's grant after it.
         usage: GrantUse,
     },
-    /// To `Lookup`.
-    Found(Option<KeyLocation>),
-    /// To `Outdate`: what is older is gone. Holds a newer version of the key where the receiver knows one.
-    Outdated(Option<KeyVersion>),
+    /// To `Outdate`: what is older is gone.
+    Outdated {
+        /// Whether an older value was there.
+        dropped: bool,
+        /// A newer version of the key, where the receiver knows one.
+        newer: Option<KeyVersion>,
+    },
     /// To `Reconcile`.
     Reconciled {
         /// The keys of which the receiver knows a newer version.
         newer: Vec<KeyVersion>,
-    },
-    /// To `Keys`.
-    Keys {
-        /// The keys in ascending order.
-        keys: Vec<String>,
-        /// Whether more follow behind the last one.
-        more: bool,
     },
     /// To `Usage`.
     Usage(GrantUse),
@@ -139,23 +141,12 @@ pub enum PeerReply {
 /// Where a block lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Location {
-    /// The node that holds the bytes, or the manifest of a stream.
+    /// The node that holds the bytes; of a stream, the node that holds the manifest.
     pub holder: NodeId,
     /// The size of the object in bytes.
     pub size: u64,
     /// Whether it is a stream.
     pub is_stream: bool,
-}
-
-/// A key, its version, and where its value lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeyLocation {
-    /// The version of the last write. A deletion is not told here: the key is simply not found.
-    pub version: Version,
-    /// The block.
-    pub id: BlockId,
-    /// Where the block lies.
-    pub location: Location,
 }
 
 /// A key and the version of its last write.

@@ -1,0 +1,302 @@
+//! Everything that a node can be told: each setting once, with its type, default, unit and explanation.
+//!
+//! A field of [`Settings`] is at the same time the flag `--some-limit`, the variable `MEMCLOUD_SOME_LIMIT` and the key
+//! `some_limit` of config.toml. [`crate::config`] puts the layers together.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ArgAction;
+use clap::builder::BoolishValueParser;
+use memproto::limits::NODE_NAME_LEN_MAX;
+
+use crate::size::ByteSize;
+
+/// The command line of `memnode`.
+#[derive(clap::Parser, Debug)]
+#[command(
+    name = "memnode",
+    version,
+    about = "Lends a share of this machine's RAM to the pool, and serves the programs on it.",
+    after_help = "\
+Every setting is a flag, an environment variable, and a key of config.toml in the node's folder, such as
+`default_grant = \"2gb\"`. A flag goes before the variable, the variable before the file.
+
+Sizes are in bytes, or with kb, mb, gb, tb; all are binary: 1gb = 1GiB = 1024 * 1024 * 1024 bytes.
+Times are written like 500ms, 5s, 10m, 1day.
+
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or settings."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+
+    /// The same as --discovery=false.
+    #[arg(long, conflicts_with = "discovery", help_heading = "Peers")]
+    pub(crate) no_discovery: bool,
+}
+
+/// What a node was told, or the default. Made by [`Settings::load`].
+#[derive(clap::Args, Clone, Debug, PartialEq)]
+pub struct Settings {
+    // Where a default below is in words, `config` computes it before the words are looked at.
+    //
+    /// The name of this node, 1 to 63 bytes. People use it to name the node, and two nodes may share one.
+    #[arg(long, value_name = "NAME", default_value = "this host's name", value_parser = parse_name)]
+    #[arg(help_heading = "Node")]
+    pub name: String,
+
+    /// The folder of the node's files: config.toml, identity.key, trusted_devices.json, memnode.pid. It is made where it is
+    /// missing, for this user alone. Not a key of config.toml.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "~/.memcloud",
+        help_heading = "Node"
+    )]
+    pub home: PathBuf,
+
+    /// The configuration file, which must exist where it is named here. Not a key of config.toml.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "config.toml in the folder",
+        help_heading = "Node"
+    )]
+    pub config: PathBuf,
+
+    /// Leave the terminal: run in a session of its own and log to memnode.log in the folder. `memcli node start` uses it.
+    #[arg(long, help_heading = "Node")]
+    pub background: bool,
+
+    /// The RAM that this node gives to the pool, in bytes or as a share of the machine's RAM in percent. Blocks, keys and
+    /// the cost of their entries (256 bytes each) count.
+    #[arg(long, value_name = "SIZE", default_value = "25%", value_parser = parse_memory, help_heading = "Memory")]
+    pub memory: u64,
+
+    /// How much of --memory one peer may use where nobody names a figure, in bytes or in percent of it. Grants may add up to
+    /// more than the memory; the memory decides.
+    #[arg(long, value_name = "SIZE", default_value = "50%", help_heading = "Memory")]
+    pub default_grant: Share,
+
+    /// How long a deletion is remembered, so that a peer that was away does not bring the key back.
+    #[arg(long, value_name = "TIME", default_value = "1day", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = "Memory")]
+    pub deletions_kept: Duration,
+
+    /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6.
+    #[arg(long, value_name = "IP", default_value = "::", help_heading = "Peers")]
+    pub listen: IpAddr,
+
+    /// The TCP port on which peers are accepted. 0 takes a free one, which `memcli node status` shows.
+    #[arg(long, value_name = "PORT", default_value_t = 8080, help_heading = "Peers")]
+    pub port: u16,
+
+    /// Whether to announce this node by mDNS and to look for others.
+    #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub discovery: bool,
+
+    /// Peers to dial from the start, separated by commas. It is no consent: they must be trusted, or `memcli connect`
+    /// must name them.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_host_port)]
+    #[arg(help_heading = "Peers")]
+    pub peers: Vec<String>,
+
+    /// The most links to peers.
+    #[arg(long, value_name = "N", default_value = "256", value_parser = parse_limit, help_heading = "Peers")]
+    pub peers_max: usize,
+
+    /// The most peers that are remembered, connected or not.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Peers")]
+    pub peers_known_max: usize,
+
+    /// The most connections of peers whose handshake is under way.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_limit, help_heading = "Peers")]
+    pub handshakes_max: usize,
+
+    /// The most of them from one IP address.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_limit, help_heading = "Peers")]
+    pub handshakes_per_address_max: usize,
+
+    /// How long a handshake may take.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout, help_heading = "Peers")]
+    pub handshake_timeout: Duration,
+
+    /// How long to wait for a connection to a peer.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_timeout, help_heading = "Peers")]
+    pub connect_timeout: Duration,
+
+    /// The longest pause between two attempts to reach a trusted peer. The first one is 250ms, and each doubles.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout, help_heading = "Peers")]
+    pub redial_pause_max: Duration,
+
+    /// The most peers that wait for the consent of the person at this machine.
+    #[arg(long, value_name = "N", default_value = "32", value_parser = parse_limit, help_heading = "Peers")]
+    pub consents_max: usize,
+
+    /// The most of them from one IP address.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = parse_limit, help_heading = "Peers")]
+    pub consents_per_address_max: usize,
+
+    /// How long a peer waits for the consent.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
+    pub consent_timeout: Duration,
+
+    /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
+    #[arg(long, value_name = "FILE", help_heading = "Local API")]
+    #[arg(
+        default_value = "memnode.sock in --home where that is given, else memcloud/memnode.sock in $XDG_RUNTIME_DIR"
+    )]
+    pub socket: PathBuf,
+
+    /// The most connections of programs of this host.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
+    pub local_connections_max: usize,
+
+    /// The most requests under way on one of these connections.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
+    pub local_requests_max: usize,
+
+    /// What to log: error, warn, info, debug or trace, also for parts alone, such as `info,memnode::peer=debug`.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level, help_heading = "Log")]
+    pub log_level: String,
+
+    /// Log to this file instead of stderr.
+    #[arg(long, value_name = "FILE", help_heading = "Log")]
+    pub log_file: Option<PathBuf>,
+
+    /// The size in bytes at which a log file is put aside and a new one begun.
+    #[arg(long, value_name = "SIZE", default_value = "10mb", value_parser = parse_log_size, help_heading = "Log")]
+    pub log_file_size: u64,
+
+    /// How many log files that were put aside are kept.
+    #[arg(long, value_name = "N", default_value = "4", help_heading = "Log")]
+    pub log_files_kept: usize,
+}
+
+impl Settings {
+    /// The grant of a peer for which nobody named one, in bytes.
+    pub fn default_grant_bytes(&self) -> u64 {
+        self.default_grant.of(self.memory)
+    }
+}
+
+/// An amount of memory: a figure, or a part of a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the whole, 0 to 100.
+    Percent(u8),
+}
+
+impl Share {
+    /// The share in bytes.
+    pub fn of(self, whole_bytes: u64) -> u64 {
+        match self {
+            Share::Bytes(bytes) => bytes,
+            // In 128 bits, for a whole of 2^64 bytes times 100 does not fit 64.
+            Share::Percent(percent) => (u128::from(whole_bytes) * u128::from(percent) / 100) as u64,
+        }
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(percent) = text.strip_suffix('%') else {
+            return text.parse().map(|ByteSize(bytes)| Share::Bytes(bytes));
+        };
+        match percent.trim().parse() {
+            Ok(percent @ 0..=100) => Ok(Share::Percent(percent)),
+            _ => Err(format!(
+                "'{text}' is no share: percent are a whole number from 0 to 100"
+            )),
+        }
+    }
+}
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match text.parse()? {
+        Share::Bytes(bytes) => Ok(bytes),
+        share @ Share::Percent(_) => {
+            let total = crate::platform::total_memory_bytes()
+                .ok_or("this system does not tell how much RAM there is: name a size, such as 4gb")?;
+            Ok(share.of(total))
+        }
+    }
+}
+
+/// Checks the name of a node: 1 to [`NODE_NAME_LEN_MAX`] bytes without control characters.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > NODE_NAME_LEN_MAX {
+        return Err(format!(
+            "a name has 1 to {NODE_NAME_LEN_MAX} bytes, this one has {}",
+            text.len()
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("the name {text:?} has control characters"));
+    }
+    if text.trim() != text {
+        return Err(format!("the name '{text}' begins or ends with a space"));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_host_port(text: &str) -> Result<String, String> {
+    let wrong = || format!("'{text}' is no HOST:PORT, such as 192.168.1.7:8080 or desk.local:8080");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    // An IPv6 address stands in brackets: without them its last group would pass for the port.
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let host_is_fine =
+        !host.is_empty() && (bracketed || !host.contains(':')) && !host.contains(char::is_whitespace);
+    match port.parse::<u16>() {
+        Ok(1..) if host_is_fine => Ok(text.to_owned()),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit @ 1..=1_000_000) => Ok(limit),
+        _ => Err(format!("'{text}' is no whole number from 1 to 1000000")),
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a time of 0 leaves no time at all".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!(
+            "'{text}' is no time ({error}): write it like 500ms, 5s or 10m"
+        )),
+    }
+}
+
+fn parse_log_level(text: &str) -> Result<String, String> {
+    // A word that is no level would pass for the name of a part, of which everything is then logged.
+    for word in text.split(',').filter(|word| !word.contains('=')) {
+        let level = word.trim().parse::<tracing_subscriber::filter::LevelFilter>();
+        level.map_err(|_| format!("'{word}' is no level: error, warn, info, debug, trace or off"))?;
+    }
+    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn parse_log_size(text: &str) -> Result<u64, String> {
+    // Below this a log would be put aside every few lines.
+    const SIZE_MIN: u64 = 4096;
+    match text.parse()? {
+        ByteSize(size) if size < SIZE_MIN => Err(format!("a log file has at least {SIZE_MIN} bytes")),
+        ByteSize(size) => Ok(size),
+    }
+}

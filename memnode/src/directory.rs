@@ -1,0 +1,482 @@
+//! What this node knows of keys and of objects that are more than a plain block of its own store.
+//!
+//! Keys: for each key the newest version that this node has heard of, and whether the value is its own
+//! responsibility, a peer's, or deleted. Objects: blocks that this node placed on a peer, streams whose manifest it holds,
+//! and, for blocks that a key points to, which key it is. The bytes of blocks lie in [`crate::store`].
+//!
+//! The directory never talks to a peer and never frees a block: it says what was displaced, and the service acts.
+
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use memproto::peer::Manifest;
+use memproto::peer::message::KeyVersion;
+use memproto::{BlockId, NodeId, Version, pattern};
+
+use crate::store::Charge;
+
+/// Number of shards of each map: with a lock held for well under a microsecond, far more than any host has cores.
+const SHARDS: usize = 64;
+
+/// What this node knows of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyRecord {
+    /// The newest version heard of.
+    pub version: Version,
+    /// What that version was.
+    pub value: KeyValue,
+}
+
+/// The value of a key as far as this node knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyValue {
+    /// This node wrote it and answers for it: the object is in the store or among the objects here.
+    Ours(BlockId),
+    /// The node that wrote the version answers for it.
+    Theirs,
+    /// It was deleted.
+    Deleted,
+}
+
+/// The outcome of [`Directory::write_key`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyWrite {
+    /// The version is the newest now. The object that the key held here is to be freed.
+    Recorded {
+        /// The object that the key held here before.
+        displaced: Option<BlockId>,
+    },
+    /// A version at least as new was known; nothing changed.
+    Stale(KeyRecord),
+}
+
+/// Where an object lies.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In this node's store.
+    Here,
+    /// On a peer, placed there by this node.
+    At(NodeId),
+    /// In chunks.
+    Stream(Arc<Manifest>),
+}
+
+/// An object this node answers for.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it lies.
+    pub place: Place,
+    /// The key that points to it.
+    pub key: Option<Arc<str>>,
+}
+
+struct KeySlot {
+    record: KeyRecord,
+    written: Instant,
+    _charge: Charge,
+}
+
+struct ObjectSlot {
+    object: Object,
+    _charge: Charge,
+}
+
+/// See the module's documentation.
+pub struct Directory {
+    hasher: RandomState,
+    keys: Vec<Mutex<HashMap<Arc<str>, KeySlot>>>,
+    objects: Vec<Mutex<HashMap<BlockId, ObjectSlot>>>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            keys: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            objects: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl Directory {
+    /// What is known of a key.
+    pub fn key(&self, key: &str) -> Option<KeyRecord> {
+        self.key_shard(key).get(key).map(|slot| slot.record)
+    }
+
+    /// Records a version of a key, if it is newer than what is known.
+    ///
+    /// `charge` pays for a record where there is none yet. Where it gives `None` a peer's version is simply not
+    /// remembered: the key is then found by asking.
+    pub fn write_key(
+        &self,
+        key: &str,
+        version: Version,
+        value: KeyValue,
+        charge: impl FnOnce() -> Option<Charge>,
+    ) -> KeyWrite {
+        let record = KeyRecord { version, value };
+        let mut shard = self.key_shard(key);
+        if let Some(slot) = shard.get_mut(key) {
+            if slot.record.version >= version {
+                return KeyWrite::Stale(slot.record);
+            }
+            let displaced = match slot.record.value {
+                KeyValue::Ours(id) => Some(id),
+                KeyValue::Theirs | KeyValue::Deleted => None,
+            };
+            slot.record = record;
+            slot.written = Instant::now();
+            return KeyWrite::Recorded { displaced };
+        }
+        if let Some(charge) = charge() {
+            shard.insert(
+                Arc::from(key),
+                KeySlot {
+                    record,
+                    written: Instant::now(),
+                    _charge: charge,
+                },
+            );
+        }
+        KeyWrite::Recorded { displaced: None }
+    }
+
+    /// Forgets a key whose record still is this one.
+    pub fn forget_key(&self, key: &str, record: KeyRecord) {
+        let mut shard = self.key_shard(key);
+        if shard.get(key).is_some_and(|slot| slot.record == record) {
+            shard.remove(key);
+        }
+    }
+
+    /// Forgets deletions that are older than this, and gives their memory back.
+    pub fn forget_deletions(&self, older_than: Duration) {
+        for shard in &self.keys {
+            let mut shard = lock(shard);
+            let before = shard.len();
+            shard.retain(|_, slot| {
+                slot.record.value != KeyValue::Deleted || slot.written.elapsed() < older_than
+            });
+            if shard.len() < before / 2 {
+                shard.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Forgets what a peer answers for: it restarted, or is no longer trusted. Returns the objects that lay there,
+    /// which are gone; of a stream one chunk is enough.
+    pub fn forget_peer(&self, peer: NodeId) -> Vec<BlockId> {
+        for shard in &self.keys {
+            lock(shard)
+                .retain(|_, slot| slot.record.value != KeyValue::Theirs || slot.record.version.node != peer);
+        }
+        let mut gone = Vec::new();
+        for shard in &self.objects {
+            let shard = lock(shard);
+            gone.extend(
+                shard
+                    .iter()
+                    .filter(|(_, slot)| slot.object.lies_on(peer))
+                    .map(|(&id, _)| id),
+            );
+        }
+        gone
+    }
+
+    /// The versions of all keys that this node answers for or deleted, one shard at a time: `shard` counts from 0,
+    /// `None` is behind the last.
+    pub fn versions(&self, shard: usize) -> Option<Vec<KeyVersion>> {
+        let shard = lock(self.keys.get(shard)?);
+        let told = shard
+            .iter()
+            .filter(|(_, slot)| slot.record.value != KeyValue::Theirs);
+        let version = |(key, slot): (&Arc<str>, &KeySlot)| KeyVersion {
+            key: key.to_string(),
+            version: slot.record.version,
+            deleted: slot.record.value == KeyValue::Deleted,
+        };
+        Some(told.map(version).collect())
+    }
+
+    /// The first `limit` keys in ascending order behind `after` that match, of this node and of its peers, and whether
+    /// more follow.
+    pub fn keys(&self, glob: &str, after: Option<&str>, limit: usize) -> (BTreeSet<Arc<str>>, bool) {
+        let mut found = BTreeSet::new();
+        let mut more = false;
+        for shard in &self.keys {
+            for (key, slot) in lock(shard).iter() {
+                let wanted = slot.record.value != KeyValue::Deleted;
+                let beyond = found.len() >= limit && found.last().is_some_and(|last| key > last);
+                if !wanted || after.is_some_and(|after| &**key <= after) || !pattern::matches(glob, key) {
+                    continue;
+                }
+                if beyond {
+                    more = true;
+                    continue;
+                }
+                found.insert(Arc::clone(key));
+                if found.len() > limit {
+                    found.pop_last();
+                    more = true;
+                }
+            }
+        }
+        (found, more)
+    }
+
+    /// Number of keys this node answers for, and of streams among its objects.
+    pub fn counts(&self) -> (u64, u64) {
+        let ours = |slot: &&KeySlot| matches!(slot.record.value, KeyValue::Ours(_));
+        let keys = self
+            .keys
+            .iter()
+            .map(|shard| lock(shard).values().filter(ours).count() as u64)
+            .sum();
+        let stream = |slot: &&ObjectSlot| matches!(slot.object.place, Place::Stream(_));
+        let streams = self
+            .objects
+            .iter()
+            .map(|shard| lock(shard).values().filter(stream).count() as u64)
+            .sum();
+        (keys, streams)
+    }
+
+    /// Bytes that this node has on peers.
+    pub fn remote_bytes(&self, here: NodeId) -> u64 {
+        let object_bytes = |object: &Object| match &object.place {
+            Place::Here => 0,
+            Place::At(_) => object.size,
+            Place::Stream(manifest) => {
+                let remote = manifest
+                    .chunks()
+                    .iter()
+                    .filter(|chunk| manifest.holder(chunk) != here);
+                remote.map(|chunk| u64::from(chunk.length)).sum()
+            }
+        };
+        let shard_bytes = |shard: &Mutex<HashMap<BlockId, ObjectSlot>>| -> u64 {
+            lock(shard).values().map(|slot| object_bytes(&slot.object)).sum()
+        };
+        self.objects.iter().map(shard_bytes).sum()
+    }
+
+    /// An object this node answers for.
+    pub fn object(&self, id: BlockId) -> Option<Object> {
+        self.object_shard(id).get(&id).map(|slot| slot.object.clone())
+    }
+
+    /// Adds an object, paid by `charge`. Returns false, and changes nothing, where the id is taken.
+    pub fn add_object(&self, id: BlockId, object: Object, charge: Charge) -> bool {
+        match self.object_shard(id).entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(ObjectSlot {
+                    object,
+                    _charge: charge,
+                });
+                true
+            }
+        }
+    }
+
+    /// Removes an object.
+    pub fn remove_object(&self, id: BlockId) -> Option<Object> {
+        self.object_shard(id).remove(&id).map(|slot| slot.object)
+    }
+
+    fn key_shard(&self, key: &str) -> MutexGuard<'_, HashMap<Arc<str>, KeySlot>> {
+        lock(&self.keys[self.shard_of(key)])
+    }
+
+    fn object_shard(&self, id: BlockId) -> MutexGuard<'_, HashMap<BlockId, ObjectSlot>> {
+        lock(&self.objects[self.shard_of(&id)])
+    }
+
+    fn shard_of<T: Hash + ?Sized>(&self, value: &T) -> usize {
+        self.hasher.hash_one(value) as usize % SHARDS
+    }
+}
+
+impl Object {
+    /// Whether any of it lies on this peer.
+    pub fn lies_on(&self, peer: NodeId) -> bool {
+        match &self.place {
+            Place::Here => false,
+            Place::At(holder) => *holder == peer,
+            Place::Stream(manifest) => manifest.holders().contains(&peer),
+        }
+    }
+}
+
+/// A shard stays usable when a thread panicked with its lock: every change to it is a single call on the map.
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreConfig};
+
+    fn store() -> Store {
+        Store::new(StoreConfig {
+            budget_bytes: 1 << 30,
+        })
+    }
+
+    fn node(byte: u8) -> NodeId {
+        NodeId::from_bytes([byte; 16])
+    }
+
+    fn version(time: u64, by: u8) -> Version {
+        Version { time, node: node(by) }
+    }
+
+    fn id(number: u64) -> BlockId {
+        BlockId::new(number).unwrap()
+    }
+
+    fn write(directory: &Directory, store: &Store, key: &str, version: Version, value: KeyValue) -> KeyWrite {
+        directory.write_key(key, version, value, || Some(store.charge(key.len() as u64)))
+    }
+
+    #[test]
+    fn the_newest_version_wins_in_whatever_order_it_arrives() {
+        let (directory, store) = (Directory::default(), store());
+        let newest = version(3, 1);
+        assert_eq!(
+            write(&directory, &store, "k", version(2, 2), KeyValue::Ours(id(7))),
+            KeyWrite::Recorded { displaced: None }
+        );
+        assert_eq!(
+            write(&directory, &store, "k", newest, KeyValue::Theirs),
+            KeyWrite::Recorded {
+                displaced: Some(id(7))
+            }
+        );
+        let known = KeyRecord {
+            version: newest,
+            value: KeyValue::Theirs,
+        };
+        assert_eq!(
+            write(&directory, &store, "k", version(3, 0), KeyValue::Deleted),
+            KeyWrite::Stale(known)
+        );
+        assert_eq!(
+            write(&directory, &store, "k", newest, KeyValue::Deleted),
+            KeyWrite::Stale(known)
+        );
+        assert_eq!(directory.key("k"), Some(known));
+    }
+
+    #[test]
+    fn equal_times_are_decided_by_the_node() {
+        let (directory, store) = (Directory::default(), store());
+        write(&directory, &store, "k", version(5, 1), KeyValue::Ours(id(1)));
+        let by_the_greater_node = write(&directory, &store, "k", version(5, 2), KeyValue::Theirs);
+        assert_eq!(
+            by_the_greater_node,
+            KeyWrite::Recorded {
+                displaced: Some(id(1))
+            }
+        );
+    }
+
+    #[test]
+    fn pages_of_keys_are_in_order_and_leave_none_out() {
+        let (directory, store) = (Directory::default(), store());
+        for i in 0..100 {
+            let value = if i % 2 == 0 {
+                KeyValue::Ours(id(i + 1))
+            } else {
+                KeyValue::Theirs
+            };
+            write(&directory, &store, &format!("key:{i:03}"), version(i, 1), value);
+        }
+        write(
+            &directory,
+            &store,
+            "key:deleted",
+            version(1, 1),
+            KeyValue::Deleted,
+        );
+        let mut listed = Vec::new();
+        let mut after = None;
+        loop {
+            let (page, more) = directory.keys("key:*", after.as_deref(), 7);
+            assert!(page.len() <= 7);
+            listed.extend(page.iter().map(ToString::to_string));
+            after = listed.last().cloned();
+            if !more {
+                break;
+            }
+        }
+        let expected: Vec<String> = (0..100).map(|i| format!("key:{i:03}")).collect();
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn a_peer_that_is_forgotten_takes_its_keys_and_our_objects_there_with_it() {
+        let (directory, store) = (Directory::default(), store());
+        write(&directory, &store, "theirs", version(1, 2), KeyValue::Theirs);
+        write(&directory, &store, "others", version(1, 3), KeyValue::Theirs);
+        let mut manifest = Manifest::new();
+        manifest.push(id(10), 5, node(3)).unwrap();
+        manifest.push(id(11), 5, node(2)).unwrap();
+        let places = [
+            Place::Here,
+            Place::At(node(2)),
+            Place::At(node(3)),
+            Place::Stream(Arc::new(manifest)),
+        ];
+        for (i, place) in places.into_iter().enumerate() {
+            assert!(directory.add_object(
+                id(i as u64 + 1),
+                Object {
+                    size: 10,
+                    place,
+                    key: None
+                },
+                store.charge(0)
+            ));
+        }
+        assert_eq!(directory.remote_bytes(node(1)), 30);
+        let mut gone = directory.forget_peer(node(2));
+        gone.sort();
+        assert_eq!(gone, [id(2), id(4)]);
+        assert_eq!(directory.key("theirs"), None);
+        assert!(directory.key("others").is_some());
+    }
+
+    #[test]
+    fn forgotten_records_give_their_memory_back() {
+        let (directory, store) = (Directory::default(), store());
+        write(&directory, &store, "dead", version(1, 1), KeyValue::Deleted);
+        write(&directory, &store, "alive", version(1, 1), KeyValue::Theirs);
+        let with_both = store.usage().used_bytes;
+        directory.forget_deletions(Duration::ZERO);
+        assert!(store.usage().used_bytes < with_both);
+        assert_eq!(directory.key("dead"), None);
+        assert!(directory.key("alive").is_some());
+        let record = directory.key("alive").unwrap();
+        directory.forget_key(
+            "alive",
+            KeyRecord {
+                value: KeyValue::Deleted,
+                ..record
+            },
+        );
+        assert!(
+            directory.key("alive").is_some(),
+            "the record is another one by now"
+        );
+        directory.forget_key("alive", record);
+        assert_eq!(store.usage().used_bytes, 0);
+    }
+}

@@ -1,0 +1,387 @@
+//! Finding other nodes on the LAN by multicast DNS (RFC 6762, RFC 6763).
+//!
+//! A node announces the service [`SERVICE_TYPE`] with its protocol version, id and name in the TXT record, and listens for
+//! the same service of others. What it hears is a hint and nothing else: mDNS is not authenticated, names and addresses
+//! may be wrong or invented, and a node that died is announced for minutes. Who answers at an address is decided by the
+//! handshake, and whether a peer is alive by its link; see [`crate::peer`].
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mdns_sd::{ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use memproto::NodeId;
+use memproto::limits::NODE_NAME_LEN_MAX;
+use tracing::{debug, info, warn};
+
+/// The mDNS service of MemCloud's peer protocol.
+pub const SERVICE_TYPE: &str = "_memcloud._tcp.local.";
+
+/// How many announced nodes are remembered, so that a flood of inventions does not fill the memory.
+pub const ANNOUNCED_MAX: usize = 1_024;
+
+/// How many addresses of one announced node are kept: a host with four interfaces has about twelve, IPv6 included.
+pub const ANNOUNCED_ADDRESSES_MAX: usize = 16;
+
+/// How long [`Discovery::stop`] waits for each of its two steps, the goodbye and the end of mDNS: both take milliseconds.
+const GOODBYE_STEP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long to wait before the mDNS service is asked again after it refused, which it does while its queue is full.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a node says about itself.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// The version of the peer protocol.
+    pub protocol_version: u16,
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it accepts peers. Where an address is unspecified (`0.0.0.0`, `[::]`) all interfaces are announced.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// What was heard of others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiscoveryEvent {
+    /// A node is announced, or its name or addresses changed.
+    Found {
+        /// The id it gives itself.
+        id: NodeId,
+        /// The name it gives itself.
+        name: String,
+        /// Where it may answer, the likeliest first.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A node said goodbye, or was not heard of for the lifetime of its announcement.
+    Gone {
+        /// Its id.
+        id: NodeId,
+    },
+}
+
+/// A running announcement and search. Ends with [`stop`](Self::stop); when dropped without it, others see this node
+/// until its announcement expires.
+pub struct Discovery {
+    daemon: ServiceDaemon,
+    fullname: String,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Discovery")
+            .field("fullname", &self.fullname)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Discovery {
+    /// Announces this node and calls `on_event`, on a thread of its own, with what is heard of others.
+    ///
+    /// # Errors
+    /// Where the system gives no thread or socket, or the announcement does not fit DNS.
+    pub fn start(
+        announcement: &Announcement,
+        on_event: impl FnMut(DiscoveryEvent) + Send + 'static,
+    ) -> Result<Self, mdns_sd::Error> {
+        let service = service_info(announcement)?;
+        let fullname = service.get_fullname().to_owned();
+        let daemon = ServiceDaemon::new()?;
+        daemon.register(service)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let listener = Listener {
+            daemon: daemon.clone(),
+            stopping: Arc::clone(&stopping),
+            own_id: announcement.id,
+            protocol_version: announcement.protocol_version,
+            announced: HashMap::new(),
+            on_event,
+        };
+        let thread = std::thread::Builder::new()
+            .name("discovery".to_owned())
+            .spawn(move || listener.run())
+            .map_err(|error| mdns_sd::Error::Msg(format!("cannot start a thread for mDNS: {error}")))?;
+        info!(service = fullname, "announcing this node by mDNS");
+        Ok(Self {
+            daemon,
+            fullname,
+            stopping,
+            thread: Some(thread),
+        })
+    }
+
+    /// Says goodbye and ends the threads. Blocks for up to about a second.
+    pub fn stop(mut self) {
+        self.stopping.store(true, Ordering::Release);
+        match self.daemon.unregister(&self.fullname) {
+            Ok(done) => drop(done.recv_timeout(GOODBYE_STEP_TIMEOUT)),
+            Err(error) => debug!(%error, "no goodbye was sent by mDNS"),
+        }
+        match self.daemon.shutdown() {
+            Ok(done) => drop(done.recv_timeout(GOODBYE_STEP_TIMEOUT)),
+            Err(error) => debug!(%error, "mDNS did not shut down"),
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the thread of mDNS panicked");
+        }
+    }
+}
+
+/// The instance's label: the name for people who browse, and part of the id, so that two nodes never claim one label.
+fn instance_name(name: &str, id: NodeId) -> String {
+    let suffix = format!(" [{}]", id.short());
+    let mut end = name.len().min(NODE_NAME_LEN_MAX - suffix.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &name[..end])
+}
+
+fn service_info(announcement: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {
+    let port = announcement.listen.first().map_or(0, SocketAddr::port);
+    let everywhere = announcement
+        .listen
+        .iter()
+        .any(|address| address.ip().is_unspecified());
+    let addresses: Vec<IpAddr> = if everywhere {
+        Vec::new()
+    } else {
+        announcement.listen.iter().map(SocketAddr::ip).collect()
+    };
+    // The host's own name may be claimed by its mDNS responder or by its twin; this one is the node's alone.
+    let host = format!("memcloud-{}.local.", announcement.id);
+    let properties = [
+        ("v", announcement.protocol_version.to_string()),
+        ("id", announcement.id.to_string()),
+        ("name", announcement.name.clone()),
+    ];
+    let instance = instance_name(&announcement.name, announcement.id);
+    let service = ServiceInfo::new(
+        SERVICE_TYPE,
+        &instance,
+        &host,
+        addresses.as_slice(),
+        port,
+        &properties[..],
+    )?;
+    Ok(if everywhere {
+        service.enable_addr_auto()
+    } else {
+        service
+    })
+}
+
+struct Listener<F> {
+    daemon: ServiceDaemon,
+    stopping: Arc<AtomicBool>,
+    own_id: NodeId,
+    protocol_version: u16,
+    /// A goodbye names the instance only, not the id.
+    announced: HashMap<String, NodeId>,
+    on_event: F,
+}
+
+impl<F: FnMut(DiscoveryEvent)> Listener<F> {
+    fn run(mut self) {
+        while !self.stopping.load(Ordering::Acquire) {
+            match self.daemon.browse(SERVICE_TYPE) {
+                // The subscription ends when the daemon does, and when this thread was too slow: then it is renewed.
+                Ok(events) => events.iter().for_each(|event| self.handle(event)),
+                Err(mdns_sd::Error::DaemonShutdown) => break,
+                Err(error) => {
+                    debug!(%error, "mDNS takes no search now");
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: ServiceEvent) {
+        match event {
+            ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+            ServiceEvent::ServiceRemoved(_, fullname) => self.removed(&fullname),
+            _ => {}
+        }
+    }
+
+    fn resolved(&mut self, service: &ResolvedService) {
+        let Some((id, name)) = who(service, self.protocol_version) else {
+            return;
+        };
+        if id == self.own_id {
+            return;
+        }
+        if !self.announced.contains_key(&service.fullname) && self.announced.len() >= ANNOUNCED_MAX {
+            debug!(
+                service = service.fullname,
+                "too many nodes are announced, this one is passed over"
+            );
+            return;
+        }
+        self.announced.insert(service.fullname.clone(), id);
+        let addresses = addresses_of(&service.addresses, service.port);
+        (self.on_event)(DiscoveryEvent::Found { id, name, addresses });
+    }
+
+    fn removed(&mut self, fullname: &str) {
+        if let Some(id) = self.announced.remove(fullname) {
+            (self.on_event)(DiscoveryEvent::Gone { id });
+        }
+    }
+}
+
+/// Id and name from the TXT record, or `None` where it is not a node that this one could speak with.
+fn who(service: &ResolvedService, protocol_version: u16) -> Option<(NodeId, String)> {
+    let property = |key| service.txt_properties.get_property_val_str(key);
+    let version: u16 = property("v")?.parse().ok()?;
+    if version != protocol_version {
+        debug!(
+            service = service.fullname,
+            version, "this node speaks another version of the protocol"
+        );
+        return None;
+    }
+    let id: NodeId = property("id")?.parse().ok()?;
+    let name = property("name").filter(|name| !name.is_empty() && name.len() <= NODE_NAME_LEN_MAX)?;
+    Some((id, name.to_owned()))
+}
+
+/// The addresses of a node with its port, the likeliest to answer first.
+fn addresses_of<'a>(announced: impl IntoIterator<Item = &'a ScopedIp>, port: u16) -> Vec<SocketAddr> {
+    let mut addresses: Vec<SocketAddr> = announced.into_iter().map(|ip| socket_addr(ip, port)).collect();
+    addresses.sort_by_key(|address| (Reverse(reach(address.ip())), *address));
+    addresses.dedup();
+    addresses.truncate(ANNOUNCED_ADDRESSES_MAX);
+    addresses
+}
+
+fn socket_addr(ip: &ScopedIp, port: u16) -> SocketAddr {
+    match ip {
+        ScopedIp::V6(v6) if v6.addr().is_unicast_link_local() => {
+            SocketAddrV6::new(*v6.addr(), port, 0, v6.scope_id().index).into()
+        }
+        _ => SocketAddr::new(ip.to_ip_addr(), port),
+    }
+}
+
+/// How likely an address is to reach another host. Link-local IPv6 addresses may come with the wrong scope, and a
+/// loopback address only leads to a node of this host.
+fn reach(ip: IpAddr) -> u8 {
+    match ip {
+        _ if ip.is_loopback() => 0,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => 1,
+        IpAddr::V4(v4) if v4.is_link_local() => 2,
+        IpAddr::V6(_) => 3,
+        IpAddr::V4(_) => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announcement(listen: &str) -> Announcement {
+        Announcement {
+            protocol_version: 1,
+            id: NodeId::from_public_key(&[1; 32]),
+            name: "NodeA".to_owned(),
+            listen: vec![listen.parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn what_is_announced_is_understood() {
+        let announcement = announcement("192.0.2.7:8080");
+        let service = service_info(&announcement).unwrap().as_resolved_service();
+        assert_eq!(who(&service, 1), Some((announcement.id, "NodeA".to_owned())));
+        assert_eq!(
+            addresses_of(&service.addresses, service.port),
+            announcement.listen
+        );
+        assert_eq!(who(&service, 2), None, "another version of the protocol");
+    }
+
+    #[test]
+    fn a_node_on_all_interfaces_leaves_the_addresses_to_mdns() {
+        for listen in ["0.0.0.0:8080", "[::]:8080"] {
+            assert!(
+                service_info(&announcement(listen)).unwrap().is_addr_auto(),
+                "{listen}"
+            );
+        }
+        assert!(
+            !service_info(&announcement("127.0.0.1:8080"))
+                .unwrap()
+                .is_addr_auto()
+        );
+    }
+
+    #[test]
+    fn instance_names_fit_a_dns_label() {
+        let id = NodeId::from_public_key(&[1; 32]);
+        for name in ["a".to_owned(), "x".repeat(63), "ü".repeat(31), "€".repeat(21)] {
+            let label = instance_name(&name, id);
+            assert!(label.len() <= 63, "{label}");
+            assert!(label.ends_with(&format!(" [{}]", id.short())));
+        }
+    }
+
+    #[test]
+    fn addresses_that_reach_farthest_come_first() {
+        let ips: Vec<ScopedIp> = ["127.0.0.1", "fe80::1", "2001:db8::1", "192.0.2.1", "169.254.0.1"]
+            .map(|ip| ScopedIp::from(ip.parse::<IpAddr>().unwrap()))
+            .to_vec();
+        let sorted: Vec<String> = addresses_of(&ips, 1).iter().map(|a| a.ip().to_string()).collect();
+        assert_eq!(
+            sorted,
+            ["192.0.2.1", "2001:db8::1", "169.254.0.1", "fe80::1", "127.0.0.1"]
+        );
+    }
+
+    #[test]
+    fn a_listener_passes_over_itself_and_ends_goodbyes_once() {
+        let own = announcement("192.0.2.7:8080");
+        let mut other = own.clone();
+        other.id = NodeId::from_public_key(&[2; 32]);
+        let (events, heard) = std::sync::mpsc::channel();
+        let mut listener = Listener {
+            daemon: ServiceDaemon::new().unwrap(),
+            stopping: Arc::default(),
+            own_id: own.id,
+            protocol_version: 1,
+            announced: HashMap::new(),
+            on_event: move |event| events.send(event).unwrap(),
+        };
+        let of_own = service_info(&own).unwrap().as_resolved_service();
+        let of_other = service_info(&other).unwrap().as_resolved_service();
+        let fullname = of_other.fullname.clone();
+        listener.handle(ServiceEvent::ServiceResolved(Box::new(of_own)));
+        listener.handle(ServiceEvent::ServiceResolved(Box::new(of_other)));
+        for _ in 0..2 {
+            listener.handle(ServiceEvent::ServiceRemoved(
+                SERVICE_TYPE.to_owned(),
+                fullname.clone(),
+            ));
+        }
+        listener.daemon.shutdown().unwrap();
+        drop(listener);
+        let found = DiscoveryEvent::Found {
+            id: other.id,
+            name: other.name.clone(),
+            addresses: other.listen.clone(),
+        };
+        assert_eq!(
+            heard.iter().collect::<Vec<_>>(),
+            [found, DiscoveryEvent::Gone { id: other.id }]
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! A node of two maps, for tests of sessions and of clients. Keys that begin with `gated` and blocks that a test laid out
+//! as bodies go the asynchronous way; `gate` holds them up.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memproto::control::{
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerState,
+    PeerWait, Stats, TrustRemoval, TrustedDevice,
+};
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::reply::KeysReply;
+use memproto::{BlockId, NodeId};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored};
+
+pub(crate) struct Fake {
+    pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
+    pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
+    /// Bodies that a load gives away, once each.
+    pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
+    /// One permit lets one gated operation, or one piece of a gated write, pass.
+    pub(crate) gate: Semaphore,
+    /// Calls that began and were not dropped yet.
+    pub(crate) running: AtomicU64,
+    pub(crate) stop: CancellationToken,
+    next: AtomicU64,
+}
+
+/// Counts a running call.
+struct Running<'a>(&'a AtomicU64);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self {
+            blocks: Mutex::default(),
+            keys: Mutex::default(),
+            bodies: Mutex::default(),
+            gate: Semaphore::new(0),
+            running: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn enter(&self) -> Running<'_> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Running(&self.running)
+    }
+
+    async fn pass(&self, key: &str) {
+        if key.starts_with("gated") {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        assert!(!key.starts_with("panic"), "as the test asked");
+    }
+
+    pub(crate) fn insert(&self, value: bytes::Bytes) -> Stored {
+        let id = BlockId::new(self.next.fetch_add(1, Ordering::SeqCst)).unwrap();
+        let size = value.len() as u64;
+        self.blocks.lock().unwrap().insert(id, value);
+        Stored { id, size }
+    }
+
+    fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
+        let stored = self.insert(value);
+        let old = self.keys.lock().unwrap().insert(key.to_owned(), stored.id);
+        old.and_then(|old| self.blocks.lock().unwrap().remove(&old));
+        stored
+    }
+
+    fn read(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        let blocks = self.blocks.lock().unwrap();
+        let value = blocks
+            .get(&id)
+            .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no block {id}")))?;
+        let size = value.len() as u64;
+        let from = range.offset.min(size) as usize;
+        let to = range.offset.saturating_add(range.length).min(size) as usize;
+        Ok(Loaded {
+            id,
+            size,
+            body: Body::from(value.slice(from..to)),
+        })
+    }
+
+    fn find(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let id = self.keys.lock().unwrap().get(key).copied();
+        id.map(|id| self.read(id, range)).transpose()
+    }
+
+    async fn take(&self, key: &str, mut body: Body) -> ApiResult<bytes::Bytes> {
+        let mut all = Vec::new();
+        loop {
+            self.pass(key).await;
+            match body.next().await {
+                Some(piece) => all.extend_from_slice(&piece?),
+                None => return Ok(all.into()),
+            }
+        }
+    }
+}
+
+fn peer(name: &str, state: PeerState) -> PeerInfo {
+    PeerInfo {
+        id: Some(NodeId::from_bytes([9; 16])),
+        name: name.to_owned(),
+        address: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        state,
+        round_trip_us: None,
+        borrowed: None,
+        lent: None,
+        sent_bytes: 0,
+        received_bytes: 0,
+        trusted: false,
+        code: None,
+        last_error: None,
+    }
+}
+
+impl Backend for Fake {
+    fn node_id(&self) -> NodeId {
+        NodeId::from_bytes([7; 16])
+    }
+
+    fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
+        (!key.starts_with("gated")).then(|| Ok(self.name(key, bytes::Bytes::copy_from_slice(value))))
+    }
+
+    fn store_now(&self, _: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
+        None
+    }
+
+    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
+        let waits = key.starts_with("gated") || key.starts_with("panic");
+        (!waits).then(|| self.find(key, range))
+    }
+
+    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
+        (!self.bodies.lock().unwrap().contains_key(&id)).then(|| self.read(id, range))
+    }
+
+    async fn set(&self, key: &str, body: Body, _: PutOptions) -> ApiResult<Stored> {
+        let _running = self.enter();
+        Ok(self.name(key, self.take(key, body).await?))
+    }
+
+    async fn get(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let _running = self.enter();
+        self.pass(key).await;
+        self.find(key, range)
+    }
+
+    async fn del(&self, key: &str) -> ApiResult<bool> {
+        self.pass(key).await;
+        let id = self.keys.lock().unwrap().remove(key);
+        Ok(id.is_some_and(|id| self.blocks.lock().unwrap().remove(&id).is_some()))
+    }
+
+    async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
+        let _running = self.enter();
+        if options.placement == memproto::Placement::Remote {
+            return Err(ApiError::new(ErrorCode::OutOfMemory, "no peer has room"));
+        }
+        Ok(self.insert(self.take("", body).await?))
+    }
+
+    async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        let body = self.bodies.lock().unwrap().remove(&id);
+        match body {
+            Some(body) => Ok(Loaded {
+                id,
+                size: body.size().unwrap_or(0),
+                body,
+            }),
+            None => self.read(id, range),
+        }
+    }
+
+    async fn free(&self, ids: Vec<BlockId>) -> ApiResult<Freed> {
+        let mut freed = Freed::default();
+        for id in ids {
+            if let Some(value) = self.blocks.lock().unwrap().remove(&id) {
+                freed.blocks += 1;
+                freed.bytes += value.len() as u64;
+            }
+        }
+        Ok(freed)
+    }
+
+    fn stream(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send {
+        self.store(body, options)
+    }
+
+    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
+        let keys = self.keys.lock().unwrap();
+        let mut found = keys
+            .keys()
+            .filter(|key| after.is_none_or(|after| key.as_str() > after))
+            .filter(|key| memproto::pattern::matches(pattern, key))
+            .cloned();
+        let page = found.by_ref().take(limit as usize).collect();
+        Ok(KeysReply {
+            keys: page,
+            more: found.next().is_some(),
+        })
+    }
+
+    async fn status(&self) -> ApiResult<NodeStatus> {
+        Ok(NodeStatus {
+            name: "fake".to_owned(),
+            node_id: self.node_id(),
+            version: "0.1.0".to_owned(),
+            pid: 1,
+            uptime_secs: 0,
+            home: "/".into(),
+            socket: "/".into(),
+            peer_addresses: Vec::new(),
+            budget_bytes: 0,
+            used_bytes: 0,
+            peers_connected: 0,
+        })
+    }
+
+    async fn stats(&self) -> ApiResult<Stats> {
+        Ok(Stats::default())
+    }
+
+    /// So many that the JSON does not fit one frame.
+    async fn peers(&self) -> ApiResult<Vec<PeerInfo>> {
+        Ok((0..5_000)
+            .map(|i| peer(&format!("Node{i}"), PeerState::Connected))
+            .collect())
+    }
+
+    async fn connect(&self, request: ConnectRequest) -> ApiResult<PeerInfo> {
+        Ok(peer(&request.target, PeerState::WaitingForTheirConsent))
+    }
+
+    async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(peer(&wait.peer, PeerState::Connected))
+    }
+
+    async fn disconnect(&self, name: PeerName) -> ApiResult<PeerInfo> {
+        Err(ApiError::new(
+            ErrorCode::UnknownPeer,
+            format!("no peer is called '{}'", name.peer),
+        ))
+    }
+
+    async fn consent_list(&self) -> ApiResult<Vec<ConsentRequest>> {
+        Ok(Vec::new())
+    }
+
+    async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
+        Err(ApiError::new(ErrorCode::UnknownPeer, decision.peer))
+    }
+
+    async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
+        Ok(Vec::new())
+    }
+
+    async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
+        Ok(Freed {
+            blocks: removal.free_data.into(),
+            bytes: 0,
+        })
+    }
+
+    fn request_stop(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,13 @@
+//! Sessions over in-memory pipes, and the listener on real sockets, in front of a fake node.
+
+mod fake;
+mod listener;
+mod program;
+mod session;
+
+/// What the fake node is written against; the client's tests name the same from outside.
+mod node {
+    pub(crate) use crate::body::Body;
+    pub(crate) use crate::local::Backend;
+    pub(crate) use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+}

@@ -1,0 +1,115 @@
+//! A node: all its parts, wired together. This file alone knows all of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::local::{Listener, LocalConfig};
+use crate::peer::{Peers, PeersConfig};
+use crate::service::{Service, ServiceConfig};
+use crate::store::{Store, StoreConfig};
+use crate::trust::TrustStore;
+
+/// A running node.
+pub struct Node {
+    service: Arc<Service>,
+    local: JoinHandle<()>,
+    sweep: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Starts a node in its home, which the caller holds locked. When this returns, programs and peers are served.
+    ///
+    /// # Errors
+    /// Where the local socket or the peer port cannot be bound; nothing is left running then.
+    pub async fn start(
+        settings: &Settings,
+        home: &Home,
+        identity: Identity,
+        trust: TrustStore,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Node> {
+        let config = ServiceConfig {
+            name: settings.name.clone(),
+            node_id: identity.node_id(),
+            home: home.path().to_owned(),
+            socket: settings.socket.clone(),
+            first_block_id: rand::random(),
+            deletion_memory: settings.deletions_kept,
+        };
+        let node_id = config.node_id;
+        let local = LocalConfig {
+            connections_max: settings.local_connections_max,
+            ..LocalConfig::new(&settings.socket)
+        };
+        let listener = Listener::bind(&local)?;
+        let store = Store::new(StoreConfig {
+            budget_bytes: settings.memory,
+        });
+        let peers = Peers::new(peers_config(settings), identity, trust);
+        let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let addresses = peers
+            .start(Arc::clone(&service) as _)
+            .await
+            .context("cannot accept peers")?;
+        tracing::info!(
+            name = settings.name, node = %node_id, home = %home.path().display(), peers = ?addresses,
+            memory_bytes = settings.memory, "the node runs"
+        );
+        service.note_listening(addresses, listener.gauge());
+        let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
+        let sweeper = Arc::clone(&service);
+        let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
+        Ok(Node {
+            service,
+            local,
+            sweep,
+            stop,
+        })
+    }
+
+    /// What the node does.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Serves until the stop token is cancelled, then ends everything in order: programs first, so that nothing new
+    /// comes in; then the peers, who are told; then what was still going on.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        self.stop.cancelled().await;
+        self.local.await.context("the local API ended in a fault")?;
+        self.service.peers().stop().await;
+        self.sweep
+            .await
+            .context("the sweep of deletions ended in a fault")?;
+        self.service.finish().await;
+        tracing::info!("the node has stopped");
+        Ok(())
+    }
+}
+
+fn peers_config(settings: &Settings) -> PeersConfig {
+    PeersConfig {
+        listen: vec![SocketAddr::new(settings.listen, settings.port)],
+        dial: settings.peers.clone(),
+        discovery: settings.discovery,
+        peers_max: settings.peers_max,
+        known_max: settings.peers_known_max,
+        handshakes_max: settings.handshakes_max,
+        handshakes_per_address_max: settings.handshakes_per_address_max,
+        handshake_timeout: settings.handshake_timeout,
+        connect_timeout: settings.connect_timeout,
+        consents_max: settings.consents_max,
+        consents_per_address_max: settings.consents_per_address_max,
+        consent_timeout: settings.consent_timeout,
+        backoff_max: settings.redial_pause_max,
+        ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
+    }
+}

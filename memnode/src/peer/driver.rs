@@ -1,0 +1,342 @@
+//! The tasks of one link: a reader, which also keeps its timers and acts on what arrives, and a writer.
+//!
+//! They decide nothing: the machine in `memproto` does, and [`Host`] does what concerns more than this link.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use memproto::error::{ApiError, ErrorCode};
+use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
+use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, trace};
+
+use super::link::PeerLink;
+use super::wire::{Notice, Wire, now};
+use crate::body::Body;
+
+/// How much is read from the socket at a time: four full records, so that a fast sender costs few system calls.
+const READ_SIZE: usize = 4 * RECORD_LEN;
+
+/// A record with its length.
+const RECORD_LEN: usize = LENGTH_PREFIX_LEN + RECORD_MAX;
+
+/// How much the writer writes at a time is the machine's choice, about 256 KiB; this is the buffer it begins with.
+const WRITE_BUFFER_LEN: usize = 16 * 1024;
+
+/// How long to wait where the machine names no time of its own: it always does, for its pings.
+const TIMER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// What a link needs of the node.
+pub(super) trait Host: Send + Sync + 'static {
+    /// Answers a request of the peer.
+    fn handle(
+        &self,
+        link: &Arc<PeerLink>,
+        request: PeerRequest,
+        body: Body,
+    ) -> BoxFuture<'static, (PeerReply, Body)>;
+    /// The other side's program answered the first ping. A consent that needs no person comes before that.
+    fn answered(&self, link: &Arc<PeerLink>);
+    /// The other side said something.
+    fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
+    /// Both sides agreed. Returns before any request of the peer is handled.
+    fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64);
+    /// The link is over; its tasks have ended.
+    fn ended(&self, link: &Arc<PeerLink>, end: &LinkEnd);
+}
+
+/// Why a link is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkEnd {
+    /// The machine says why.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The other side closed the connection without a goodbye: its process or its host is gone.
+    #[error("the other side closed the connection without a word")]
+    Eof,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Drives a link until it is over. `goodbye_timeout` is how long the last bytes may take to leave.
+pub(super) async fn drive(link: Arc<PeerLink>, host: Arc<dyn Host>, goodbye_timeout: Duration) {
+    let wire = Arc::clone(link.wire());
+    let mut writer = JoinSet::new();
+    writer.spawn(write(Arc::clone(&wire)));
+    let mut reader = Reader {
+        link: Arc::clone(&link),
+        host: Arc::clone(&host),
+        handlers: JoinSet::new(),
+        by_request: HashMap::new(),
+        answered: false,
+    };
+    let end = tokio::select! {
+        end = reader.run() => end,
+        // A writer that ended without an error has sent the last byte; the reader has a notice of why.
+        Some(Ok(Err(error))) = writer.join_next() => error.into(),
+    };
+    debug!(peer = %link.id(), name = link.name(), reason = %end, "a link is over");
+    // First the waiters, for nothing more comes for them.
+    wire.fail_waiters();
+    reader.handlers.shutdown().await;
+    wire.say(|link| link.close(Goodbye::Other));
+    if matches!(end, LinkEnd::Link(_)) {
+        // The writer ends by itself once the goodbye has left.
+        wire.wake_writer.notify_one();
+        let _ = tokio::time::timeout(goodbye_timeout, writer.join_next()).await;
+    }
+    writer.shutdown().await;
+    wire.drop_notices();
+    wire.fail_waiters();
+    host.ended(&link, &end);
+}
+
+/// Writes until the link is over and all of it has left.
+async fn write(wire: Arc<Wire>) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(WRITE_BUFFER_LEN);
+    loop {
+        if wire.next_batch(&mut batch) {
+            write_all(&wire, &batch).await?;
+        } else if wire.peek(Link::is_closed) {
+            return Ok(());
+        } else {
+            wire.wake_writer.notified().await;
+        }
+    }
+}
+
+async fn write_all(wire: &Wire, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match wire.stream.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                wire.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+                bytes = &bytes[written..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wire.stream.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A writer that never waits would keep its thread from everyone else.
+    tokio::task::consume_budget().await;
+    Ok(())
+}
+
+struct Reader {
+    link: Arc<PeerLink>,
+    host: Arc<dyn Host>,
+    /// Requests of the peer that could not be answered at once. They end with the link.
+    handlers: JoinSet<RequestId>,
+    by_request: HashMap<RequestId, AbortHandle>,
+    /// Whether the other side's program was heard to answer.
+    answered: bool,
+}
+
+impl Reader {
+    async fn run(&mut self) -> LinkEnd {
+        let wire = Arc::clone(self.link.wire());
+        let mut input = Input::new();
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(next_timeout(&wire)));
+        loop {
+            if let Some(end) = self.act_on_notices() {
+                return end;
+            }
+            // Waking early costs nothing, so the timer is only ever moved forward.
+            let due = next_timeout(&wire);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            // A sender that is never slower would keep this thread from everyone else.
+            tokio::task::consume_budget().await;
+            tokio::select! {
+                read = input.read(&wire.stream) => match read {
+                    Ok(0) => return LinkEnd::Eof,
+                    Ok(bytes) => {
+                        wire.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                        if let Some(end) = self.take_records(&wire, &mut input) {
+                            return end;
+                        }
+                    }
+                    Err(error) => return error.into(),
+                },
+                () = wire.wake_reader.notified() => {}
+                Some(done) = self.handlers.join_next(), if !self.handlers.is_empty() => {
+                    if let Ok(id) = done {
+                        self.by_request.remove(&id);
+                    }
+                }
+                () = &mut timer => {
+                    wire.say(|link| link.handle_timeout(now()));
+                    timer.as_mut().reset(next_timeout(&wire));
+                }
+            }
+        }
+    }
+
+    /// Gives the machine all whole records. Their answers leave together.
+    fn take_records(&mut self, wire: &Arc<Wire>, input: &mut Input) -> Option<LinkEnd> {
+        let now = now();
+        wire.hear(|link| link.note_received(now));
+        loop {
+            match input.next_record() {
+                Ok(Some(record)) => {
+                    let taken = wire.hear(|link| link.handle_record(record, now));
+                    // On an error the machine is closed, and its last notice says so.
+                    let end = self.act_on_notices();
+                    if end.is_some() || taken.is_err() {
+                        return end.or(taken.err().map(LinkEnd::Link));
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    wire.say(|link| link.close(Goodbye::ProtocolError));
+                    return Some(LinkEnd::Link(error.into()));
+                }
+            }
+        }
+        input.compact();
+        wire.flush();
+        if !self.answered && wire.peek(|link| link.round_trip().is_some()) {
+            self.answered = true;
+            self.host.answered(&self.link);
+        }
+        None
+    }
+
+    fn act_on_notices(&mut self) -> Option<LinkEnd> {
+        while let Some(notice) = self.link.wire().next_notice() {
+            match notice {
+                Notice::TheirConsent(consent) => self.host.their_consent(&self.link, consent),
+                Notice::Agreed { quota_bytes } => self.host.agreed(&self.link, quota_bytes),
+                Notice::Request { id, request, body } => self.handle(id, request, body),
+                Notice::Cancelled(id) => {
+                    if let Some(handler) = self.by_request.remove(&id) {
+                        handler.abort();
+                    }
+                }
+                Notice::Closed(reason) => return Some(reason.into()),
+            }
+        }
+        None
+    }
+
+    /// Answers at once where that needs no waiting; else a task does. A panic costs its request, not the link.
+    fn handle(&mut self, id: RequestId, request: PeerRequest, body: Body) {
+        trace!(peer = %self.link.id(), ?id, "a request");
+        let (host, link) = (Arc::clone(&self.host), Arc::clone(&self.link));
+        let answer = async move { host.handle(&link, request, body).await };
+        let mut answer = AssertUnwindSafe(answer)
+            .catch_unwind()
+            .map(|answer| answer.unwrap_or_else(panicked))
+            .boxed();
+        let answered = (&mut answer).now_or_never();
+        let wire = Arc::clone(self.link.wire());
+        let rest: BoxFuture<'static, ()> = match answered {
+            Some((reply, body)) => match wire.answer(id, &reply, &body, false) {
+                true => Box::pin(async move { send_reply_body(&wire, id, body).await }),
+                false => return,
+            },
+            None => Box::pin(async move {
+                let (reply, body) = answer.await;
+                if wire.answer(id, &reply, &body, true) {
+                    send_reply_body(&wire, id, body).await;
+                }
+            }),
+        };
+        let handler = self.handlers.spawn(rest.map(move |()| id));
+        self.by_request.insert(id, handler);
+    }
+}
+
+async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
+    if let Err(error) = wire.send_body(id, body).await {
+        wire.fail_body(id, &error);
+    }
+}
+
+fn next_timeout(wire: &Wire) -> tokio::time::Instant {
+    let at = wire.peek(Link::poll_timeout);
+    at.map_or_else(
+        || tokio::time::Instant::now() + TIMER_DEFAULT,
+        tokio::time::Instant::from_std,
+    )
+}
+
+/// Bytes from the socket on their way to the machine, in one buffer that is used again and again.
+struct Input {
+    buffer: Vec<u8>,
+    /// Where the first byte that was not taken yet lies.
+    start: usize,
+    /// Behind the last byte that arrived.
+    end: usize,
+}
+
+impl Input {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; READ_SIZE + RECORD_LEN],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Reads what is there, waiting for the first byte. 0 is the end of the connection.
+    ///
+    /// # Cancel safety
+    /// Nothing is read before it completes.
+    async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        loop {
+            match stream.try_read(&mut self.buffer[self.end..]) {
+                Ok(bytes) => {
+                    self.end += bytes;
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next whole record without its length, or `None` where it has not all arrived.
+    fn next_record(&mut self) -> Result<Option<&mut [u8]>, record::RecordError> {
+        let there = &self.buffer[self.start..self.end];
+        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else {
+            return Ok(None);
+        };
+        let length = record::check_length(*prefix)?;
+        let from = self.start + LENGTH_PREFIX_LEN;
+        if from + length > self.end {
+            return Ok(None);
+        }
+        self.start = from + length;
+        Ok(Some(&mut self.buffer[from..from + length]))
+    }
+
+    /// Makes room behind the part of a record that is left.
+    fn compact(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> (PeerReply, Body) {
+    // The panic's own message went to stderr; it may hold what is nobody else's business.
+    let error = ApiError::new(
+        ErrorCode::Internal,
+        "the peer failed at this request: its log has more",
+    );
+    (PeerReply::Failed(error), Body::empty())
+}

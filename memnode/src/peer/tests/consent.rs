@@ -1,0 +1,204 @@
+//! Who may connect, for how long, and what each side is told.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stranger_waits_with_the_same_code_on_both_sides_until_it_is_allowed() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    let info = a.connect(&b, true).await.unwrap();
+    assert_eq!(info.state, PeerState::WaitingForTheirConsent);
+    let error = a.peers.resolve_link("NodeB").unwrap_err();
+    assert_eq!(error.code, ErrorCode::ConsentPending);
+
+    b.sees(a.id(), PeerState::WaitingForOurConsent).await;
+    let requests = b.peers.consent_requests();
+    let request = &requests[0];
+    assert_eq!((request.id, request.name.as_str()), (a.id(), "NodeA"));
+    assert_eq!(Some(&request.code), info.code.as_ref());
+    assert_eq!(request.code.len(), 6);
+    assert_eq!(
+        (request.offered_quota_bytes, request.default_quota_bytes),
+        (1_000, 1_000)
+    );
+    assert_eq!(request.fingerprint, a.id().fingerprint());
+    assert_eq!(
+        b.peers.resolve_link("NodeA").unwrap_err().code,
+        ErrorCode::ConsentPending
+    );
+
+    b.answer(&a, ConsentAnswer::Allow, Some(77)).await;
+    let info = a.sees(b.id(), PeerState::Connected).await;
+    assert_eq!(
+        info.borrowed,
+        Some(GrantUse {
+            quota_bytes: 77,
+            used_bytes: 0
+        })
+    );
+    assert_eq!(
+        info.lent,
+        Some(GrantUse {
+            quota_bytes: 11,
+            used_bytes: 7
+        })
+    );
+    let told = a.told(|told| !told.is_empty()).await;
+    let Told::Connected {
+        peer,
+        quota_bytes,
+        we_dialled,
+        ..
+    } = told[0]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((peer, quota_bytes, we_dialled), (b.id(), 1_000, true));
+    let told = b.told(|told| !told.is_empty()).await;
+    let Told::Connected {
+        peer,
+        quota_bytes,
+        we_dialled,
+        incarnation,
+    } = told[0]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((peer, quota_bytes, we_dialled), (a.id(), 77, false));
+    assert_eq!(incarnation, a.peers.config.incarnation);
+    assert!(
+        a.peers.trusted().is_empty() && b.peers.trusted().is_empty(),
+        "once is not for good"
+    );
+    assert!(b.peers.consent_requests().is_empty());
+}
+
+#[tokio::test]
+async fn connect_and_trust_last() {
+    let (a, b) = pair().await;
+    a.until(|peers| (!peers.trusted().is_empty()).then_some(())).await;
+    assert_eq!(a.peers.trusted()[0].id, b.id());
+    assert_eq!(a.peers.trusted()[0].addresses, [b.address]);
+    assert_eq!(b.peers.trusted()[0].id, a.id());
+    assert!(a.peers.info(b.id()).unwrap().trusted);
+}
+
+#[tokio::test]
+async fn a_trusted_peer_needs_no_answer() {
+    let (a, b) = pair().await;
+    a.peers.disconnect("NodeB").unwrap();
+    b.sees(a.id(), PeerState::Discovered).await;
+    let info = a.connect_to("NodeB", false).await.unwrap();
+    assert_eq!(info.state, PeerState::Connected);
+    assert!(b.peers.consent_requests().is_empty());
+}
+
+#[tokio::test]
+async fn no_is_told_to_the_other_side() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    a.connect(&b, false).await.unwrap();
+    b.answer(&a, ConsentAnswer::Deny, None).await;
+    assert_eq!(b.state_of(&a), Some(PeerState::Denied));
+    let info = a.sees(b.id(), PeerState::Denied).await;
+    assert!(info.last_error.unwrap().contains("said no"));
+    assert_eq!(a.peers.resolve_link("NodeB").unwrap_err().code, ErrorCode::Denied);
+    assert!(a.peers.trusted().is_empty(), "who said no is not trusted");
+    assert!(a.service.told.borrow().is_empty() && b.service.told.borrow().is_empty());
+    // A person may ask again.
+    let info = a.connect(&b, false).await.unwrap();
+    assert_eq!(info.state, PeerState::WaitingForTheirConsent);
+    b.answer(&a, ConsentAnswer::Allow, None).await;
+    a.sees(b.id(), PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn an_unanswered_question_expires_on_both_sides() {
+    let a = TestNode::start("NodeA").await;
+    let b = TestNode::start_with("NodeB", |config| {
+        config.consent_timeout = Duration::from_millis(50);
+    })
+    .await;
+    // Whether it still waits when this returns, or has expired already, depends on the machine.
+    let _ = a.connect(&b, false).await;
+    let info = a
+        .until(|peers| peers.info(b.id()).filter(|info| info.last_error.is_some()))
+        .await;
+    assert_eq!(info.state, PeerState::Discovered);
+    assert!(info.last_error.unwrap().contains("nobody at 'NodeB' answered"));
+    assert!(b.peers.consent_requests().is_empty());
+    assert!(
+        b.peers
+            .info(a.id())
+            .unwrap()
+            .last_error
+            .unwrap()
+            .contains("nobody here answered")
+    );
+    let decision = ConsentDecision {
+        peer: "NodeA".to_owned(),
+        answer: ConsentAnswer::Allow,
+        quota_bytes: None,
+    };
+    assert_eq!(b.peers.decide(decision).unwrap_err().code, ErrorCode::UnknownPeer);
+}
+
+#[tokio::test]
+async fn connect_answers_a_question_that_waits() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    a.connect(&b, true).await.unwrap();
+    b.sees(a.id(), PeerState::WaitingForOurConsent).await;
+    let info = b.connect_to("NodeA", true).await.unwrap();
+    assert_eq!(info.state, PeerState::Connected);
+    a.sees(b.id(), PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn too_many_questions_are_refused_as_busy() {
+    let b = TestNode::start_with("NodeB", |config| config.consents_per_address_max = 1).await;
+    let (a, c) = (TestNode::start("NodeA").await, TestNode::start("NodeC").await);
+    a.connect(&b, true).await.unwrap();
+    b.sees(a.id(), PeerState::WaitingForOurConsent).await;
+    let error = c.connect(&b, true).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy);
+    assert!(error.message.contains("too many"), "{error}");
+    // The refused one cost nobody else anything.
+    b.answer(&a, ConsentAnswer::Allow, None).await;
+    a.sees(b.id(), PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn trust_that_is_withdrawn_ends_the_link_at_once() {
+    let (a, b) = pair().await;
+    let removed = b.peers.distrust("NodeA").unwrap();
+    assert_eq!(removed.id, a.id());
+    assert!(b.peers.link(a.id()).is_none());
+    assert!(matches!(
+        b.service.told.borrow()[..],
+        [Told::Connected { .. }, Told::Disconnected { .. }]
+    ));
+    a.sees(b.id(), PeerState::Denied).await;
+    assert_eq!(
+        b.peers.distrust("NodeA").unwrap_err().code,
+        ErrorCode::UnknownPeer
+    );
+    // The other side still trusts, but is a stranger here again.
+    let info = a.connect_to("NodeB", false).await.unwrap();
+    assert_eq!(info.state, PeerState::WaitingForTheirConsent);
+}
+
+#[tokio::test]
+async fn a_known_name_with_a_new_key_is_a_warning() {
+    let (_a, b) = pair().await;
+    let impostor = TestNode::start("NodeA").await;
+    impostor.connect(&b, true).await.unwrap();
+    b.sees(impostor.id(), PeerState::WaitingForOurConsent).await;
+    let request = &b.peers.consent_requests()[0];
+    assert_eq!(
+        request.warning,
+        Some(memproto::control::ConsentWarning::KnownNameNewKey)
+    );
+    let error = b.peers.resolve("NodeA").unwrap_err();
+    assert_eq!(error.code, ErrorCode::AmbiguousPeer);
+    assert!(error.message.contains(&impostor.id().to_string()), "{error}");
+    // The question can still be answered by its name: only one of that name waits.
+    b.answer(&impostor, ConsentAnswer::Deny, None).await;
+}

@@ -1,0 +1,439 @@
+//! One link's machine, its socket, and everyone who waits on them, behind one short lock.
+//!
+//! Whoever has something to say to the peer locks the machine, says it, and writes what comes of it to the socket at
+//! once, where the socket takes it: a small request costs no switch to another task. What the socket does not take, and
+//! bulk, is left to the writer of [`super::driver`]. Nothing here waits, and no lock is held across an await.
+//!
+//! What arrived is sorted here too: replies and pieces of bodies go straight to who waits for them; what needs the rest
+//! of the node (requests, consent, the end) is queued for the reader, which acts on it without the lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use memproto::error::{ApiError, ApiResult};
+use memproto::peer::{BodySpec, Consent, Event, Link, LinkError, PeerReply, PeerRequest, RequestId};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+
+use crate::body::{Body, BodySender};
+
+/// How much may be sealed and written by the task that has something to say, before the rest is left to the writer.
+/// [`Link::poll_transmit`] makes about this much at a time.
+const INLINE_MAX: usize = 64 * 1024;
+
+/// What the reader has to act on.
+pub(super) enum Notice {
+    /// What the person at the other side said.
+    TheirConsent(Consent),
+    /// Both sides agreed.
+    Agreed { quota_bytes: u64 },
+    /// The peer asks for something.
+    Request {
+        id: RequestId,
+        request: PeerRequest,
+        body: Body,
+    },
+    /// The peer no longer wants its request answered.
+    Cancelled(RequestId),
+    /// The link is over.
+    Closed(LinkError),
+}
+
+/// A reply and its body, for who waits for it.
+pub(super) type ReplySender = oneshot::Sender<ApiResult<(PeerReply, Body)>>;
+
+/// See the module.
+pub(super) struct Wire {
+    pub(super) stream: TcpStream,
+    /// For messages: the peer's name.
+    name: String,
+    inner: Mutex<Inner>,
+    /// There is something to write.
+    pub(super) wake_writer: Notify,
+    /// There are notices.
+    pub(super) wake_reader: Notify,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
+}
+
+struct Inner {
+    link: Link,
+    /// Requests of this side that wait for their reply.
+    replies: HashMap<RequestId, ReplySender>,
+    /// Bodies of the peer that somebody reads.
+    incoming: HashMap<RequestId, BodySender>,
+    /// Bodies of this side whose writer may wait for room.
+    rooms: HashMap<RequestId, Arc<Notify>>,
+    notices: VecDeque<Notice>,
+    /// Sealed bytes that the socket did not take yet; the writer's as soon as it comes.
+    unsent: Vec<u8>,
+    /// Whether the writer is writing: then it also takes what comes after.
+    writing: bool,
+    /// What nobody wanted any more. Dropping a body may lock again, so it is dropped behind the lock.
+    unwanted: Vec<ApiResult<(PeerReply, Body)>>,
+}
+
+impl Wire {
+    /// `first` is what is to be sent before anything of the link: the last message of the handshake.
+    pub(super) fn new(link: Link, stream: TcpStream, first: Vec<u8>) -> Arc<Self> {
+        let name = link.peer().name.clone();
+        let inner = Inner {
+            link,
+            replies: HashMap::new(),
+            incoming: HashMap::new(),
+            rooms: HashMap::new(),
+            notices: VecDeque::new(),
+            unsent: first,
+            writing: false,
+            unwanted: Vec::new(),
+        };
+        Arc::new(Self {
+            stream,
+            name,
+            inner: Mutex::new(inner),
+            wake_writer: Notify::new(),
+            wake_reader: Notify::new(),
+            sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// The link is gone, for who waits on it.
+    pub(super) fn unreachable(&self) -> ApiError {
+        super::link::unreachable(&self.name)
+    }
+
+    /// Reads from the machine: no bytes, no events come of it.
+    pub(super) fn peek<R>(&self, look: impl FnOnce(&Link) -> R) -> R {
+        look(&self.lock().link)
+    }
+
+    /// Says something to the peer and writes what comes of it, as far as the socket takes it now.
+    pub(super) fn say<R>(self: &Arc<Self>, act: impl FnOnce(&mut Link) -> R) -> R {
+        self.with(true, |inner| act(&mut inner.link))
+    }
+
+    /// Takes what arrived, or lets time pass. What is to be sent waits for [`flush`](Self::flush), so that the answers to
+    /// all that arrived together leave together.
+    pub(super) fn hear<R>(self: &Arc<Self>, act: impl FnOnce(&mut Link) -> R) -> R {
+        self.with(false, |inner| act(&mut inner.link))
+    }
+
+    /// Writes what is to be sent, as far as the socket takes it now.
+    pub(super) fn flush(self: &Arc<Self>) {
+        self.with(true, |_| ());
+    }
+
+    /// Asks the peer. The waiter is registered before the request can leave. A body that is there as a whole goes along.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        request: &PeerRequest,
+        body: &Body,
+        reply: ReplySender,
+    ) -> ApiResult<RequestId> {
+        self.with(true, |inner| {
+            let id = inner
+                .link
+                .open_request(request, BodySpec { size: body.size() }, None)?;
+            inner.replies.insert(id, reply);
+            inner.begin_body(id, body);
+            Ok(id)
+        })
+    }
+
+    /// Answers the peer; likewise. Returns whether the body is still to be sent by [`send_body`](Self::send_body).
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        id: RequestId,
+        reply: &PeerReply,
+        body: &Body,
+        flush: bool,
+    ) -> bool {
+        self.with(flush, |inner| {
+            inner.incoming.remove(&id);
+            inner.link.reply(id, reply, BodySpec { size: body.size() }) && inner.begin_body(id, body)
+        })
+    }
+
+    /// Sends a body piece by piece, as fast as its reader and the wire take it. Returns early where nobody wants it.
+    ///
+    /// # Errors
+    /// What the body failed with. The peer was not told.
+    ///
+    /// # Cancel safety
+    /// The body is left unfinished: the caller cancels or fails it.
+    pub(super) async fn send_body(self: &Arc<Self>, id: RequestId, mut body: Body) -> ApiResult<()> {
+        while let Some(piece) = body.next().await {
+            if !self.send_piece(id, piece?).await {
+                return Ok(());
+            }
+        }
+        self.with(true, |inner| inner.finish_body(id));
+        Ok(())
+    }
+
+    /// Queues a piece once there is room. False where nobody wants it.
+    async fn send_piece(self: &Arc<Self>, id: RequestId, piece: Bytes) -> bool {
+        loop {
+            let wait = self.with(false, |inner| match inner.link.body_room(id) {
+                None => Err(false),
+                Some(0) => inner.rooms.get(&id).map(Arc::clone).ok_or(false),
+                Some(_) => Err(inner.link.push_body(id, piece.clone())),
+            });
+            match wait {
+                Ok(room) => room.notified().await,
+                Err(wanted) => {
+                    self.wake_writer.notify_one();
+                    return wanted;
+                }
+            }
+        }
+    }
+
+    /// Forgets a request of this side, wherever it stands.
+    pub(super) fn forget(self: &Arc<Self>, id: RequestId) {
+        self.with(true, |inner| {
+            inner.replies.remove(&id);
+            inner.incoming.remove(&id);
+            inner.rooms.remove(&id);
+            inner.link.cancel(id);
+        });
+    }
+
+    /// Breaks off a body of this side.
+    pub(super) fn fail_body(self: &Arc<Self>, id: RequestId, error: &ApiError) {
+        self.with(true, |inner| {
+            inner.rooms.remove(&id);
+            inner.link.fail_body(id, error);
+        });
+    }
+
+    /// The next notice.
+    pub(super) fn next_notice(&self) -> Option<Notice> {
+        self.lock().notices.pop_front()
+    }
+
+    /// Fills a batch for the writer: what was left over, else what the machine has. False where there is nothing.
+    pub(super) fn next_batch(self: &Arc<Self>, batch: &mut Vec<u8>) -> bool {
+        batch.clear();
+        self.with(false, |inner| {
+            std::mem::swap(&mut inner.unsent, batch);
+            if batch.is_empty() {
+                inner.link.poll_transmit(now(), batch);
+            }
+            inner.writing = !batch.is_empty();
+            inner.writing
+        })
+    }
+
+    /// Ends every wait with `PeerUnreachable`: nothing more comes.
+    pub(super) fn fail_waiters(self: &Arc<Self>) {
+        let error = self.unreachable();
+        let (replies, incoming, rooms) = {
+            let mut inner = self.lock();
+            let inner = &mut *inner;
+            (
+                std::mem::take(&mut inner.replies),
+                std::mem::take(&mut inner.incoming),
+                std::mem::take(&mut inner.rooms),
+            )
+        };
+        // Behind the lock: who is woken, or dropped, may want it.
+        replies
+            .into_values()
+            .for_each(|reply| drop(reply.send(Err(error.clone()))));
+        incoming.into_values().for_each(|body| body.fail(error.clone()));
+        rooms.into_values().for_each(|room| room.notify_one());
+    }
+
+    /// Drops what the reader did not act on, for it has ended: a request holds its body, and a body holds the link.
+    pub(super) fn drop_notices(&self) {
+        let notices = std::mem::take(&mut self.lock().notices);
+        drop(notices);
+    }
+
+    fn with<R>(self: &Arc<Self>, flush: bool, act: impl FnOnce(&mut Inner) -> R) -> R {
+        let (result, unwanted) = {
+            let mut inner = self.lock();
+            let result = act(&mut inner);
+            inner.sort_events(self);
+            if flush {
+                inner.flush(self);
+                inner.sort_events(self);
+            }
+            if !inner.notices.is_empty() {
+                self.wake_reader.notify_one();
+            }
+            (result, std::mem::take(&mut inner.unwanted))
+        };
+        drop(unwanted);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner
+            .lock()
+            .expect("no code panics while it holds the machine of a link")
+    }
+}
+
+impl Inner {
+    /// Registers a body of this side, or queues it at once where it is whole: its memory is the caller's, whatever its
+    /// size. Returns whether it is still to be sent.
+    fn begin_body(&mut self, id: RequestId, body: &Body) -> bool {
+        if body.size() == Some(0) {
+            return false;
+        }
+        let Some(whole) = body.as_whole() else {
+            self.rooms.insert(id, Arc::default());
+            return true;
+        };
+        if self.link.push_body(id, whole) {
+            self.link.finish_body(id);
+        }
+        false
+    }
+
+    fn finish_body(&mut self, id: RequestId) {
+        self.rooms.remove(&id);
+        self.link.finish_body(id);
+    }
+
+    /// Hands out what the machine has to tell.
+    fn sort_events(&mut self, wire: &Arc<Wire>) {
+        while let Some(event) = self.link.poll_event() {
+            match event {
+                Event::PeerConsent(consent) => self.notices.push_back(Notice::TheirConsent(consent)),
+                Event::Agreed { quota_bytes } => self.notices.push_back(Notice::Agreed { quota_bytes }),
+                Event::Request { id, request, body } => {
+                    let body = self.incoming_body(wire, id, body, false);
+                    self.notices.push_back(Notice::Request { id, request, body });
+                }
+                Event::Reply { id, reply, body } => self.replied(wire, id, reply, body),
+                Event::Data { id, bytes } => {
+                    if let Some(body) = self.incoming.get(&id) {
+                        body.send(bytes);
+                    }
+                }
+                Event::BodyEnd { id } => {
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.finish();
+                    }
+                }
+                Event::BodyFailed { id, error } => {
+                    if let Some(body) = self.incoming.remove(&id) {
+                        body.fail(error);
+                    }
+                }
+                Event::Cancelled { id } => self.cancelled(id),
+                Event::RequestFailed { id, error } => self.failed(id, error),
+                Event::BodyRoom { id } => {
+                    if let Some(room) = self.rooms.get(&id) {
+                        room.notify_one();
+                    }
+                }
+                Event::Closed { reason } => self.notices.push_back(Notice::Closed(reason)),
+            }
+        }
+    }
+
+    fn replied(&mut self, wire: &Arc<Wire>, id: RequestId, reply: PeerReply, body: BodySpec) {
+        self.drop_room(id);
+        let Some(waiter) = self.replies.remove(&id) else {
+            return;
+        };
+        let body = self.incoming_body(wire, id, body, true);
+        if let Err(unwanted) = waiter.send(Ok((reply, body))) {
+            self.unwanted.push(unwanted);
+        }
+    }
+
+    fn failed(&mut self, id: RequestId, error: ApiError) {
+        self.drop_room(id);
+        if let Some(waiter) = self.replies.remove(&id) {
+            // Who waited is gone: then nobody needs the error either.
+            let _ = waiter.send(Err(error));
+        }
+    }
+
+    fn cancelled(&mut self, id: RequestId) {
+        self.drop_room(id);
+        self.incoming.remove(&id);
+        self.notices.push_back(Notice::Cancelled(id));
+    }
+
+    /// A body of this side is no longer wanted: its writer is woken, to see that.
+    fn drop_room(&mut self, id: RequestId) {
+        if let Some(room) = self.rooms.remove(&id) {
+            room.notify_one();
+        }
+    }
+
+    fn incoming_body(&mut self, wire: &Arc<Wire>, id: RequestId, spec: BodySpec, of_reply: bool) -> Body {
+        if !spec.has_body() {
+            return Body::empty();
+        }
+        let reader = Reader {
+            wire: Arc::clone(wire),
+            id,
+            of_reply,
+        };
+        let (sender, body) = Body::channel(spec.size, move |bytes| reader.took(bytes));
+        self.incoming.insert(id, sender);
+        body
+    }
+
+    /// Writes what the socket takes now. The rest, and bulk, is the writer's.
+    fn flush(&mut self, wire: &Wire) {
+        if self.writing {
+            return;
+        }
+        if self.unsent.is_empty() {
+            self.link.poll_transmit(now(), &mut self.unsent);
+        }
+        if self.unsent.is_empty() {
+            return;
+        }
+        let made = self.unsent.len();
+        match wire.stream.try_write(&self.unsent) {
+            Ok(written) => {
+                wire.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+                self.unsent.drain(..written);
+            }
+            // The writer meets the same error, and ends the link.
+            Err(_) => wire.wake_writer.notify_one(),
+        }
+        if !self.unsent.is_empty() || made >= INLINE_MAX {
+            wire.wake_writer.notify_one();
+        }
+    }
+}
+
+/// Who reads a body of the peer: gives credit back, and gives up the request when a reply's body is dropped unread.
+struct Reader {
+    wire: Arc<Wire>,
+    id: RequestId,
+    of_reply: bool,
+}
+
+impl Reader {
+    fn took(&self, bytes: u64) {
+        self.wire.say(|link| link.consume(self.id, bytes));
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.of_reply && self.wire.lock().incoming.contains_key(&self.id) {
+            self.wire.forget(self.id);
+        }
+    }
+}
+
+/// The clock of the links: tokio's, so that a test can stop it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,80 @@
+//! What differs between operating systems: file modes, figures of memory, the terminal.
+//!
+//! The rest of the daemon names no operating system. Each has one file here with the same functions.
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+pub use system::{
+    StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
+    detach, is_same_file, private_file,
+};
+
+/// The name of this host without its domain, or `None` where the system has none.
+pub fn host_name() -> Option<String> {
+    let name = sysinfo::System::host_name().ok()?;
+    name.split('.')
+        .next()
+        .map(str::to_owned)
+        .filter(|label| !label.is_empty())
+}
+
+/// The RAM that this process can have at most, in bytes: the host's RAM, or the limit of its control group (a
+/// container's) where that is smaller. `None` where the system does not tell.
+pub fn total_memory_bytes() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let total = system.total_memory();
+    // The limit of the root group is "no limit", which some kernels write as 0 or as more than there is.
+    let limit = system
+        .cgroup_limits()
+        .map(|limits| limits.total_memory)
+        .filter(|&limit| limit > 0);
+    Some(limit.map_or(total, |limit| limit.min(total))).filter(|&bytes| bytes > 0)
+}
+
+/// Makes the memory of freed blocks go back to the system at once. To be called once, before threads are started.
+///
+/// Only glibc needs it: musl, macOS and Windows give back large allocations anyway.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    glibc::return_freed_memory();
+}
+
+/// The resident memory of this process in bytes as the system counts it, or `None` where it does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    system::resident_bytes()
+}
+
+/// The resident memory of this process by way of `sysinfo`: the portable way, some hundred microseconds.
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes_portable() -> Option<u64> {
+    use sysinfo::{ProcessRefreshKind, ProcessesToUpdate};
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[pid]),
+        false,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    system.process(pid).map(sysinfo::Process::memory)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn figures_of_memory_are_plausible() {
+        let resident = super::resident_bytes().unwrap();
+        assert!(resident > 100 * 1024, "{resident}");
+        assert!(super::total_memory_bytes().unwrap() > resident);
+    }
+}

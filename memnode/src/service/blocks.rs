@@ -1,0 +1,552 @@
+//! Blocks: store, load, free.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use memproto::control::Freed;
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::limits::OBJECT_SIZE_MAX;
+use memproto::peer::message::Location;
+use memproto::peer::{PeerReply, PeerRequest};
+use memproto::{BlockClass, BlockId, NodeId, Placement};
+use tokio::time::timeout;
+
+use super::unfinished::Unfinished;
+use super::{ASK_ALL_TIMEOUT, ByteRange, Loaded, PutOptions, Service, Stored, unexpected_reply};
+use crate::body::Body;
+use crate::directory::{Object, Place};
+use crate::peer::PeerLink;
+use crate::placement;
+use crate::store::{Block, Owner, Reservation};
+
+/// By how much the reservation of a value of unknown size grows at a time: few enough steps, little room held in vain.
+const GATHER_STEP: u64 = 1024 * 1024;
+
+/// A block that was placed, and nobody can reach yet.
+pub(super) struct PlacedBlock {
+    pub(super) id: BlockId,
+    pub(super) size: u64,
+    pub(super) place: Place,
+}
+
+impl Service {
+    /// Stores a small value here, where that needs no waiting; `None` means: call [`store`](Self::store).
+    pub fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        let result = self.put_now(value, options)?;
+        self.counters.writes.increment();
+        Some(result.map(|id| Stored {
+            id,
+            size: value.len() as u64,
+        }))
+    }
+
+    /// Stores a value as a block.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `QuotaExceeded`, `PeerUnreachable` and the other refusals of a named peer, `TooLarge`, and
+    /// what the body fails with.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, everything it placed is freed.
+    pub async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
+        self.counters.writes.increment();
+        let mut unfinished = Unfinished::new(self.shared());
+        let placed = self.put(body, &options, &mut unfinished).await?;
+        let stored = Stored {
+            id: placed.id,
+            size: placed.size,
+        };
+        if !matches!(placed.place, Place::Here) {
+            self.add_object(placed, None)?;
+        }
+        unfinished.finish();
+        Ok(stored)
+    }
+
+    /// Reads a block of this node's store; `None` means: call [`load`](Self::load).
+    pub fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
+        let bytes = self.store.block(id)?;
+        self.counters.hits.increment();
+        Some(loaded_from(id, &bytes, range))
+    }
+
+    /// Reads a block or a stream, wherever it lies.
+    ///
+    /// # Errors
+    /// `NotFound`; `PeerUnreachable` where the node that has it is away; `InvalidArgument` where the range begins
+    /// behind the end.
+    pub async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        let found = match self.load_own(id, range).await? {
+            Some(loaded) => Some(loaded),
+            None => self.load_elsewhere(id, range).await?,
+        };
+        match found {
+            Some(loaded) => {
+                self.counters.hits.increment();
+                Ok(loaded)
+            }
+            None => {
+                self.counters.misses.increment();
+                Err(self.absence_of(id))
+            }
+        }
+    }
+
+    /// Frees blocks and streams, wherever they lie.
+    ///
+    /// # Errors
+    /// `NotFound` or `PeerUnreachable` where none of them was there; `Denied` for what another node keeps for itself.
+    pub async fn free(&self, ids: Vec<BlockId>) -> ApiResult<Freed> {
+        let mut freed = Freed::default();
+        let mut refused = None;
+        for id in ids {
+            let one = match self.free_own(id).await? {
+                Some(one) => Ok(one),
+                None => self.free_elsewhere(id).await,
+            };
+            match one {
+                Ok(one) => {
+                    freed.blocks += one.blocks;
+                    freed.bytes += one.bytes;
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(error) if freed.blocks == 0 => Err(error),
+            _ => Ok(freed),
+        }
+    }
+
+    /// Places a small value here without waiting. `None` where it would have to go elsewhere.
+    pub(super) fn put_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<BlockId>> {
+        let may_go_elsewhere = match options.placement {
+            Placement::Local => false,
+            Placement::Auto => true,
+            Placement::Remote | Placement::Peer(_) => return None,
+        };
+        let reservation = match self.store.reserve(Owner::Local, value.len() as u64) {
+            Ok(reservation) => reservation,
+            Err(_) if may_go_elsewhere => return None,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(self.keep_here(Bytes::copy_from_slice(value), options.class, reservation))
+    }
+
+    /// Places a value as one block. What it placed is noted in `unfinished`.
+    pub(super) async fn put(
+        &self,
+        body: Body,
+        options: &PutOptions,
+        unfinished: &mut Unfinished,
+    ) -> ApiResult<PlacedBlock> {
+        let (body, size, gathered) = match body.size() {
+            Some(size) => (body, size, None),
+            None => self.gather(body).await?,
+        };
+        if size > OBJECT_SIZE_MAX {
+            return Err(too_large(size));
+        }
+        let wants_here = matches!(options.placement, Placement::Auto | Placement::Local);
+        let reserved = match gathered {
+            Some(reservation) if wants_here => Some(Ok(reservation)),
+            _ if wants_here => Some(self.store.reserve(Owner::Local, size)),
+            _ => None,
+        };
+        let refusal = match reserved {
+            Some(Ok(reservation)) => {
+                let bytes = read_exactly(body, size).await?;
+                let id = self.keep_here(bytes, options.class, reservation)?;
+                unfinished.note_here(id);
+                return Ok(PlacedBlock {
+                    id,
+                    size,
+                    place: Place::Here,
+                });
+            }
+            Some(Err(error)) if options.placement == Placement::Local => return Err(error),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let candidates = placement::candidates(&self.peers, &options.placement)?;
+        self.put_on_peers(body, size, options, &candidates, refusal, unfinished)
+            .await
+    }
+
+    /// Sends a block to the first of the candidates that takes it.
+    async fn put_on_peers(
+        &self,
+        body: Body,
+        size: u64,
+        options: &PutOptions,
+        candidates: &[Arc<PeerLink>],
+        refusal: Option<ApiError>,
+        unfinished: &mut Unfinished,
+    ) -> ApiResult<PlacedBlock> {
+        let is_named = matches!(options.placement, Placement::Peer(_));
+        let mut tried = Vec::new();
+        let whole = body.as_whole();
+        let mut streamed = Some(body);
+        for link in candidates {
+            // A value that is still arriving can be sent only once: to the first peer that says it has room.
+            if whole.is_none() && !is_named && link.borrowed().free_bytes() < size {
+                continue;
+            }
+            let Some(body) = whole.clone().map(Body::from).or_else(|| streamed.take()) else {
+                break;
+            };
+            let id = self.fresh_id();
+            unfinished.note_on_peer(link.id(), id);
+            match self.send_block(link, id, body, size, options.class, None).await {
+                Ok(()) => {
+                    return Ok(PlacedBlock {
+                        id,
+                        size,
+                        place: Place::At(link.id()),
+                    });
+                }
+                Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
+                Err(error) => tried.push((link.name().to_owned(), error)),
+            }
+        }
+        Err(placement::out_of_memory(refusal, &tried, size))
+    }
+
+    /// Sends one block to one peer. It must be noted as unfinished before.
+    pub(super) async fn send_block(
+        &self,
+        link: &PeerLink,
+        id: BlockId,
+        body: Body,
+        size: u64,
+        class: BlockClass,
+        chunk_of: Option<BlockId>,
+    ) -> ApiResult<()> {
+        let request = PeerRequest::Store {
+            id,
+            size,
+            class,
+            chunk_of,
+        };
+        match link.request(request, body).await?.0 {
+            PeerReply::Stored(usage) => {
+                link.note_borrowed(usage);
+                Ok(())
+            }
+            _ => Err(unexpected_reply(link)),
+        }
+    }
+
+    /// Keeps bytes in this node's store under a new id.
+    fn keep_here(&self, bytes: Bytes, class: BlockClass, reservation: Reservation) -> ApiResult<BlockId> {
+        let id = self.fresh_id();
+        self.store.insert(
+            id,
+            Block {
+                bytes,
+                class,
+                chunk_of: None,
+            },
+            reservation,
+        )?;
+        Ok(id)
+    }
+
+    /// Makes a placed object known under its id.
+    pub(super) fn add_object(&self, placed: PlacedBlock, key: Option<&Arc<str>>) -> ApiResult<()> {
+        let manifest_len = match &placed.place {
+            Place::Stream(manifest) => manifest.encoded_len() as u64,
+            Place::Here | Place::At(_) => 0,
+        };
+        let charge = self.store.charge(manifest_len);
+        let object = Object {
+            size: placed.size,
+            place: placed.place,
+            key: key.cloned(),
+        };
+        if self.directory.add_object(placed.id, object, charge) {
+            Ok(())
+        } else {
+            Err(ApiError::new(
+                ErrorCode::Internal,
+                "a new id was taken at the same moment: try again",
+            ))
+        }
+    }
+
+    /// An id that is not in use here. Only a peer with an equal home hint could have taken it.
+    pub(super) fn fresh_id(&self) -> BlockId {
+        loop {
+            let id = self.ids.next();
+            if self.store.meta(id).is_none() && self.directory.object(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// Collects a value whose size nobody knows, under a reservation that grows with it.
+    async fn gather(&self, mut body: Body) -> ApiResult<(Body, u64, Option<Reservation>)> {
+        let mut reservation = self.store.reserve(Owner::Local, 0)?;
+        let mut pieces = std::collections::VecDeque::new();
+        let (mut size, mut reserved) = (0, 0);
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            size += piece.len() as u64;
+            if size > reserved {
+                let step = GATHER_STEP.max(size - reserved);
+                reservation.grow(step)?;
+                reserved += step;
+            }
+            pieces.push_back(piece);
+        }
+        reservation.shrink_to(size);
+        Ok((Body::from_pieces(pieces), size, Some(reservation)))
+    }
+
+    /// Reads what this node answers for: its own store, what it placed on a peer, its streams.
+    pub(super) async fn load_own(&self, id: BlockId, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        if let Some(bytes) = self.store.block(id) {
+            return loaded_from(id, &bytes, range).map(Some);
+        }
+        let Some(object) = self.directory.object(id) else {
+            return Ok(None);
+        };
+        match object.place {
+            // Freed between the two looks.
+            Place::Here => Ok(None),
+            Place::At(holder) => {
+                let link = self.link_to(holder)?;
+                match self.load_from(&link, id, range, false).await? {
+                    Some(Found::Bytes(loaded)) => Ok(Some(loaded)),
+                    Some(Found::Elsewhere(..)) => Err(unexpected_reply(&link)),
+                    None => Ok(None),
+                }
+            }
+            Place::Stream(manifest) => self.open_stream(id, &manifest, range, None).map(Some),
+        }
+    }
+
+    /// Reads what another node answers for.
+    async fn load_elsewhere(&self, id: BlockId, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let connected = self.peers.connected();
+        let (homes, others): (Vec<_>, Vec<_>) = connected
+            .into_iter()
+            .partition(|link| link.id().home_hint() == id.home_hint());
+        for link in homes {
+            if let Some(found) = self.load_from(&link, id, range, false).await? {
+                return self.follow(&link, found, range).await.map(Some);
+            }
+        }
+        match self.locate(id, others).await {
+            Some((link, _)) => match self.load_from(&link, id, range, false).await? {
+                Some(found) => self.follow(&link, found, range).await.map(Some),
+                None => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Asks peers which of them knows where a block lies; the first that does answers.
+    async fn locate(&self, id: BlockId, links: Vec<Arc<PeerLink>>) -> Option<(Arc<PeerLink>, Location)> {
+        let mut questions: FuturesUnordered<_> = links
+            .into_iter()
+            .map(|link| async move {
+                let question = link.request(PeerRequest::Locate { id }, Body::empty());
+                match timeout(ASK_ALL_TIMEOUT, question).await {
+                    Ok(Ok((PeerReply::Located(Some(location)), _))) => Some((link, location)),
+                    _ => None,
+                }
+            })
+            .collect();
+        while let Some(answer) = questions.next().await {
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+
+    /// Asks one peer for a block.
+    pub(super) async fn load_from(
+        &self,
+        link: &PeerLink,
+        id: BlockId,
+        range: ByteRange,
+        relay: bool,
+    ) -> ApiResult<Option<Found>> {
+        let request = PeerRequest::Load {
+            id,
+            offset: range.offset,
+            length: range.length,
+            relay,
+        };
+        found_in(link, link.request(request, Body::empty()).await?)
+    }
+
+    /// Turns a peer's answer into bytes: goes to the holder where the peer named one.
+    pub(super) async fn follow(&self, link: &PeerLink, found: Found, range: ByteRange) -> ApiResult<Loaded> {
+        let (id, location) = match found {
+            Found::Bytes(loaded) => return Ok(loaded),
+            Found::Elsewhere(id, location) => (id, location),
+        };
+        if location.is_stream {
+            let manifest = self.fetch_manifest(link, id).await?;
+            return self.open_stream(id, &Arc::new(manifest), range, Some(link.id()));
+        }
+        if location.holder == self.config.node_id {
+            let bytes = self.store.block(id).ok_or_else(|| self.absence_of(id))?;
+            return loaded_from(id, &bytes, range);
+        }
+        let answer = match self.peers.link(location.holder) {
+            Some(holder) => self.load_from(&holder, id, range, false).await?,
+            None => self.load_from(link, id, range, true).await?,
+        };
+        match answer {
+            Some(Found::Bytes(loaded)) => Ok(loaded),
+            Some(Found::Elsewhere(..)) => Err(unexpected_reply(link)),
+            None => Err(self.absence_of(id)),
+        }
+    }
+
+    /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
+    pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
+        let object = self.directory.remove_object(id);
+        let here = self.store.remove(id).map(|meta| Freed { blocks: 1, bytes: meta.size });
+        if let Some(key) = object.as_ref().and_then(|object| object.key.clone()) {
+            self.delete_key_of(&key, id);
+        }
+        let freed = match object.map(|object| object.place) {
+            None | Some(Place::Here) => here,
+            Some(Place::At(holder)) => Some(self.free_or_owe(holder, vec![id]).await),
+            Some(Place::Stream(manifest)) => {
+                let freed = self.free_chunks(&manifest).await;
+                Some(Freed {
+                    blocks: 1,
+                    bytes: freed.bytes,
+                })
+            }
+        };
+        Ok(freed)
+    }
+
+    /// Frees blocks on a peer; where it is away, as soon as it is back.
+    pub(super) async fn free_or_owe(&self, holder: NodeId, ids: Vec<BlockId>) -> Freed {
+        match self.free_on_peer(holder, &ids).await {
+            Ok(freed) => freed,
+            Err(_) => {
+                let blocks = ids.len() as u64;
+                self.free_later(holder, ids);
+                Freed { blocks, bytes: 0 }
+            }
+        }
+    }
+
+    /// Frees an object that another node answers for.
+    async fn free_elsewhere(&self, id: BlockId) -> ApiResult<Freed> {
+        let connected = self.peers.connected();
+        let (mut asked, others): (Vec<_>, Vec<_>) = connected
+            .into_iter()
+            .partition(|link| link.id().home_hint() == id.home_hint());
+        if asked.is_empty() {
+            asked.extend(self.locate(id, others).await.map(|(link, _)| link));
+        }
+        for link in asked {
+            match link
+                .request(PeerRequest::Free { ids: vec![id] }, Body::empty())
+                .await?
+                .0
+            {
+                PeerReply::Freed { blocks: 0, .. } => {}
+                PeerReply::Freed { blocks, bytes, usage } => {
+                    link.note_borrowed(usage);
+                    return Ok(Freed { blocks, bytes });
+                }
+                _ => return Err(unexpected_reply(&link)),
+            }
+        }
+        Err(self.absence_of(id))
+    }
+
+    /// Why a block was not found: the node that made the id is away, or nobody has it.
+    fn absence_of(&self, id: BlockId) -> ApiError {
+        let away = self
+            .peers
+            .unreachable()
+            .into_iter()
+            .find(|peer| peer.home_hint() == id.home_hint());
+        match away {
+            Some(peer) => ApiError::new(
+                ErrorCode::PeerUnreachable,
+                format!(
+                    "block {id} was made by '{}', which is not connected now: see `memcli peer list`",
+                    self.peers.name_of(peer)
+                ),
+            ),
+            None => ApiError::new(
+                ErrorCode::NotFound,
+                format!(
+                    "no block {id} on this node or a connected peer: it was freed, or its node restarted"
+                ),
+            ),
+        }
+    }
+}
+
+/// A peer's answer to a read.
+pub(super) enum Found {
+    Bytes(Loaded),
+    Elsewhere(BlockId, Location),
+}
+
+/// Reads the reply to a `Load` or `Read`.
+pub(super) fn found_in(link: &PeerLink, (reply, body): (PeerReply, Body)) -> ApiResult<Option<Found>> {
+    match reply {
+        PeerReply::Missing => Ok(None),
+        PeerReply::Elsewhere { id, location } => Ok(Some(Found::Elsewhere(id, location))),
+        PeerReply::Loaded { id, size, length } if body.size() == Some(length) => {
+            Ok(Some(Found::Bytes(Loaded { id, size, body })))
+        }
+        _ => Err(unexpected_reply(link)),
+    }
+}
+
+/// A part of bytes that are here, without a copy.
+pub(super) fn loaded_from(id: BlockId, bytes: &Bytes, range: ByteRange) -> ApiResult<Loaded> {
+    let size = bytes.len() as u64;
+    let part = range.within(size)?;
+    let body = Body::from(bytes.slice(part.start as usize..part.end as usize));
+    Ok(Loaded { id, size, body })
+}
+
+/// Reads a body of a known size into an allocation of exactly that size.
+///
+/// # Errors
+/// `InvalidArgument` where the body is longer or shorter, and what it fails with.
+pub(super) async fn read_exactly(mut body: Body, size: u64) -> ApiResult<Bytes> {
+    let mut bytes = BytesMut::with_capacity(size as usize);
+    while let Some(piece) = body.next().await {
+        let piece = piece?;
+        if (bytes.len() + piece.len()) as u64 > size {
+            return Err(ApiError::invalid(format!(
+                "the value was said to have {size} bytes, but has more"
+            )));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() as u64 != size {
+        return Err(ApiError::invalid(format!(
+            "the value was said to have {size} bytes, but has {}",
+            bytes.len()
+        )));
+    }
+    Ok(bytes.freeze())
+}
+
+fn too_large(size: u64) -> ApiError {
+    ApiError::new(
+        ErrorCode::TooLarge,
+        format!("{size} bytes are more than one object may have ({OBJECT_SIZE_MAX})"),
+    )
+}

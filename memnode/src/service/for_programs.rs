@@ -1,0 +1,122 @@
+//! The operations as the programs of this host call them.
+//!
+//! Data operations are the service's own; here they only count their failures. Control operations go to the peers.
+
+use memproto::control::{
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
+    TrustRemoval, TrustedDevice,
+};
+use memproto::error::ApiResult;
+use memproto::local::reply::KeysReply;
+use memproto::{BlockId, NodeId};
+
+use super::{ByteRange, Loaded, PutOptions, Service, Stored};
+use crate::body::Body;
+use crate::local::Backend;
+
+impl Backend for Service {
+    fn node_id(&self) -> NodeId {
+        self.config.node_id
+    }
+
+    fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        Some(self.counted(Service::set_now(self, key, value, options)?))
+    }
+
+    fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        Some(self.counted(Service::store_now(self, value, options)?))
+    }
+
+    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
+        Some(self.counted(Service::get_now(self, key, range)?))
+    }
+
+    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
+        Some(self.counted(Service::load_now(self, id, range)?))
+    }
+
+    async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {
+        self.counted(Service::set(self, key, body, options).await)
+    }
+
+    async fn get(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        self.counted(Service::get(self, key, range).await)
+    }
+
+    async fn del(&self, key: &str) -> ApiResult<bool> {
+        self.counted(Service::del(self, key).await)
+    }
+
+    async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
+        self.counted(Service::store(self, body, options).await)
+    }
+
+    async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        self.counted(Service::load(self, id, range).await)
+    }
+
+    async fn free(&self, ids: Vec<BlockId>) -> ApiResult<Freed> {
+        self.counted(Service::free(self, ids).await)
+    }
+
+    async fn stream(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
+        self.counted(Service::stream(self, body, options).await)
+    }
+
+    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, pattern, after, limit))
+    }
+
+    async fn status(&self) -> ApiResult<NodeStatus> {
+        Ok(Service::status(self))
+    }
+
+    async fn stats(&self) -> ApiResult<Stats> {
+        Ok(Service::stats(self))
+    }
+
+    async fn peers(&self) -> ApiResult<Vec<PeerInfo>> {
+        Ok(self.peers.list())
+    }
+
+    async fn connect(&self, request: ConnectRequest) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.connect(request).await)
+    }
+
+    async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait(wait).await)
+    }
+
+    async fn disconnect(&self, peer: PeerName) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.disconnect(&peer.peer))
+    }
+
+    async fn consent_list(&self) -> ApiResult<Vec<ConsentRequest>> {
+        Ok(self.peers.consent_requests())
+    }
+
+    async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
+        self.counted(self.peers.decide(decision))
+    }
+
+    async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
+        Ok(self.peers.trusted())
+    }
+
+    async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
+        self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    fn request_stop(&self) {
+        Service::request_stop(self);
+    }
+}
+
+impl Service {
+    fn counted<T>(&self, result: ApiResult<T>) -> ApiResult<T> {
+        if result.is_err() {
+            self.counters.errors.increment();
+        }
+        result
+    }
+}

@@ -1,0 +1,286 @@
+//! What other nodes may ask of this one.
+//!
+//! A request gets here only over a link to which both sides agreed. A peer reads what this node answers for, stores
+//! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
+//! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
+
+use futures_util::future::BoxFuture;
+use memproto::control::{Freed, GrantUse};
+use memproto::error::{ApiError, ApiResult};
+use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
+use memproto::peer::{PeerReply, PeerRequest};
+use memproto::{BlockClass, BlockId, NodeId};
+
+use super::blocks::{loaded_from, read_exactly};
+use super::{ByteRange, Loaded, PeerEvents, Service, lock};
+use crate::body::Body;
+use crate::directory::{KeyValue, Place};
+use crate::store::{Block, Owner};
+
+impl PeerEvents for Service {
+    fn handle_peer_request(
+        &self,
+        peer: NodeId,
+        request: PeerRequest,
+        body: Body,
+    ) -> BoxFuture<'static, (PeerReply, Body)> {
+        let service = self.shared();
+        Box::pin(async move {
+            service
+                .answer_peer(peer, request, body)
+                .await
+                .unwrap_or_else(|error| {
+                    service.counters.errors.increment();
+                    (PeerReply::Failed(error), Body::empty())
+                })
+        })
+    }
+
+    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64, _we_dialled: bool) {
+        self.store.set_quota(peer, Some(quota_bytes));
+        let before = lock(&self.incarnations).insert(peer, incarnation);
+        if before.is_some_and(|before| before != incarnation) {
+            self.drop_what_lay_on(peer);
+        }
+        // Chunks of an earlier process of this peer: nobody has their manifest any more.
+        let orphans = self.store.remove_owned(Owner::Peer(peer), |_, meta| {
+            before != Some(incarnation) && meta.chunk_of.is_some()
+        });
+        if orphans.blocks > 0 {
+            tracing::info!(peer = %peer.short(), blocks = orphans.blocks, bytes = orphans.bytes, "freed the streams of a peer that restarted");
+        }
+        let service = self.shared();
+        self.spawn(async move { service.greet(peer).await });
+    }
+
+    fn peer_disconnected(&self, _peer: NodeId) {}
+
+    fn lent(&self, peer: NodeId) -> GrantUse {
+        self.store.grant_use(peer)
+    }
+
+    fn forget_peer(&self, peer: NodeId) -> Freed {
+        self.store.remove_owned(Owner::Peer(peer), |_, _| true)
+    }
+}
+
+impl Service {
+    async fn answer_peer(
+        &self,
+        peer: NodeId,
+        request: PeerRequest,
+        body: Body,
+    ) -> ApiResult<(PeerReply, Body)> {
+        let reply = match request {
+            PeerRequest::Store {
+                id,
+                size,
+                class,
+                chunk_of,
+            } => self.store_for_peer(peer, id, size, class, chunk_of, body).await?,
+            PeerRequest::Load {
+                id,
+                offset,
+                length,
+                relay,
+            } => {
+                return self.load_for_peer(id, ByteRange { offset, length }, relay).await;
+            }
+            PeerRequest::Locate { id } => PeerReply::Located(self.location_of(id)),
+            PeerRequest::Manifest { id } => return self.manifest_for_peer(id),
+            PeerRequest::Free { ids } => self.free_for_peer(peer, ids).await?,
+            PeerRequest::Read { key, offset, length } => {
+                return self.read_for_peer(&key, ByteRange { offset, length }).await;
+            }
+            PeerRequest::Outdate {
+                key,
+                version,
+                deleted,
+            } => {
+                let (dropped, newer) = self.outdate(&KeyVersion {
+                    key,
+                    version,
+                    deleted,
+                });
+                PeerReply::Outdated { dropped, newer }
+            }
+            PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
+            PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+        };
+        Ok((reply, Body::empty()))
+    }
+
+    async fn store_for_peer(
+        &self,
+        peer: NodeId,
+        id: BlockId,
+        size: u64,
+        class: BlockClass,
+        chunk_of: Option<BlockId>,
+        body: Body,
+    ) -> ApiResult<PeerReply> {
+        if id.home_hint() != peer.home_hint() {
+            return Err(ApiError::invalid(format!(
+                "block id {id} was not made by the node that sent it"
+            )));
+        }
+        let reservation = self.store.reserve(Owner::Peer(peer), size)?;
+        let bytes = read_exactly(body, size).await?;
+        self.store.insert(
+            id,
+            Block {
+                bytes,
+                class,
+                chunk_of,
+            },
+            reservation,
+        )?;
+        Ok(PeerReply::Stored(self.store.grant_use(peer)))
+    }
+
+    async fn load_for_peer(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        relay: bool,
+    ) -> ApiResult<(PeerReply, Body)> {
+        if let Some(bytes) = self.store.block(id) {
+            return loaded_from(id, &bytes, range).map(as_reply);
+        }
+        if relay {
+            let loaded = self.load_own(id, range).await?;
+            return Ok(loaded.map_or((PeerReply::Missing, Body::empty()), as_reply));
+        }
+        let reply = match self.location_of(id) {
+            Some(location) => PeerReply::Elsewhere { id, location },
+            None => PeerReply::Missing,
+        };
+        Ok((reply, Body::empty()))
+    }
+
+    async fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
+        match self.directory.key(key).map(|record| record.value) {
+            Some(KeyValue::Ours(id)) => self.load_for_peer(id, range, false).await,
+            Some(KeyValue::Theirs | KeyValue::Deleted) | None => Ok((PeerReply::Missing, Body::empty())),
+        }
+    }
+
+    fn manifest_for_peer(&self, id: BlockId) -> ApiResult<(PeerReply, Body)> {
+        let object = self.directory.object(id);
+        let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
+            return Err(ApiError::new(
+                memproto::ErrorCode::NotFound,
+                format!("no stream {id}: it was freed, or its node restarted"),
+            ));
+        };
+        let bytes = bytes::Bytes::from(manifest.encode());
+        let length = bytes.len() as u64;
+        Ok((
+            PeerReply::Loaded {
+                id,
+                size: length,
+                length,
+            },
+            Body::from(bytes),
+        ))
+    }
+
+    /// Where an object lies that this node answers for or holds.
+    fn location_of(&self, id: BlockId) -> Option<Location> {
+        let here = self.config.node_id;
+        if let Some(meta) = self.store.meta(id) {
+            return Some(Location {
+                holder: here,
+                size: meta.size,
+                is_stream: false,
+            });
+        }
+        let object = self.directory.object(id)?;
+        let (holder, is_stream) = match object.place {
+            Place::Here => return None,
+            Place::At(holder) => (holder, false),
+            Place::Stream(_) => (here, true),
+        };
+        Some(Location {
+            holder,
+            size: object.size,
+            is_stream,
+        })
+    }
+
+    async fn free_for_peer(&self, peer: NodeId, ids: Vec<BlockId>) -> ApiResult<PeerReply> {
+        let mut freed = Freed::default();
+        for id in ids {
+            let owner = self.store.meta(id).map(|meta| meta.owner);
+            if let Some(Owner::Peer(other)) = owner
+                && other != peer
+            {
+                let name = self.peers.name_of(other);
+                return Err(ApiError::new(
+                    memproto::ErrorCode::Denied,
+                    format!("block {id} belongs to '{name}', which alone may free it from afar"),
+                ));
+            }
+            if let Some(one) = self.free_own(id).await? {
+                freed.blocks += one.blocks;
+                freed.bytes += one.bytes;
+            }
+        }
+        Ok(PeerReply::Freed {
+            blocks: freed.blocks,
+            bytes: freed.bytes,
+            usage: self.store.grant_use(peer),
+        })
+    }
+
+    fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> PeerReply {
+        let newer = keys.iter().filter_map(|told| self.outdate(told).1).collect();
+        PeerReply::Reconciled { newer }
+    }
+
+    /// What this node does when a peer has connected: frees what it owes, asks for its grant, and tells its keys, so that
+    /// the newest version wins on both sides. The peer does the same.
+    async fn greet(&self, peer: NodeId) {
+        let owed = lock(&self.owed_frees).remove(&peer);
+        if let Some(ids) = owed {
+            self.free_later(peer, ids);
+        }
+        let Some(link) = self.peers.link(peer) else { return };
+        if let Ok((PeerReply::Usage(usage), _)) = link.request(PeerRequest::Usage, Body::empty()).await {
+            link.note_borrowed(usage);
+        }
+        for shard in 0.. {
+            let Some(versions) = self.directory.versions(shard) else {
+                break;
+            };
+            for batch in versions.chunks(RECONCILE_BATCH_MAX) {
+                let request = PeerRequest::Reconcile { keys: batch.to_vec() };
+                match link.request(request, Body::empty()).await {
+                    Ok((PeerReply::Reconciled { newer }, _)) => {
+                        for told in &newer {
+                            self.outdate(told);
+                        }
+                    }
+                    Ok(_) => {
+                        super::unexpected_reply(&link);
+                        return;
+                    }
+                    // The link is gone again: the next one begins anew.
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+fn as_reply(loaded: Loaded) -> (PeerReply, Body) {
+    let length = loaded.body.size().expect("a loaded body has a known size");
+    (
+        PeerReply::Loaded {
+            id: loaded.id,
+            size: loaded.size,
+            length,
+        },
+        loaded.body,
+    )
+}

@@ -1,0 +1,544 @@
+//! Two and three nodes in one process, over loopback: what each sees of the others' keys, blocks and streams.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use memproto::control::{ConnectRequest, ConsentAnswer, ConsentDecision, PeerState, PeerWait};
+use memproto::error::ErrorCode;
+use memproto::limits::STREAM_CHUNK_SIZE;
+use memproto::{BlockId, Placement};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::peer::PeersConfig;
+use crate::store::StoreConfig;
+use crate::trust::TrustStore;
+
+const MIB: u64 = 1024 * 1024;
+
+/// After how long a wait has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct TestNode {
+    service: Arc<Service>,
+    address: SocketAddr,
+    home: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl TestNode {
+    async fn start(name: &str, budget_bytes: u64) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), name, budget_bytes).await
+    }
+
+    /// A node in a home that may have been used before: its identity and its trust are kept there.
+    async fn start_in(folder: tempfile::TempDir, name: &str, budget_bytes: u64) -> Self {
+        let home = Home::open(folder.path().join("home")).unwrap();
+        let identity = Identity::load_or_create(&home).unwrap();
+        let trust = TrustStore::load(&home).unwrap();
+        let config = ServiceConfig {
+            name: name.to_owned(),
+            node_id: identity.node_id(),
+            home: home.path().to_owned(),
+            socket: home.path().join("memnode.sock"),
+            first_block_id: rand::random(),
+            deletion_memory: DELETION_MEMORY,
+        };
+        let peers_config = PeersConfig {
+            listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+            discovery: false,
+            ..PeersConfig::new(name, rand::random(), budget_bytes)
+        };
+        let peers = Peers::new(peers_config, identity, trust);
+        let stop = CancellationToken::new();
+        let store = Store::new(StoreConfig { budget_bytes });
+        let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let address = peers.start(Arc::clone(&service) as _).await.unwrap()[0];
+        Self {
+            service,
+            address,
+            home: folder,
+            stop,
+        }
+    }
+
+    async fn stop(self) -> tempfile::TempDir {
+        self.stop.cancel();
+        self.service.peers().stop().await;
+        self.service.finish().await;
+        self.home
+    }
+
+    fn id(&self) -> NodeId {
+        self.service.config.node_id
+    }
+
+    /// Connects to another node, which trusts this one and grants it `quota_bytes`.
+    async fn connect(&self, other: &TestNode, quota_bytes: u64) {
+        let request = ConnectRequest {
+            target: other.address.to_string(),
+            quota_bytes: None,
+            once: false,
+        };
+        let info = self.service.peers().connect(request).await.unwrap();
+        assert_eq!(info.state, PeerState::WaitingForTheirConsent);
+        let decision = ConsentDecision {
+            peer: self.id().to_string(),
+            answer: ConsentAnswer::Trust,
+            quota_bytes: Some(quota_bytes),
+        };
+        other.service.peers().decide(decision).unwrap();
+        self.wait_for(other, PeerState::Connected).await;
+        other.wait_for(self, PeerState::Connected).await;
+    }
+
+    async fn wait_for(&self, other: &TestNode, state: PeerState) {
+        let peer = other.id().to_string();
+        let mut known_state = PeerState::Discovered;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while known_state != state {
+            let wait = PeerWait {
+                peer: peer.clone(),
+                known_state,
+                timeout_ms: 1_000,
+            };
+            known_state = self.service.peers().wait(wait).await.unwrap().state;
+            assert!(tokio::time::Instant::now() < deadline, "still {known_state:?}");
+        }
+    }
+
+    async fn set(&self, key: &str, value: &str) -> Stored {
+        self.service
+            .set(
+                key,
+                Body::from(Bytes::from(value.to_owned())),
+                PutOptions::default(),
+            )
+            .await
+            .unwrap()
+    }
+
+    async fn get(&self, key: &str) -> ApiResult<Option<Bytes>> {
+        match self.service.get(key, ByteRange::ALL).await? {
+            Some(loaded) => loaded.body.collect(u64::MAX).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Bytes> {
+        self.service.load(id, range).await?.body.collect(u64::MAX).await
+    }
+
+    async fn store(&self, value: Bytes, placement: Placement) -> ApiResult<Stored> {
+        let options = PutOptions {
+            placement,
+            ..PutOptions::default()
+        };
+        self.service.store(Body::from(value), options).await
+    }
+
+    async fn stream(&self, value: &Bytes, placement: Placement) -> ApiResult<Stored> {
+        let options = PutOptions {
+            placement,
+            ..PutOptions::default()
+        };
+        let pieces = (0..value.len()).step_by(300_001);
+        let pieces = pieces
+            .map(|at| value.slice(at..value.len().min(at + 300_001)))
+            .collect();
+        self.service.stream(Body::from_pieces(pieces), options).await
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.service.keys("*", None, 1_000).unwrap().keys
+    }
+
+    fn blocks(&self) -> u64 {
+        self.service.stats().blocks
+    }
+}
+
+/// Waits for what another task of a node is about to bring about, without a guess at how long it takes.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn pattern(len: usize) -> Bytes {
+    (0..len as u64)
+        .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 29) as u8)
+        .collect::<Vec<u8>>()
+        .into()
+}
+
+fn to(node: &TestNode) -> Placement {
+    Placement::Peer(node.id().to_string())
+}
+
+#[tokio::test]
+async fn a_node_alone_keeps_replaces_and_deletes() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let used_before = a.service.stats().used_bytes;
+    let first = a.set("k", "one").await;
+    let second = a.set("k", "two").await;
+    assert_ne!(first.id, second.id);
+    assert_eq!(a.get("k").await.unwrap().unwrap(), "two");
+    assert_eq!(
+        a.load(first.id, ByteRange::ALL).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    assert_eq!(a.blocks(), 1, "what was replaced is freed");
+    assert!(a.service.del("k").await.unwrap());
+    assert!(!a.service.del("k").await.unwrap());
+    assert_eq!(a.get("k").await.unwrap(), None);
+    assert_eq!(a.keys(), [""; 0]);
+    a.service.directory.forget_deletions(Duration::ZERO);
+    assert_eq!(a.service.stats().used_bytes, used_before, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn the_way_without_waiting_is_the_same_way() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let options = PutOptions::default();
+    let stored = a.service.set_now("k", b"one", &options).unwrap().unwrap();
+    let again = a.service.set_now("k", b"two", &options).unwrap().unwrap();
+    let loaded = a.service.get_now("k", ByteRange::ALL).unwrap().unwrap().unwrap();
+    assert_eq!((loaded.id, loaded.size), (again.id, 3));
+    assert_eq!(loaded.body.as_whole().unwrap(), "two");
+    assert!(a.service.load_now(stored.id, ByteRange::ALL).is_none());
+    assert!(
+        a.service
+            .get_now("other", ByteRange::ALL)
+            .unwrap()
+            .unwrap()
+            .is_none()
+    );
+    let past_the_end = ByteRange { offset: 4, length: 1 };
+    assert_eq!(
+        a.service.get_now("k", past_the_end).unwrap().unwrap_err().code,
+        ErrorCode::InvalidArgument
+    );
+    assert_eq!(
+        a.service.set_now("", b"", &options).unwrap().unwrap_err().code,
+        ErrorCode::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn freeing_the_block_of_a_key_takes_the_key_with_it_everywhere() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, MIB).await;
+    let stored = a.set("k", "value").await;
+    assert_eq!(b.keys(), ["k"]);
+    let freed = b.service.free(vec![stored.id]).await.unwrap();
+    assert_eq!((freed.blocks, freed.bytes), (1, 5));
+    assert_eq!(a.keys(), [""; 0]);
+    until("b forgets the key", || b.keys().is_empty()).await;
+    assert_eq!(b.get("k").await.unwrap(), None);
+    assert_eq!(
+        a.service.free(vec![stored.id]).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+}
+
+#[tokio::test]
+async fn an_overwrite_and_a_deletion_are_seen_everywhere_when_they_returned() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, MIB).await;
+    a.connect(&c, MIB).await;
+    b.connect(&c, MIB).await;
+    let nodes = [&a, &b, &c];
+    for (round, writer) in nodes.iter().cycle().take(12).enumerate() {
+        let value = format!("round {round}");
+        writer.set("k", &value).await;
+        for reader in nodes {
+            assert_eq!(
+                reader.get("k").await.unwrap().unwrap(),
+                value.as_str(),
+                "round {round}"
+            );
+        }
+    }
+    let blocks: u64 = nodes.iter().map(|node| node.blocks()).sum();
+    assert_eq!(blocks, 1, "the older values are freed");
+    assert!(b.service.del("k").await.unwrap());
+    for reader in nodes {
+        assert_eq!(reader.get("k").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_block_lies_where_it_was_asked_to_and_is_read_and_freed_from_anywhere() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 8 * MIB).await;
+    a.connect(&c, 8 * MIB).await;
+    let value = pattern(100_000);
+    let stored = a.store(value.clone(), to(&b)).await.unwrap();
+    assert_eq!((a.blocks(), b.blocks()), (0, 1));
+    assert_eq!(a.service.stats().remote_bytes, 100_000);
+    for reader in [&a, &b, &c] {
+        // c has no link to b: a passes the bytes on.
+        assert_eq!(reader.load(stored.id, ByteRange::ALL).await.unwrap(), value);
+    }
+    let part = c
+        .load(
+            stored.id,
+            ByteRange {
+                offset: 99_990,
+                length: 500,
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(part, value.slice(99_990..));
+    c.service.free(vec![stored.id]).await.unwrap();
+    assert_eq!((b.blocks(), a.service.stats().remote_bytes), (0, 0));
+    assert_eq!(b.service.lent(a.id()).used_bytes, 0);
+    for reader in [&a, &b, &c] {
+        assert_eq!(
+            reader.load(stored.id, ByteRange::ALL).await.unwrap_err().code,
+            ErrorCode::NotFound
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_lies_on_the_peer_and_is_read_by_range_from_anywhere() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.connect(&c, MIB).await;
+    let value = pattern(5 * STREAM_CHUNK_SIZE + 123);
+    let stored = a.stream(&value, to(&b)).await.unwrap();
+    assert_eq!(stored.size, value.len() as u64);
+    assert_eq!((a.blocks(), b.blocks()), (0, 6));
+    for reader in [&a, &b, &c] {
+        assert!(reader.load(stored.id, ByteRange::ALL).await.unwrap() == value);
+        let range = ByteRange {
+            offset: STREAM_CHUNK_SIZE as u64 - 5,
+            length: 10,
+        };
+        let part = reader.load(stored.id, range).await.unwrap();
+        assert_eq!(part, value.slice(STREAM_CHUNK_SIZE - 5..STREAM_CHUNK_SIZE + 5));
+    }
+    b.service.free(vec![stored.id]).await.unwrap();
+    assert_eq!((b.blocks(), b.service.lent(a.id()).used_bytes), (0, 0));
+    let empty = a.stream(&Bytes::new(), Placement::Auto).await.unwrap();
+    assert_eq!(c.load(empty.id, ByteRange::ALL).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_stream_over_the_grant_is_refused_and_leaves_nothing() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 3 * MIB).await;
+    let value = pattern(5 * STREAM_CHUNK_SIZE);
+    let refused = a.stream(&value, to(&b)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::QuotaExceeded, "{refused}");
+    until("b has it back", || {
+        b.blocks() == 0 && b.service.lent(a.id()).used_bytes == 0
+    })
+    .await;
+    // Without a name it goes where there is room: the rest stays here.
+    let stored = a.stream(&value, Placement::Auto).await.unwrap();
+    assert!(a.blocks() > 0 && b.blocks() > 0);
+    assert!(a.load(stored.id, ByteRange::ALL).await.unwrap() == value);
+}
+
+#[tokio::test]
+async fn a_stream_whose_writer_goes_away_leaves_nothing() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let options = PutOptions {
+        placement: to(&b),
+        ..PutOptions::default()
+    };
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream(body, options).await });
+    sender.send(pattern(3 * STREAM_CHUNK_SIZE));
+    until("the chunks arrive", || b.blocks() == 3).await;
+    drop(sender);
+    assert_eq!(writing.await.unwrap().unwrap_err().code, ErrorCode::Cancelled);
+    until("they are freed", || {
+        b.blocks() == 0 && b.service.lent(a.id()).used_bytes == 0
+    })
+    .await;
+
+    let (sender, body) = Body::channel(None, |_| {});
+    let options = PutOptions {
+        placement: to(&b),
+        ..PutOptions::default()
+    };
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream(body, options).await });
+    sender.send(pattern(3 * STREAM_CHUNK_SIZE));
+    until("the chunks arrive", || b.blocks() == 3).await;
+    writing.abort();
+    until("they are freed", || {
+        b.blocks() == 0 && b.service.lent(a.id()).used_bytes == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_node_refuses_or_offloads_as_it_was_asked() {
+    let a = TestNode::start("a", MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let value = pattern(700_000);
+    a.store(value.clone(), Placement::Auto).await.unwrap();
+    let refused = a.store(value.clone(), Placement::Local).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::OutOfMemory, "{refused}");
+    assert_eq!(
+        a.store(value.clone(), Placement::Auto).await.unwrap_err().code,
+        ErrorCode::OutOfMemory
+    );
+    assert_eq!(
+        a.store(value.clone(), Placement::Remote).await.unwrap_err().code,
+        ErrorCode::PeerUnreachable
+    );
+    a.connect(&b, 2 * MIB).await;
+    let stored = a.store(value.clone(), Placement::Auto).await.unwrap();
+    assert_eq!((a.blocks(), b.blocks()), (1, 1));
+    assert_eq!(a.load(stored.id, ByteRange::ALL).await.unwrap(), value);
+    let over = a.store(pattern(2 * MIB as usize), to(&b)).await.unwrap_err();
+    assert_eq!(over.code, ErrorCode::QuotaExceeded, "{over}");
+    assert_eq!(
+        b.service.stats().peers_used_bytes,
+        b.service.lent(a.id()).used_bytes
+    );
+}
+
+#[tokio::test]
+async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, MIB).await;
+    b.set("theirs", "on b").await;
+    a.set("mine", "old").await;
+    let stored = a.store(Bytes::from_static(b"block"), to(&b)).await.unwrap();
+    b.service.peers().disconnect(&a.id().to_string()).unwrap();
+    a.wait_for(&b, PeerState::Discovered).await;
+    assert_eq!(
+        a.get("theirs").await.unwrap_err().code,
+        ErrorCode::PeerUnreachable
+    );
+    assert_eq!(
+        a.load(stored.id, ByteRange::ALL).await.unwrap_err().code,
+        ErrorCode::PeerUnreachable
+    );
+    // Both write while they are apart: the later write wins on both sides.
+    b.set("mine", "newer").await;
+    a.set("theirs", "newest, on a").await;
+    let request = ConnectRequest {
+        target: b.address.to_string(),
+        quota_bytes: None,
+        once: false,
+    };
+    a.service.peers().connect(request).await.unwrap();
+    a.wait_for(&b, PeerState::Connected).await;
+    b.wait_for(&a, PeerState::Connected).await;
+    until("both agree", || {
+        let value = |node: &TestNode, key: &str| node.service.directory.key(key).map(|record| record.version);
+        ["mine", "theirs"]
+            .iter()
+            .all(|key| value(&a, key) == value(&b, key))
+    })
+    .await;
+    for node in [&a, &b] {
+        assert_eq!(node.get("mine").await.unwrap().unwrap(), "newer");
+        assert_eq!(node.get("theirs").await.unwrap().unwrap(), "newest, on a");
+    }
+    assert_eq!(a.load(stored.id, ByteRange::ALL).await.unwrap(), "block");
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_loses_what_it_held_and_nobody_waits_for_it() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 8 * MIB).await;
+    b.set("theirs", "on b").await;
+    b.stream(&pattern(2 * STREAM_CHUNK_SIZE), to(&a)).await.unwrap();
+    let by_id = b.store(Bytes::from_static(b"kept"), to(&a)).await.unwrap();
+    let lost = a.store(Bytes::from_static(b"gone"), to(&b)).await.unwrap();
+    assert_eq!(a.blocks(), 3);
+    let home = b.stop().await;
+    let b = TestNode::start_in(home, "b", 64 * MIB).await;
+    b.service
+        .peers()
+        .connect(ConnectRequest {
+            target: a.address.to_string(),
+            quota_bytes: None,
+            once: false,
+        })
+        .await
+        .unwrap();
+    b.wait_for(&a, PeerState::Connected).await;
+    a.wait_for(&b, PeerState::Connected).await;
+    until("a has noticed", || {
+        a.keys().is_empty() && a.service.stats().remote_bytes == 0
+    })
+    .await;
+    assert_eq!(a.get("theirs").await.unwrap(), None);
+    assert_eq!(
+        a.load(lost.id, ByteRange::ALL).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        a.blocks(),
+        1,
+        "chunks without a manifest are freed, a block is not"
+    );
+    assert_eq!(b.load(by_id.id, ByteRange::ALL).await.unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn a_peer_frees_only_what_is_its_own_or_the_hosts() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 8 * MIB).await;
+    c.connect(&b, 8 * MIB).await;
+    let stored = a.store(Bytes::from_static(b"of a"), to(&b)).await.unwrap();
+    // c has no link to a, and b does not free for c what a stored there.
+    assert_eq!(
+        c.service.free(vec![stored.id]).await.unwrap_err().code,
+        ErrorCode::Denied
+    );
+    assert_eq!(a.load(stored.id, ByteRange::ALL).await.unwrap(), "of a");
+    let freed = b.service.trust_remove(&a.id().to_string(), true).unwrap();
+    assert_eq!((freed.blocks, freed.bytes), (1, 4));
+    a.wait_for(&b, PeerState::Denied).await;
+}
+
+#[tokio::test]
+async fn a_value_of_unknown_size_is_gathered_within_the_budget() {
+    let a = TestNode::start("a", 4 * MIB).await;
+    let put = async |bytes: usize| {
+        let (sender, body) = Body::channel(None, |_| {});
+        for at in (0..bytes).step_by(100_000) {
+            sender.send(pattern(100_000.min(bytes - at)));
+        }
+        sender.finish();
+        a.service.store(body, PutOptions::default()).await
+    };
+    let stored = put(2_500_000).await.unwrap();
+    assert_eq!(stored.size, 2_500_000);
+    let used = a.service.stats().used_bytes;
+    assert_eq!(put(2_500_000).await.unwrap_err().code, ErrorCode::OutOfMemory);
+    assert_eq!(a.service.stats().used_bytes, used);
+}

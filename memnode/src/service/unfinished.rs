@@ -1,0 +1,53 @@
+//! What a write has placed before it is done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use memproto::{BlockId, NodeId};
+
+use super::Service;
+
+/// Blocks that a write has placed, or is placing, but nobody can reach yet. Dropped before [`finish`](Self::finish), be it
+/// by an error or because the caller went away, they are freed, here and on peers.
+pub(super) struct Unfinished {
+    service: Arc<Service>,
+    here: Vec<BlockId>,
+    on_peers: HashMap<NodeId, Vec<BlockId>>,
+}
+
+impl Unfinished {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            here: Vec::new(),
+            on_peers: HashMap::new(),
+        }
+    }
+
+    /// Notes a block of this node's store.
+    pub(super) fn note_here(&mut self, id: BlockId) {
+        self.here.push(id);
+    }
+
+    /// Notes a block before it is sent to a peer: what arrived there must be freed even where its reply got lost.
+    pub(super) fn note_on_peer(&mut self, holder: NodeId, id: BlockId) {
+        self.on_peers.entry(holder).or_default().push(id);
+    }
+
+    /// The write is done: its blocks can be reached now and stay.
+    pub(super) fn finish(mut self) {
+        self.here.clear();
+        self.on_peers.clear();
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        for id in self.here.drain(..) {
+            self.service.store.remove(id);
+        }
+        for (holder, ids) in self.on_peers.drain() {
+            self.service.free_later(holder, ids);
+        }
+    }
+}

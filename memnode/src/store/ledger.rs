@@ -1,0 +1,317 @@
+//! Who uses how much of the budget.
+//!
+//! Every byte that the store, or the directory beside it, is going to hold is taken from the ledger first, by a
+//! [`Reservation`], and given back by the same guard's drop. A refusal takes nothing. The sums are therefore exact at every moment:
+//! what is used is the sum of all reservations and charges that live.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use memproto::control::GrantUse;
+use memproto::{ApiError, BlockClass, ErrorCode, NodeId};
+
+use super::{ENTRY_OVERHEAD, Owner, Usage};
+use crate::size::ByteSize;
+
+/// The budget and the accounts of all owners.
+///
+/// The counters are independent sums, nobody infers other memory from them, so `Relaxed` suffices throughout.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    budget: AtomicU64,
+    used: AtomicU64,
+    peers_used: AtomicU64,
+    /// Of `used`, the blocks of class cache that are in the map.
+    cache: AtomicU64,
+    blocks: AtomicU64,
+    local: Arc<Account>,
+    peers: RwLock<HashMap<NodeId, Arc<Account>>>,
+}
+
+#[derive(Debug)]
+struct Account {
+    owner: Owner,
+    quota: AtomicU64,
+    used: AtomicU64,
+}
+
+impl Account {
+    fn new(owner: Owner, quota: u64) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            quota: AtomicU64::new(quota),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    fn grant_use(&self) -> GrantUse {
+        GrantUse {
+            quota_bytes: self.quota.load(Relaxed),
+            used_bytes: self.used.load(Relaxed),
+        }
+    }
+}
+
+/// Adds to a counter unless the sum would pass the limit. The counter never stands above the limit because of it, not even
+/// for a moment in which another thread would be refused wrongly.
+fn add_within(counter: &AtomicU64, bytes: u64, limit: u64) -> bool {
+    counter
+        .fetch_update(Relaxed, Relaxed, |used| {
+            used.checked_add(bytes).filter(|&sum| sum <= limit)
+        })
+        .is_ok()
+}
+
+impl Ledger {
+    pub(super) fn new(budget_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            budget: AtomicU64::new(budget_bytes),
+            used: AtomicU64::new(0),
+            peers_used: AtomicU64::new(0),
+            cache: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
+            local: Account::new(Owner::Local, u64::MAX),
+            peers: RwLock::default(),
+        })
+    }
+
+    /// Takes `bytes` and the cost of an entry.
+    pub(super) fn reserve(self: &Arc<Self>, owner: Owner, bytes: u64) -> Result<Reservation, ApiError> {
+        let account = match owner {
+            Owner::Local => {
+                let account = Arc::clone(&self.local);
+                self.take(&account, bytes, ENTRY_OVERHEAD)?;
+                account
+            }
+            Owner::Peer(node) => {
+                // The lock is held until the account is charged: `set_quota` drops only accounts that nobody uses.
+                let peers = self.peers();
+                let Some(account) = peers.get(&node) else {
+                    return Err(quota_exceeded(GrantUse::default(), bytes));
+                };
+                self.take(account, bytes, ENTRY_OVERHEAD)?;
+                Arc::clone(account)
+            }
+        };
+        Ok(Reservation {
+            charge: Charge {
+                ledger: Arc::clone(self),
+                account,
+                bytes: bytes + ENTRY_OVERHEAD,
+            },
+        })
+    }
+
+    /// Takes `bytes` and the cost of an entry from the account of this host's programs, whether there is room or not.
+    pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
+        let bytes = bytes + ENTRY_OVERHEAD;
+        self.used.fetch_add(bytes, Relaxed);
+        self.local.used.fetch_add(bytes, Relaxed);
+        Charge {
+            ledger: Arc::clone(self),
+            account: Arc::clone(&self.local),
+            bytes,
+        }
+    }
+
+    /// Takes `bytes + overhead` from an account and from the budget, or nothing.
+    fn take(&self, account: &Account, bytes: u64, overhead: u64) -> Result<(), ApiError> {
+        let Some(sum) = bytes.checked_add(overhead) else {
+            return Err(self.out_of_memory(bytes));
+        };
+        if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
+            return Err(match account.owner {
+                // Its quota is all that 64 bits can count.
+                Owner::Local => self.out_of_memory(bytes),
+                Owner::Peer(_) => quota_exceeded(account.grant_use(), bytes),
+            });
+        }
+        if !add_within(&self.used, sum, self.budget.load(Relaxed)) {
+            account.used.fetch_sub(sum, Relaxed);
+            return Err(self.out_of_memory(bytes));
+        }
+        if account.owner != Owner::Local {
+            self.peers_used.fetch_add(sum, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, account: &Account, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+        account.used.fetch_sub(bytes, Relaxed);
+        if account.owner != Owner::Local {
+            self.peers_used.fetch_sub(bytes, Relaxed);
+        }
+    }
+
+    pub(super) fn set_quota(&self, node: NodeId, quota: Option<u64>) {
+        let mut peers = self.peers_mut();
+        match (quota, peers.get(&node)) {
+            (Some(quota), Some(account)) => account.quota.store(quota, Relaxed),
+            (Some(quota), None) => {
+                peers.insert(node, Account::new(Owner::Peer(node), quota));
+            }
+            (None, Some(account)) => account.quota.store(0, Relaxed),
+            (None, None) => {}
+        }
+        peers.retain(|_, account| account.quota.load(Relaxed) > 0 || account.used.load(Relaxed) > 0);
+    }
+
+    pub(super) fn grant_use(&self, node: NodeId) -> GrantUse {
+        self.peers()
+            .get(&node)
+            .map(|account| account.grant_use())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        // The cache first: it is a part of what is used, and stays one if a block is freed in between.
+        let cache = self.cache.load(Relaxed);
+        let used = self.used.load(Relaxed).max(cache);
+        Usage {
+            blocks: self.blocks.load(Relaxed),
+            budget_bytes: self.budget.load(Relaxed),
+            used_bytes: used,
+            pinned_bytes: used - cache,
+            cache_bytes: cache,
+            peers_used_bytes: self.peers_used.load(Relaxed),
+        }
+    }
+
+    /// Notes a block that enters the map. Called under the lock of its shard.
+    pub(super) fn entered(&self, class: BlockClass, charged: u64) {
+        self.blocks.fetch_add(1, Relaxed);
+        if class == BlockClass::Cache {
+            self.cache.fetch_add(charged, Relaxed);
+        }
+    }
+
+    /// Notes a block that leaves the map. Called under the lock of its shard.
+    pub(super) fn left(&self, class: BlockClass, charged: u64) {
+        self.blocks.fetch_sub(1, Relaxed);
+        if class == BlockClass::Cache {
+            self.cache.fetch_sub(charged, Relaxed);
+        }
+    }
+
+    fn peers(&self) -> RwLockReadGuard<'_, HashMap<NodeId, Arc<Account>>> {
+        self.peers
+            .read()
+            .expect("no code panics while it holds the accounts")
+    }
+
+    fn peers_mut(&self) -> RwLockWriteGuard<'_, HashMap<NodeId, Arc<Account>>> {
+        self.peers
+            .write()
+            .expect("no code panics while it holds the accounts")
+    }
+
+    fn out_of_memory(&self, wanted: u64) -> ApiError {
+        let usage = self.usage();
+        let message = format!(
+            "{} more do not fit: the node has {} of budget, {} used ({} pinned, {} cache). Free blocks with `memcli free ID`, \
+             or start the node with a larger --memory",
+            ByteSize(wanted),
+            ByteSize(usage.budget_bytes),
+            ByteSize(usage.used_bytes),
+            ByteSize(usage.pinned_bytes),
+            ByteSize(usage.cache_bytes),
+        );
+        ApiError::new(ErrorCode::OutOfMemory, message)
+    }
+}
+
+fn quota_exceeded(grant: GrantUse, wanted: u64) -> ApiError {
+    let message = if grant.quota_bytes == 0 {
+        "the node grants this peer no memory: ask the person there for a grant (`memcli connect NAME --quota SIZE`)"
+            .to_owned()
+    } else {
+        format!(
+            "{} more do not fit: the node grants this peer {}, {} used. Free blocks with `memcli free ID`, or ask the person \
+             there for a larger grant (`memcli connect NAME --quota SIZE`)",
+            ByteSize(wanted),
+            ByteSize(grant.quota_bytes),
+            ByteSize(grant.used_bytes),
+        )
+    };
+    ApiError::new(ErrorCode::QuotaExceeded, message)
+}
+
+/// Memory that was taken from the budget and is about to be filled. Dropped, it is given back.
+#[derive(Debug)]
+#[must_use = "dropped, a reservation is given back"]
+pub struct Reservation {
+    charge: Charge,
+}
+
+impl Reservation {
+    /// Whose account pays.
+    pub fn owner(&self) -> Owner {
+        self.charge.account.owner
+    }
+
+    /// The bytes that may be filled, without the cost of the entry.
+    pub fn bytes(&self) -> u64 {
+        self.charge.bytes - ENTRY_OVERHEAD
+    }
+
+    /// Takes more for a value whose size is not known beforehand.
+    ///
+    /// # Errors
+    /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), ApiError> {
+        let Charge { ledger, account, .. } = &self.charge;
+        ledger.take(account, bytes, 0)?;
+        self.charge.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back all but `bytes` (and the cost of the entry). A smaller reservation stays as it is.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let excess = self.bytes().saturating_sub(bytes);
+        self.charge.ledger.give_back(&self.charge.account, excess);
+        self.charge.bytes -= excess;
+    }
+
+    /// Keeps the memory taken for something other than a block: a key, a tombstone, a manifest.
+    pub fn keep(self) -> Charge {
+        self.charge
+    }
+}
+
+/// Memory of the budget that is in use. Dropped, it is given back.
+#[must_use = "dropped, a charge is given back"]
+pub struct Charge {
+    ledger: Arc<Ledger>,
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Whose account pays.
+    pub fn owner(&self) -> Owner {
+        self.account.owner
+    }
+
+    /// The bytes taken, with the cost of the entry.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge")
+            .field("owner", &self.owner())
+            .field("bytes", &self.bytes)
+            .finish()
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.ledger.give_back(&self.account, self.bytes);
+    }
+}

@@ -1,0 +1,19 @@
+//! The chores of MemCloud, as a library, so that the multi-host tests use the same hosts as `cargo xtask lab`.
+//!
+//! - [`demo`]: what MemCloud is for, shown on one machine in under a minute.
+//! - [`mod@test`]: everything that must hold before a change lands; `.ci/run` is nothing else.
+//! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
+//! - [`host`]: a place where the real `memnode` and `memcli` run; the other three build on it.
+//!
+//! Chores print to stdout and stderr: they are programs for people, not parts of the product.
+
+pub mod build;
+pub mod demo;
+pub mod host;
+pub mod interrupt;
+pub mod lab;
+pub mod node;
+pub mod process;
+pub mod size;
+pub mod test;
+pub mod wait;

@@ -1,0 +1,102 @@
+//! Counting tests by the closing lines of their runners.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+impl Counts {
+    /// What a line of a runner's output adds: `test result: ok. 5 passed; 1 failed; ...` of libtest, of which there is one
+    /// for each test program, or `Summary [ 3.2s] 6 tests run: 4 passed (1 slow), 1 failed, 1 timed out, 2 skipped` of
+    /// nextest. Any other line adds nothing.
+    pub(super) fn of_line(line: &str) -> Self {
+        let line = without_colours(line);
+        let results = match line.trim_start() {
+            line if line.starts_with("test result: ") => line.split_once(". "),
+            line if line.starts_with("Summary [") => line.split_once(" run: "),
+            _ => None,
+        };
+        let Some((_, results)) = results else {
+            return Self::default();
+        };
+        let mut counts = Self::default();
+        for part in results.split([',', ';']) {
+            let mut words = part.split_whitespace();
+            let Some(number) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+                continue;
+            };
+            match words.next() {
+                Some("passed") => counts.passed += number,
+                Some("failed" | "timed" | "exec") => counts.failed += number,
+                _ => {}
+            }
+        }
+        counts
+    }
+}
+
+/// Without the escape sequences that set colours (ECMA-48, 8.3.117: CSI, parameters, `m`).
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.find('m').map_or("", |end| &after[end + 1..]);
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_counted_and_others_are_not() {
+        for (line, passed, failed) in [
+            (
+                "test result: ok. 11 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+                11,
+                0,
+            ),
+            (
+                "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
+                1,
+                2,
+            ),
+            ("     Summary [   0.005s] 1 test run: 1 passed, 0 skipped", 1, 0),
+            (
+                "     Summary [  61.2s] 9 tests run: 6 passed (1 slow, 1 leaky), 2 failed, 1 timed out, 3 skipped",
+                6,
+                3,
+            ),
+            (
+                "\x1b[32;1m     Summary\x1b[0m [   1.0s] \x1b[1m2\x1b[0m tests run: \x1b[1m2\x1b[0m passed, 0 skipped",
+                2,
+                0,
+            ),
+            ("test rust ... ok", 0, 0),
+            ("4 passed, 4 failed", 0, 0),
+        ] {
+            assert_eq!(Counts::of_line(line), Counts { passed, failed }, "{line}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What each step does.
+
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::count::Counts;
+use super::{Outcome, Setting};
+use crate::build::cargo;
+use crate::lab;
+
+/// Chooses the tests with several hosts: `tests/hosts` of this crate, all of which are ignored unless asked for.
+const HOSTS_TESTS: &str = "hosts";
+
+/// Formatting is what rustfmt makes of it.
+pub(super) fn format(_: &Setting) -> Result<Outcome> {
+    succeed(&mut cargo(["fmt", "--all", "--", "--check"])).context("`cargo fmt` mends it")
+}
+
+/// Clippy has nothing to say.
+pub(super) fn lint(_: &Setting) -> Result<Outcome> {
+    succeed(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// Rustdoc has nothing to say, of private items either.
+pub(super) fn docs(_: &Setting) -> Result<Outcome> {
+    let mut command = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Builds what all later steps run, once, so that their own times are those of the tests.
+pub(super) fn build(_: &Setting) -> Result<Outcome> {
+    succeed(&mut cargo(["build", "--workspace", "--all-targets"]))
+}
+
+/// Every Rust test that needs nothing special of the machine.
+pub(super) fn rust(setting: &Setting) -> Result<Outcome> {
+    let mut command = test_runner(setting);
+    if !setting.has_nextest {
+        // Not the examples in the documentation: they are a step of their own.
+        command.args(["--lib", "--bins", "--tests"]);
+    }
+    run_tests(&mut command)
+}
+
+/// The examples in the documentation, which nextest does not run.
+pub(super) fn doctests(_: &Setting) -> Result<Outcome> {
+    run_tests(&mut cargo(["test", "--workspace", "--doc"]))
+}
+
+/// The tests with several hosts, one at a time.
+pub(super) fn hosts(setting: &Setting) -> Result<Outcome> {
+    if let Err(error) = install_lab_tools() {
+        eprintln!("{error:#}");
+    }
+    if let Some(why) = lab::missing() {
+        return Ok(Outcome::Skipped(why));
+    }
+    let mut command = test_runner(setting);
+    if setting.has_nextest {
+        let filter = format!("package(xtask) & binary({HOSTS_TESTS})");
+        command.args(["--run-ignored", "only", "--filterset", &filter]);
+    } else {
+        command.args(["--test", HOSTS_TESTS, "--", "--ignored", "--test-threads", "1"]);
+    }
+    run_tests(&mut command)
+}
+
+/// Whether `cargo nextest` is installed.
+pub(super) fn has_nextest() -> bool {
+    let mut command = cargo(["nextest", "--version"]);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A command that runs the tests of the whole workspace: choosing packages would make cargo build their dependencies
+/// anew, with other features. Which tests run is for filters to say.
+fn test_runner(setting: &Setting) -> Command {
+    let mut command = if setting.has_nextest {
+        let mut command = cargo(["nextest", "run", "--workspace"]);
+        if setting.is_ci {
+            command.args(["--profile", "ci"]);
+        }
+        command
+    } else {
+        cargo(["test", "--workspace", "--no-fail-fast"])
+    };
+    // Errors that tests return are told by their words; panics keep their backtraces where RUST_BACKTRACE asks for them.
+    command.env("RUST_LIB_BACKTRACE", "0");
+    command
+}
+
+/// Installs what the lab needs, where that can be done without asking anyone: as root, on Debian or its like.
+fn install_lab_tools() -> Result<()> {
+    let apt = Path::new("/usr/bin/apt-get");
+    if lab::missing().is_none() || !rustix::process::geteuid().is_root() || !apt.is_file() {
+        return Ok(());
+    }
+    let apt_get = |args: &[&str]| {
+        let mut command = Command::new(apt);
+        command
+            .args(["-q", "-y"])
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null());
+        println!("apt-get {}", args.join(" "));
+        command
+            .status()
+            .context("cannot run apt-get")
+            .map(|status| status.success())
+    };
+    let mut install = vec!["install", "--no-install-recommends"];
+    install.extend(lab::TOOLS.map(|(_, package)| package));
+    // The list of packages on a new machine may be old or missing; a fresh one takes a while, so it comes second.
+    if !apt_get(&install)? {
+        apt_get(&["update"])?;
+        ensure!(
+            apt_get(&install)?,
+            "apt-get cannot install what the tests with several hosts need"
+        );
+    }
+    Ok(())
+}
+
+/// Runs a command that says for itself what is wrong.
+fn succeed(command: &mut Command) -> Result<Outcome> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "cargo ended with {status}");
+    Ok(Outcome::Done)
+}
+
+/// Runs a test runner, shows all that it says and counts its tests.
+fn run_tests(command: &mut Command) -> Result<Outcome> {
+    if std::io::stdout().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    // libtest closes on stdout, nextest on stderr.
+    let counts = thread::scope(|scope| -> Result<Counts> {
+        let other = scope.spawn(|| pass_on(stderr, std::io::stderr()));
+        let mut counts = pass_on(stdout, std::io::stdout())?;
+        counts += other.join().expect("passing on output does not panic")?;
+        Ok(counts)
+    })?;
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("cargo ended with {status}");
+    }
+    Ok(Outcome::Ran(counts))
+}
+
+fn pass_on(from: impl Read, mut to: impl Write) -> Result<Counts> {
+    let mut from = BufReader::new(from);
+    let mut counts = Counts::default();
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line)? != 0 {
+        to.write_all(&line)?;
+        to.flush()?;
+        counts += Counts::of_line(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    Ok(counts)
+}

@@ -1,0 +1,116 @@
+//! Keys and blocks over several hosts.
+
+use std::fs::File;
+
+use anyhow::Result;
+use xtask::demo::log_lines;
+use xtask::process;
+use xtask::size::MIB;
+use xtask::wait;
+
+use crate::scene::{self, SOON};
+
+/// Exit code of `memcli`: no such key or block.
+const NOT_FOUND: i32 = 4;
+
+#[test]
+#[ignore = "several hosts"]
+fn a_key_set_on_one_host_is_read_overwritten_and_deleted_on_others() -> Result<()> {
+    let (lab, _nodes) = scene::friends(3)?;
+    let [a, b, c] = lab.all();
+    let set = a.memcli(["set", "greeting", "Hello from a"])?.ok()?;
+    assert!(set.text().starts_with("Set 'greeting' (Block ID: "), "{set}");
+    for host in [a, b, c] {
+        assert_eq!(host.memcli(["get", "greeting"])?.ok()?.stdout, b"Hello from a");
+    }
+
+    b.memcli(["set", "greeting", "Hello from b"])?.ok()?;
+    for host in [a, b, c] {
+        assert_eq!(host.memcli(["get", "greeting"])?.ok()?.stdout, b"Hello from b");
+        assert_eq!(host.memcli(["keys", "greet*"])?.ok()?.text(), "greeting");
+    }
+
+    c.memcli(["del", "greeting"])?.ok()?;
+    for host in [a, b, c] {
+        host.memcli(["get", "greeting"])?.fails_with(NOT_FOUND)?;
+        assert_eq!(host.memcli(["keys"])?.ok()?.text(), "");
+    }
+    c.memcli(["del", "greeting"])?.fails_with(NOT_FOUND)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn overwriting_a_key_keeps_one_value() -> Result<()> {
+    let (lab, _nodes) = scene::friends(2)?;
+    let [a, b] = lab.all();
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("value");
+    log_lines::write_file(&path, MIB, 1)?;
+    let mut used = Vec::new();
+    for round in 0..20 {
+        let host = if round % 2 == 0 { a } else { b };
+        let mut set = host.memcli_command(["set", "key", "-"]);
+        process::run(set.stdin(File::open(&path)?), SOON)?.ok()?;
+        used.push(a.stats()?.used_bytes + b.stats()?.used_bytes);
+    }
+    let (first, last) = (used[0], used[used.len() - 1]);
+    assert!(last < first + MIB, "20 overwrites of 1 MiB: {used:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn a_block_stored_on_a_peer_is_loaded_and_freed_from_a_third_host() -> Result<()> {
+    let (lab, _nodes) = scene::friends(3)?;
+    let [a, b, c] = lab.all();
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("block");
+    log_lines::write_file(&path, 5 * MIB + 17, 3)?;
+    let bytes = std::fs::read(&path)?;
+
+    let mut store = a.memcli_command(["store", "--quiet", "--peer", "b", "-"]);
+    let id = process::run(store.stdin(File::open(&path)?), SOON)?.ok()?.text();
+    assert!(b.stats()?.peers_used_bytes >= bytes.len() as u64);
+    for host in [a, c] {
+        let stats = host.stats()?;
+        assert!(
+            stats.used_bytes < MIB,
+            "{} holds {} bytes",
+            host.name(),
+            stats.used_bytes
+        );
+    }
+    for host in [a, b, c] {
+        assert!(
+            host.memcli(["load", &id])?.ok()?.stdout == bytes,
+            "{} got other bytes",
+            host.name()
+        );
+    }
+
+    c.memcli(["free", &id])?.ok()?;
+    wait::until("b's memory", SOON, || {
+        b.stats()
+            .map(|stats| (stats.peers_used_bytes < MIB).then_some(()))
+    })?;
+    for host in [a, b, c] {
+        host.memcli(["load", &id])?.fails_with(NOT_FOUND)?;
+    }
+    a.memcli(["free", &id])?.fails_with(NOT_FOUND)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn a_value_that_is_set_with_one_node_lies_there_and_remote_lies_elsewhere() -> Result<()> {
+    let (lab, _nodes) = scene::friends(2)?;
+    let [a, b] = lab.all();
+    let id = scene::stored_id(a, &["store", "here"])?;
+    assert_eq!(b.stats()?.blocks, 0);
+    let remote = scene::stored_id(a, &["store", "--remote", "there"])?;
+    assert_eq!(b.stats()?.blocks, 1);
+    assert_eq!(b.memcli(["load", &id])?.ok()?.stdout, b"here");
+    assert_eq!(a.memcli(["load", &remote])?.ok()?.stdout, b"there");
+    Ok(())
+}
