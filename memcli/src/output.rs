@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
-use memproto::{BlockId, ErrorCode};
+use memproto::BlockId;
 use serde::Serialize;
 
 use crate::cli::{ColorWhen, Globals};
@@ -103,25 +103,14 @@ impl Output {
             ),
             Failure::Interrupted(text) => writeln!(anstream::stderr(), "{}", printable(text)),
             _ => {
-                let hint = hint(failure)
-                    .map(|hint| format!("\n  {hint}"))
-                    .unwrap_or_default();
                 let text = failure.to_string();
                 writeln!(
                     anstream::stderr(),
-                    "{ERROR}error:{ERROR:#} {}{hint}",
+                    "{ERROR}error:{ERROR:#} {}",
                     printable_lines(&text)
                 )
             }
         };
-    }
-}
-
-/// What a person can do next, where the message of the node leaves it open.
-fn hint(failure: &Failure) -> Option<&'static str> {
-    match failure {
-        Failure::Api(error) if error.code == ErrorCode::UnknownPeer => Some("see: memcli peer list"),
-        _ => None,
     }
 }
 

@@ -125,7 +125,7 @@ async fn write_to_file(object: Object, path: &Path) -> Outcome {
         // Nothing has to be put in order there, and a signal ends even a write that waits for the pipe's reader.
         file @ OutputFile::Direct(..) => file.fill(object).await,
         file @ OutputFile::Replacing(..) => {
-            let note = format!("'{}' is as it was", path.display());
+            let note = format!("'{}' was not written", path.display());
             unless_interrupted(&note, file.fill(object)).await
         }
     }
@@ -150,17 +150,27 @@ struct FreedOne {
 pub(super) async fn free(args: FreeArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
     let mut result = FreedAll::default();
+    let mut stopped_by = None;
     for id in args.ids {
-        match cloud.free(id).await? {
-            Freed { blocks: 0, .. } => result.missing.push(id),
-            freed => result.freed.push(FreedOne { id, freed }),
+        match cloud.free(id).await {
+            Ok(Freed { blocks: 0, .. }) => result.missing.push(id),
+            Err(error) if error.api_code() == Some(ErrorCode::NotFound) => result.missing.push(id),
+            Ok(freed) => result.freed.push(FreedOne { id, freed }),
+            Err(error) => {
+                stopped_by = Some(error);
+                break;
+            }
         }
     }
+    // What was freed is told whatever came after it.
     if context.output.is_json() || !result.freed.is_empty() {
         context.output.confirm(&result, || {
             let lines: Vec<String> = result.freed.iter().map(show_freed).collect();
             lines.join("\n")
         })?;
+    }
+    if let Some(error) = stopped_by {
+        return Err(error.into());
     }
     if result.missing.is_empty() {
         return Ok(());

@@ -124,27 +124,15 @@ fn connected_text(peer: &PeerInfo) -> String {
 }
 
 fn why_not(peer: &PeerInfo) -> Failure {
-    let reason = peer
-        .last_error
-        .as_deref()
-        .map(|error| format!(": {error}"))
-        .unwrap_or_default();
-    match peer.state {
-        PeerState::Denied => Failure::api(
-            ErrorCode::Denied,
-            format!(
-                "'{}' is not connected: one of the two sides said no{reason}",
-                peer.name
-            ),
-        ),
-        _ => Failure::api(
+    let (code, reason) = match peer.state {
+        PeerState::Denied => (ErrorCode::Denied, "one of the two sides said no"),
+        _ => (
             ErrorCode::PeerUnreachable,
-            format!(
-                "the connection to '{}' ended before both sides agreed{reason}",
-                peer.name
-            ),
+            "the connection ended before both sides agreed",
         ),
-    }
+    };
+    let reason = peer.last_error.as_deref().unwrap_or(reason);
+    Failure::api(code, format!("'{}' is not connected: {reason}", peer.name))
 }
 
 /// The six digits in two groups, as people read them out: `482 913`.
@@ -196,6 +184,6 @@ mod tests {
             ..peer
         });
         assert_eq!(lost.status(), crate::exit::ExitStatus::Peer);
-        assert!(lost.to_string().ends_with("agreed: connection reset"));
+        assert!(lost.to_string().ends_with("connected: connection reset"));
     }
 }

@@ -71,23 +71,29 @@ struct Deleted<'a> {
 pub(super) async fn del(args: DelArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
     let mut result = Deleted::default();
+    let mut stopped_by = None;
     for key in &args.keys {
-        let list = if cloud.del(key).await? {
-            &mut result.deleted
-        } else {
-            &mut result.missing
-        };
-        list.push(key);
+        match cloud.del(key).await {
+            Ok(true) => result.deleted.push(key),
+            Ok(false) => result.missing.push(key),
+            Err(error) => {
+                stopped_by = Some(error);
+                break;
+            }
+        }
     }
+    // What was deleted is told whatever came after it.
     if context.output.is_json() || !result.deleted.is_empty() {
         context.output.confirm(&result, || {
-            let lines: Vec<String> = result
+            let lines = result
                 .deleted
                 .iter()
-                .map(|key| format!("Deleted '{}'", printable(key)))
-                .collect();
-            lines.join("\n")
+                .map(|key| format!("Deleted '{}'", printable(key)));
+            lines.collect::<Vec<_>>().join("\n")
         })?;
+    }
+    if let Some(error) = stopped_by {
+        return Err(error.into());
     }
     match result.missing[..] {
         [] => Ok(()),

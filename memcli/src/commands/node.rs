@@ -136,7 +136,7 @@ fn show_status(status: &NodeStatus) -> String {
         ("id", status.node_id.fingerprint()),
         ("version", status.version.clone()),
         ("running for", show_seconds(status.uptime_secs)),
-        ("peers reach it at", addresses.join(", ")),
+        ("listens at", addresses.join(", ")),
         ("connected peers", status.peers_connected.to_string()),
         (
             "memory",
@@ -218,14 +218,14 @@ mod tests {
             show_status(&example()),
             "\
 MemCloud node 'NodeA' is running (PID: 12345)
-  id                 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1
-  version            0.1.0
-  running for        2h 5m
-  peers reach it at  0.0.0.0:8080, [::]:8080
-  connected peers    1
-  memory             1.5 GiB of 4.0 GiB used
-  files              /home/ann/.memcloud
-  socket             /run/user/1000/memcloud/memnode.sock"
+  id               a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1 a1a1
+  version          0.1.0
+  running for      2h 5m
+  listens at       0.0.0.0:8080, [::]:8080
+  connected peers  1
+  memory           1.5 GiB of 4.0 GiB used
+  files            /home/ann/.memcloud
+  socket           /run/user/1000/memcloud/memnode.sock"
         );
     }
 }

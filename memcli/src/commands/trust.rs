@@ -41,7 +41,7 @@ pub(super) async fn remove(args: TrustRemoveArgs, context: &Context) -> Outcome 
     let freed = cloud.distrust(&args.name, free_data).await?;
     context.output.confirm(&freed, || {
         let data = match (free_data, freed.blocks) {
-            (false, _) => String::new(),
+            (false, _) => "; what it stored here stays".to_owned(),
             (true, 0) => "; it had stored nothing here".to_owned(),
             (true, blocks) => format!("; freed {} in {blocks} blocks", show_size(freed.bytes)),
         };
