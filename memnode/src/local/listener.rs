@@ -185,6 +185,13 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    /// A node that stops before it serves leaves no socket behind either.
+    fn drop(&mut self) {
+        self.remove_socket();
+    }
+}
+
 /// Makes the folder where it is missing, and refuses one in which others may replace the socket.
 fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()

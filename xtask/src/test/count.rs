@@ -29,10 +29,13 @@ impl Counts {
     /// nextest. Any other line adds nothing.
     pub(super) fn of_line(line: &str) -> Self {
         let line = without_colours(line);
-        let results = match line.trim_start() {
-            line if line.starts_with("test result: ") => line.split_once(". "),
-            line if line.starts_with("Summary [") => line.split_once(" run: "),
-            _ => None,
+        // Indented, libtest's line is a part of what nextest tells of a failed test, and counted by its summary.
+        let results = if line.starts_with("test result: ") {
+            line.split_once(". ")
+        } else if line.trim_start().starts_with("Summary [") {
+            line.split_once(" run: ")
+        } else {
+            None
         };
         let Some((_, results)) = results else {
             return Self::default();
@@ -91,6 +94,11 @@ mod tests {
             (
                 "\x1b[32;1m     Summary\x1b[0m [   1.0s] \x1b[1m2\x1b[0m tests run: \x1b[1m2\x1b[0m passed, 0 skipped",
                 2,
+                0,
+            ),
+            (
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 45 filtered out",
+                0,
                 0,
             ),
             ("test rust ... ok", 0, 0),
