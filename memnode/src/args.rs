@@ -157,10 +157,6 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
     pub local_connections_max: usize,
 
-    /// The most requests under way on one of these connections.
-    #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
-    pub local_requests_max: usize,
-
     /// What to log: error, warn, info, debug or trace, also for parts alone, such as `info,memnode::peer=debug`.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level, help_heading = "Log")]
     pub log_level: String,

@@ -32,6 +32,10 @@ const RECORD_LEN: usize = LENGTH_PREFIX_LEN + RECORD_MAX;
 /// How much the writer writes at a time is the machine's choice, about 256 KiB; this is the buffer it begins with.
 const WRITE_BUFFER_LEN: usize = 16 * 1024;
 
+/// How long the other side may take no byte at all while some wait for it: as long as the link's keepalive lets it say
+/// nothing. A node reads its links whatever else it does, so this is one that hangs, or means to.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
+
 /// How long to wait where the machine names no time of its own: it always does, for its pings.
 const TIMER_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -123,7 +127,12 @@ async fn write_all(wire: &Wire, mut bytes: &[u8]) -> io::Result<()> {
                 wire.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
                 bytes = &bytes[written..];
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wire.stream.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let writable = tokio::time::timeout(WRITE_STALL_MAX, wire.stream.writable());
+                writable.await.map_err(|_| {
+                    io::Error::new(io::ErrorKind::TimedOut, "the other side no longer reads")
+                })??;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -119,10 +119,24 @@ async fn respond(peers: &Arc<Peers>, mut stream: TcpStream, address: SocketAddr)
         debug!(%address, %error, "a connection was gone before its handshake");
         return;
     }
+    // One that says nothing learns nothing, and does not count.
+    if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
+        debug!(%address, "a connection ended without a word");
+        return;
+    }
+    if !peers.state().strangers.admit(std::time::Instant::now()) {
+        debug!(%address, "strangers begin too many handshakes: this one is closed");
+        return;
+    }
     let config = peers.handshake_config(peers.config.default_grant_bytes);
     match handshake::respond(&mut stream, config).await {
-        // The reason why it is refused, if it is, leaves with the goodbye.
-        Ok(shaken) => drop(peers.adopt(stream, shaken, address, None)),
+        Ok(shaken) => {
+            if peers.trust.by_id(shaken.established.peer.node_id).is_some() {
+                peers.state().strangers.refund();
+            }
+            // The reason why it is refused, if it is, leaves with the goodbye.
+            drop(peers.adopt(stream, shaken, address, None));
+        }
         Err(error) => debug!(%address, %error, "a handshake failed"),
     }
 }

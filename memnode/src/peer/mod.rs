@@ -22,6 +22,7 @@ mod host;
 mod lifecycle;
 mod link;
 mod listener;
+mod pace;
 mod questions;
 mod resolve;
 mod table;
@@ -52,6 +53,7 @@ use crate::service::PeerEvents;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use pace::Pace;
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -84,6 +86,8 @@ struct State {
     dialling: BTreeMap<u64, String>,
     /// Peers that are dialled again and again, with what ends the pause.
     redials: HashMap<NodeId, Arc<Notify>>,
+    /// How fast strangers begin a handshake.
+    strangers: Pace,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -112,6 +116,7 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: HashMap::new(),
+            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
             stopped: false,
         };
         Arc::new(Self {

@@ -124,17 +124,23 @@ impl Service {
                 "block id {id} was not made by the node that sent it"
             )));
         }
+        let taken = || ApiError::invalid(format!("block id {id} is taken"));
+        let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
         let bytes = read_exactly(body, size).await?;
-        self.store.insert(
-            id,
-            Block {
-                bytes,
-                class,
-                chunk_of,
-            },
-            reservation,
-        )?;
+        let block = Block {
+            bytes,
+            class,
+            chunk_of,
+        };
+        self.store.insert(id, block, reservation)?;
+        if on_its_way.was_freed() {
+            self.store.remove(id);
+            return Err(ApiError::new(
+                memproto::ErrorCode::Cancelled,
+                "the block was freed while it was stored",
+            ));
+        }
         Ok(PeerReply::Stored(self.store.grant_use(peer)))
     }
 
@@ -221,6 +227,7 @@ impl Service {
                     format!("block {id} belongs to '{name}', which alone may free it from afar"),
                 ));
             }
+            self.storing.note_freed(peer, id);
             if let Some(one) = self.free_own(id).await? {
                 freed.blocks += one.blocks;
                 freed.bytes += one.bytes;

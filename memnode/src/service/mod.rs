@@ -12,6 +12,7 @@ pub mod blocks;
 mod for_programs;
 pub mod from_peers;
 pub mod keys;
+mod storing;
 pub mod streams;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::storing::Storing;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::directory::Directory;
@@ -183,6 +185,7 @@ pub struct Service {
     incarnations: Mutex<HashMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
+    storing: Storing,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -200,6 +203,7 @@ impl Service {
             counters: Counters::default(),
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
+            storing: Storing::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),

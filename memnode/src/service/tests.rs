@@ -542,3 +542,37 @@ async fn a_value_of_unknown_size_is_gathered_within_the_budget() {
     assert_eq!(put(2_500_000).await.unwrap_err().code, ErrorCode::OutOfMemory);
     assert_eq!(a.service.stats().used_bytes, used);
 }
+
+#[tokio::test]
+async fn a_block_that_is_freed_while_it_is_stored_does_not_stay() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let peer = NodeId::from_bytes([0; 16]);
+    a.service.store.set_quota(peer, Some(MIB));
+    let id = BlockId::from_parts(peer.home_hint(), 7).unwrap();
+    let (sender, body) = Body::channel(Some(6), |_| {});
+    let request = PeerRequest::Store {
+        id,
+        size: 6,
+        class: BlockClass::Pinned,
+        chunk_of: None,
+    };
+    let mut storing = a.service.handle_peer_request(peer, request, body);
+    assert!(futures_util::poll!(&mut storing).is_pending());
+    sender.send(Bytes::from_static(b"abcdef"));
+    sender.finish();
+    let free = PeerRequest::Free { ids: vec![id] };
+    let (freed, _) = a.service.handle_peer_request(peer, free, Body::empty()).await;
+    assert!(matches!(freed, PeerReply::Freed { blocks: 0, .. }), "{freed:?}");
+    let (stored, _) = storing.await;
+    assert!(
+        matches!(
+            stored,
+            PeerReply::Failed(ApiError {
+                code: ErrorCode::Cancelled,
+                ..
+            })
+        ),
+        "{stored:?}"
+    );
+    assert_eq!((a.blocks(), a.service.lent(peer).used_bytes), (0, 0));
+}

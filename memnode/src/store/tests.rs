@@ -137,7 +137,7 @@ fn a_peer_keeps_to_its_grant_and_a_stranger_gets_nothing() {
     let (store, [peer, stranger]) = (store(), PEERS);
     let error = store.reserve(Owner::Peer(stranger), 0).unwrap_err();
     assert_eq!(error.code, ErrorCode::QuotaExceeded);
-    assert!(error.message.contains("grants this peer no memory"), "{error}");
+    assert!(error.message.contains("there is no grant"), "{error}");
 
     store.set_quota(peer, Some(2 * ENTRY_OVERHEAD));
     put(&store, Owner::Peer(peer), 1, ENTRY_OVERHEAD as usize).unwrap();
@@ -152,7 +152,7 @@ fn a_peer_keeps_to_its_grant_and_a_stranger_gets_nothing() {
     assert!(
         error
             .message
-            .contains("grants this peer 512 bytes, 512 bytes used"),
+            .contains("the grant: 512 bytes, 512 bytes of it used"),
         "{error}"
     );
 
