@@ -43,7 +43,7 @@ pub const CONSENTS_PER_ADDRESS_MAX: usize = 8;
 /// How many handshakes of strangers may come in a row: every machine of a LAN at once.
 pub const STRANGERS_BURST: usize = 64;
 
-/// The pause between two handshakes of strangers after that; see [`super::pace`]. With [`CONSENT_TIMEOUT`] it
+/// The pause between two handshakes of strangers after that (`pace.rs` says why). With [`CONSENT_TIMEOUT`] it
 /// leaves a man in the middle about 364 attempts at a code of six digits, a chance of one in 2,700.
 pub const STRANGERS_PAUSE: Duration = Duration::from_secs(1);
 
