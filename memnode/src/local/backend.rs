@@ -13,7 +13,7 @@ use memproto::{BlockId, NodeId};
 use crate::body::Body;
 use crate::service::{ByteRange, Loaded, PutOptions, Stored};
 
-/// The operations of a node, as a session calls them for [`Caller::Local`](crate::service::Caller::Local).
+/// The operations of a node, as a session calls them for a program of this host's owner.
 ///
 /// Each `*_now` method answers here and now, without waiting, or returns `None`: then the session calls the asynchronous
 /// one. An asynchronous method that is dropped before its end was cancelled by the program, and leaves nothing

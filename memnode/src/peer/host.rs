@@ -68,8 +68,7 @@ impl Host for Arc<Peers> {
                 self.events().peer_disconnected(facts.id);
             }
             let lent = link.lent_quota_bytes();
-            self.events()
-                .peer_connected(facts.id, facts.incarnation, lent, facts.we_dialled);
+            self.events().peer_connected(facts.id, facts.incarnation, lent);
             ours
         };
         info!(peer = %facts.id, name = facts.name, address = %facts.address, quota_bytes, "connected to a peer");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::control::Freed;
@@ -528,7 +528,14 @@ pub(super) fn loaded_from(id: BlockId, bytes: &Bytes, range: ByteRange) -> ApiRe
 /// # Errors
 /// `InvalidArgument` where the body is longer or shorter, and what it fails with.
 pub(super) async fn read_exactly(mut body: Body, size: u64) -> ApiResult<Bytes> {
-    let mut bytes = BytesMut::with_capacity(size as usize);
+    // The size is reserved, but the system may have less than the budget says.
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size as usize).map_err(|_| {
+        ApiError::new(
+            ErrorCode::OutOfMemory,
+            format!("the system has no {size} bytes for the node: start it with a smaller --memory"),
+        )
+    })?;
     while let Some(piece) = body.next().await {
         let piece = piece?;
         if (bytes.len() + piece.len()) as u64 > size {
@@ -544,7 +551,7 @@ pub(super) async fn read_exactly(mut body: Body, size: u64) -> ApiResult<Bytes> 
             bytes.len()
         )));
     }
-    Ok(bytes.freeze())
+    Ok(Bytes::from(bytes))
 }
 
 fn too_large(size: u64) -> ApiError {

@@ -36,7 +36,7 @@ impl PeerEvents for Service {
         })
     }
 
-    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64, _we_dialled: bool) {
+    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64) {
         self.store.set_quota(peer, Some(quota_bytes));
         let before = lock(&self.incarnations).insert(peer, incarnation);
         if before.is_some_and(|before| before != incarnation) {
@@ -57,10 +57,6 @@ impl PeerEvents for Service {
 
     fn lent(&self, peer: NodeId) -> GrantUse {
         self.store.grant_use(peer)
-    }
-
-    fn forget_peer(&self, peer: NodeId) -> Freed {
-        self.store.remove_owned(Owner::Peer(peer), |_, _| true)
     }
 }
 

@@ -54,15 +54,6 @@ pub const DELETION_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often deletions that are too old are looked for.
 const DELETION_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who asks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Caller {
-    /// A program of this host's owner.
-    Local,
-    /// A connected peer: its identity is proven and both sides agreed.
-    Peer(NodeId),
-}
-
 /// How a new block is to be kept and where.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PutOptions {
@@ -135,17 +126,13 @@ pub trait PeerEvents: Send + Sync + 'static {
 
     /// A link came up and both sides agreed. `incarnation` is a random number that the peer's process drew at its
     /// start: another one than last time means that the peer restarted and what it held is gone.
-    /// `we_dialled` is true on exactly one of the two sides.
-    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64, we_dialled: bool);
+    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64);
 
     /// The link of a peer is gone.
     fn peer_disconnected(&self, peer: NodeId);
 
     /// What this peer may use here and what it uses.
     fn lent(&self, peer: NodeId) -> GrantUse;
-
-    /// The peer is no longer trusted: gives back all that it stored here.
-    fn forget_peer(&self, peer: NodeId) -> Freed;
 }
 
 /// What the service is told about its node.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{
-    ConnectRequest, ConsentAnswer, ConsentDecision, Freed, GrantUse, PeerInfo, PeerState, PeerWait,
+    ConnectRequest, ConsentAnswer, ConsentDecision, GrantUse, PeerInfo, PeerState, PeerWait,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{PeerReply, PeerRequest};
@@ -43,7 +43,6 @@ enum Told {
         peer: NodeId,
         incarnation: u64,
         quota_bytes: u64,
-        we_dialled: bool,
     },
     Disconnected {
         peer: NodeId,
@@ -188,12 +187,11 @@ impl PeerEvents for Arc<TestService> {
         })
     }
 
-    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64, we_dialled: bool) {
+    fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64) {
         let told = Told::Connected {
             peer,
             incarnation,
             quota_bytes,
-            we_dialled,
         };
         self.told.send_modify(|all| all.push(told));
     }
@@ -207,10 +205,6 @@ impl PeerEvents for Arc<TestService> {
             quota_bytes: 11,
             used_bytes: 7,
         }
-    }
-
-    fn forget_peer(&self, _peer: NodeId) -> Freed {
-        Freed::default()
     }
 }
 
