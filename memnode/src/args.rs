@@ -86,6 +86,10 @@ pub struct Settings {
     #[arg(help_heading = "Memory")]
     pub deletions_kept: Duration,
 
+    /// How long the chunks of a stream that a peer has not finished are kept when that peer goes away.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout, help_heading = "Memory")]
+    pub unfinished_streams_kept: Duration,
+
     /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6.
     #[arg(long, value_name = "IP", default_value = "::", help_heading = "Peers")]
     pub listen: IpAddr,

@@ -43,6 +43,7 @@ impl Node {
             socket: settings.socket.clone(),
             first_block_id: rand::random(),
             deletion_memory: settings.deletions_kept,
+            abandoned_grace: settings.unfinished_streams_kept,
         };
         let node_id = config.node_id;
         let local = LocalConfig {

@@ -20,7 +20,8 @@ impl Host for Arc<Peers> {
         request: PeerRequest,
         body: Body,
     ) -> BoxFuture<'static, (PeerReply, Body)> {
-        self.events().handle_peer_request(link.id(), request, body)
+        self.events()
+            .handle_peer_request(link.id(), link.incarnation(), request, body)
     }
 
     fn answered(&self, link: &Arc<PeerLink>) {

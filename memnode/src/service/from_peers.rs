@@ -21,13 +21,14 @@ impl PeerEvents for Service {
     fn handle_peer_request(
         &self,
         peer: NodeId,
+        incarnation: u64,
         request: PeerRequest,
         body: Body,
     ) -> BoxFuture<'static, (PeerReply, Body)> {
         let service = self.shared();
         Box::pin(async move {
             service
-                .answer_peer(peer, request, body)
+                .answer_peer(peer, incarnation, request, body)
                 .await
                 .unwrap_or_else(|error| {
                     service.counters.errors.increment();
@@ -42,6 +43,9 @@ impl PeerEvents for Service {
         if before.is_some_and(|before| before != incarnation) {
             self.drop_what_lay_on(peer);
         }
+        if before != Some(incarnation) {
+            self.open_streams.abandon(peer);
+        }
         // Chunks of an earlier process of this peer: nobody has their manifest any more.
         let orphans = self.store.remove_owned(Owner::Peer(peer), |_, meta| {
             before != Some(incarnation) && meta.chunk_of.is_some()
@@ -53,7 +57,18 @@ impl PeerEvents for Service {
         self.spawn(async move { service.greet(peer).await });
     }
 
-    fn peer_disconnected(&self, _peer: NodeId) {}
+    fn peer_disconnected(&self, peer: NodeId) {
+        if !self.open_streams.has_any(peer) {
+            return;
+        }
+        let service = self.shared();
+        self.spawn(async move {
+            tokio::time::sleep(service.config.abandoned_grace).await;
+            if service.peers.link(peer).is_none() {
+                service.free_abandoned(peer);
+            }
+        });
+    }
 
     fn lent(&self, peer: NodeId) -> GrantUse {
         self.store.grant_use(peer)
@@ -64,6 +79,7 @@ impl Service {
     async fn answer_peer(
         &self,
         peer: NodeId,
+        incarnation: u64,
         request: PeerRequest,
         body: Body,
     ) -> ApiResult<(PeerReply, Body)> {
@@ -73,7 +89,15 @@ impl Service {
                 size,
                 class,
                 chunk_of,
-            } => self.store_for_peer(peer, id, size, class, chunk_of, body).await?,
+            } => {
+                let block = IncomingBlock {
+                    id,
+                    size,
+                    class,
+                    chunk_of,
+                };
+                self.store_for_peer(peer, incarnation, block, body).await?
+            }
             PeerRequest::Load {
                 id,
                 offset,
@@ -102,6 +126,9 @@ impl Service {
             }
             PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Finish { stream } => PeerReply::Finished {
+                chunks: self.open_streams.finish(peer, stream),
+            },
         };
         Ok((reply, Body::empty()))
     }
@@ -109,12 +136,16 @@ impl Service {
     async fn store_for_peer(
         &self,
         peer: NodeId,
-        id: BlockId,
-        size: u64,
-        class: BlockClass,
-        chunk_of: Option<BlockId>,
+        incarnation: u64,
+        block: IncomingBlock,
         body: Body,
     ) -> ApiResult<PeerReply> {
+        let IncomingBlock {
+            id,
+            size,
+            class,
+            chunk_of,
+        } = block;
         if id.home_hint() != peer.home_hint() {
             return Err(ApiError::invalid(format!(
                 "block id {id} was not made by the node that sent it"
@@ -124,18 +155,24 @@ impl Service {
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
         let bytes = read_exactly(body, size).await?;
-        let block = Block {
-            bytes,
-            class,
-            chunk_of,
-        };
-        self.store.insert(id, block, reservation)?;
-        if on_its_way.was_freed() {
+        self.store.insert(
+            id,
+            Block {
+                bytes,
+                class,
+                chunk_of,
+            },
+            reservation,
+        )?;
+        // Whoever asked may have given up, or may be another process by now: then nobody knows this block.
+        let is_wanted = lock(&self.incarnations).get(&peer) == Some(&incarnation);
+        if on_its_way.was_freed() || !is_wanted {
             self.store.remove(id);
-            return Err(ApiError::new(
-                memproto::ErrorCode::Cancelled,
-                "the block was freed while it was stored",
-            ));
+            let message = "the block was freed while it was stored";
+            return Err(ApiError::new(memproto::ErrorCode::Cancelled, message));
+        }
+        if let Some(stream) = chunk_of {
+            self.open_streams.note(peer, stream, id);
         }
         Ok(PeerReply::Stored(self.store.grant_use(peer)))
     }
@@ -213,8 +250,11 @@ impl Service {
     async fn free_for_peer(&self, peer: NodeId, ids: Vec<BlockId>) -> ApiResult<PeerReply> {
         let mut freed = Freed::default();
         for id in ids {
-            let owner = self.store.meta(id).map(|meta| meta.owner);
-            if let Some(Owner::Peer(other)) = owner
+            let meta = self.store.meta(id);
+            if let Some(stream) = meta.and_then(|meta| meta.chunk_of) {
+                self.open_streams.forget(peer, stream, id);
+            }
+            if let Some(Owner::Peer(other)) = meta.map(|meta| meta.owner)
                 && other != peer
             {
                 let name = self.peers.name_of(other);
@@ -239,6 +279,17 @@ impl Service {
     fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> PeerReply {
         let newer = keys.iter().filter_map(|told| self.outdate(told).1).collect();
         PeerReply::Reconciled { newer }
+    }
+
+    /// Frees the streams that a peer has begun here and not finished.
+    fn free_abandoned(&self, peer: NodeId) {
+        let removed = self
+            .open_streams
+            .abandon(peer)
+            .into_iter()
+            .filter_map(|id| self.store.remove(id));
+        let blocks = removed.count();
+        tracing::info!(peer = %peer.short(), blocks, "freed the unfinished streams of a peer that went away");
     }
 
     /// What this node does when a peer has connected: frees what it owes, asks for its grant, and tells its keys, so that
@@ -274,6 +325,14 @@ impl Service {
             }
         }
     }
+}
+
+/// A block that a peer wants stored.
+struct IncomingBlock {
+    id: BlockId,
+    size: u64,
+    class: BlockClass,
+    chunk_of: Option<BlockId>,
 }
 
 fn as_reply(loaded: Loaded) -> (PeerReply, Body) {

@@ -12,6 +12,7 @@ pub mod blocks;
 mod for_programs;
 pub mod from_peers;
 pub mod keys;
+mod open_streams;
 mod storing;
 pub mod streams;
 #[cfg(test)]
@@ -34,6 +35,8 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::open_streams::ABANDONED_GRACE;
+use self::open_streams::OpenStreams;
 use self::storing::Storing;
 use crate::body::Body;
 use crate::counters::Counters;
@@ -116,10 +119,11 @@ pub struct Loaded {
 
 /// What the peer links need of the node: implemented by the service, called by [`crate::peer`].
 pub trait PeerEvents: Send + Sync + 'static {
-    /// Answers a request of a connected peer. Failures are `PeerReply::Failed`, never a closed link.
+    /// Answers a request of a connected peer's process. Failures are `PeerReply::Failed`, never a closed link.
     fn handle_peer_request(
         &self,
         peer: NodeId,
+        incarnation: u64,
         request: PeerRequest,
         body: Body,
     ) -> BoxFuture<'static, (PeerReply, Body)>;
@@ -150,6 +154,8 @@ pub struct ServiceConfig {
     pub first_block_id: u64,
     /// See [`DELETION_MEMORY`].
     pub deletion_memory: Duration,
+    /// See [`ABANDONED_GRACE`].
+    pub abandoned_grace: Duration,
 }
 
 /// Where the node listens.
@@ -173,6 +179,7 @@ pub struct Service {
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
     storing: Storing,
+    open_streams: OpenStreams,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -191,6 +198,7 @@ impl Service {
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             storing: Storing::default(),
+            open_streams: OpenStreams::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),

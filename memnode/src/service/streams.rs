@@ -58,11 +58,10 @@ impl Service {
             stream_id,
             options,
             placed: Vec::new(),
-            incarnations: HashMap::new(),
             unfinished: Unfinished::new(self.shared()),
         };
         writer.write(body).await?;
-        writer.finish()
+        writer.finish().await
     }
 
     /// The bytes of a range of a stream. `via` is the node that gave the manifest, if not this one: it passes on the chunks of
@@ -219,8 +218,6 @@ struct StreamWriter {
     stream_id: BlockId,
     options: PutOptions,
     placed: Vec<PlacedChunk>,
-    /// The process that took the first chunk on each peer: if it restarts, those chunks are gone.
-    incarnations: HashMap<NodeId, u64>,
     unfinished: Unfinished,
 }
 
@@ -236,7 +233,7 @@ impl StreamWriter {
                 let piece = tokio::select! {
                     biased;
                     Some(done) = under_way.next(), if !under_way.is_empty() => {
-                        self.chunk_done(done)?;
+                        self.placed.push(done?);
                         continue;
                     }
                     piece = body.next() => piece.transpose()?,
@@ -251,21 +248,9 @@ impl StreamWriter {
                 }
             }
             if let Some(done) = under_way.next().await {
-                self.chunk_done(done)?;
+                self.placed.push(done?);
             }
         }
-        Ok(())
-    }
-
-    fn chunk_done(&mut self, done: ApiResult<(PlacedChunk, Option<u64>)>) -> ApiResult<()> {
-        let (chunk, incarnation) = done?;
-        if let Some(incarnation) = incarnation {
-            let known = *self.incarnations.entry(chunk.holder).or_insert(incarnation);
-            if known != incarnation {
-                return Err(self.holder_lost(chunk.holder));
-            }
-        }
-        self.placed.push(chunk);
         Ok(())
     }
 
@@ -274,7 +259,7 @@ impl StreamWriter {
         &mut self,
         index: usize,
         pieces: VecDeque<Bytes>,
-    ) -> ApiResult<impl Future<Output = ApiResult<(PlacedChunk, Option<u64>)>> + use<>> {
+    ) -> ApiResult<impl Future<Output = ApiResult<PlacedChunk>> + use<>> {
         let service = Arc::clone(&self.service);
         let id = service.fresh_id();
         let candidates = placement::candidates(&service.peers, &self.options.placement)?;
@@ -304,7 +289,7 @@ impl StreamWriter {
                             length: length as u32,
                             holder: link.id(),
                         };
-                        return Ok((chunk, Some(link.incarnation())));
+                        return Ok(chunk);
                     }
                     Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
                     Err(error) => tried.push((link.name().to_owned(), error)),
@@ -323,20 +308,28 @@ impl StreamWriter {
                 length: length as u32,
                 holder: service.config.node_id,
             };
-            Ok((chunk, None))
+            Ok(chunk)
         })
     }
 
-    /// Makes the stream known. Every holder must still be there, or the stream could not be read back.
-    fn finish(mut self) -> ApiResult<Stored> {
-        for (&holder, &incarnation) in &self.incarnations {
-            let is_there = self
-                .service
-                .peers
-                .link(holder)
-                .is_some_and(|link| link.incarnation() == incarnation);
-            if !is_there {
+    /// Makes the stream known. Every holder must still have its chunks, or the stream could not be read back.
+    async fn finish(mut self) -> ApiResult<Stored> {
+        let mut chunks_on: HashMap<NodeId, u64> = HashMap::new();
+        for chunk in &self.placed {
+            *chunks_on.entry(chunk.holder).or_default() += 1;
+        }
+        chunks_on.remove(&self.service.config.node_id);
+        for (holder, expected) in chunks_on {
+            let Some(link) = self.service.peers.link(holder) else {
                 return Err(self.holder_lost(holder));
+            };
+            let request = PeerRequest::Finish {
+                stream: self.stream_id,
+            };
+            match link.request(request, Body::empty()).await?.0 {
+                PeerReply::Finished { chunks } if chunks >= expected => {}
+                PeerReply::Finished { .. } => return Err(self.holder_lost(holder)),
+                _ => return Err(unexpected_reply(&link)),
             }
         }
         self.placed.sort_unstable_by_key(|chunk| chunk.index);

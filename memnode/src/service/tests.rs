@@ -47,6 +47,7 @@ impl TestNode {
             socket: home.path().join("memnode.sock"),
             first_block_id: rand::random(),
             deletion_memory: DELETION_MEMORY,
+            abandoned_grace: Duration::from_millis(50),
         };
         let peers_config = PeersConfig {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
@@ -547,7 +548,7 @@ async fn a_value_of_unknown_size_is_gathered_within_the_budget() {
 async fn a_block_that_is_freed_while_it_is_stored_does_not_stay() {
     let a = TestNode::start("a", 64 * MIB).await;
     let peer = NodeId::from_bytes([0; 16]);
-    a.service.store.set_quota(peer, Some(MIB));
+    a.service.peer_connected(peer, 1, MIB);
     let id = BlockId::from_parts(peer.home_hint(), 7).unwrap();
     let (sender, body) = Body::channel(Some(6), |_| {});
     let request = PeerRequest::Store {
@@ -556,12 +557,12 @@ async fn a_block_that_is_freed_while_it_is_stored_does_not_stay() {
         class: BlockClass::Pinned,
         chunk_of: None,
     };
-    let mut storing = a.service.handle_peer_request(peer, request, body);
+    let mut storing = a.service.handle_peer_request(peer, 1, request, body);
     assert!(futures_util::poll!(&mut storing).is_pending());
     sender.send(Bytes::from_static(b"abcdef"));
     sender.finish();
     let free = PeerRequest::Free { ids: vec![id] };
-    let (freed, _) = a.service.handle_peer_request(peer, free, Body::empty()).await;
+    let (freed, _) = a.service.handle_peer_request(peer, 1, free, Body::empty()).await;
     assert!(matches!(freed, PeerReply::Freed { blocks: 0, .. }), "{freed:?}");
     let (stored, _) = storing.await;
     assert!(
@@ -575,4 +576,44 @@ async fn a_block_that_is_freed_while_it_is_stored_does_not_stay() {
         "{stored:?}"
     );
     assert_eq!((a.blocks(), a.service.lent(peer).used_bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stream_whose_node_goes_away_in_the_middle_leaves_nothing_on_its_holder() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let finished = a.stream(&pattern(STREAM_CHUNK_SIZE), to(&b)).await.unwrap();
+    let (sender, body) = Body::channel(None, |_| {});
+    let options = PutOptions {
+        placement: to(&b),
+        ..PutOptions::default()
+    };
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream(body, options).await });
+    sender.send(pattern(3 * STREAM_CHUNK_SIZE));
+    until("the chunks arrive", || b.blocks() == 4).await;
+    b.service.peers().disconnect(&a.id().to_string()).unwrap();
+    until("the half stream is freed, the whole one is not", || {
+        b.blocks() == 1
+    })
+    .await;
+    // The writer comes back too late: it is told, and does not take the stream for whole.
+    let request = ConnectRequest {
+        target: b.address.to_string(),
+        quota_bytes: None,
+        once: false,
+    };
+    a.service.peers().connect(request).await.unwrap();
+    a.wait_for(&b, PeerState::Connected).await;
+    b.wait_for(&a, PeerState::Connected).await;
+    sender.finish();
+    assert_eq!(
+        writing.await.unwrap().unwrap_err().code,
+        ErrorCode::PeerUnreachable
+    );
+    assert_eq!(
+        a.load(finished.id, ByteRange::ALL).await.unwrap().len(),
+        STREAM_CHUNK_SIZE
+    );
 }

@@ -84,6 +84,12 @@ pub enum PeerRequest {
     },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
+    /// Finishes a stream: its chunks stay, also when the sender goes away. Chunks of a stream that is not finished are
+    /// freed some seconds after their sender went away.
+    Finish {
+        /// The id of the stream.
+        stream: BlockId,
+    },
 }
 
 /// The answer to a [`PeerRequest`].
@@ -136,6 +142,11 @@ pub enum PeerReply {
     },
     /// To `Usage`.
     Usage(GrantUse),
+    /// To `Finish`.
+    Finished {
+        /// How many chunks of the stream the receiver holds.
+        chunks: u64,
+    },
 }
 
 /// Where a block lies.

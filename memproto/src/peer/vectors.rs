@@ -375,6 +375,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Finish { stream: id(2) }, Some(0)),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -436,6 +437,7 @@ fn replies() -> Vec<Value> {
             Some(0),
         ),
         (PeerReply::Usage(usage), Some(0)),
+        (PeerReply::Finished { chunks: 3 }, Some(0)),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

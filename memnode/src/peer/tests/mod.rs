@@ -136,6 +136,7 @@ impl PeerEvents for Arc<TestService> {
     fn handle_peer_request(
         &self,
         _peer: NodeId,
+        _incarnation: u64,
         request: PeerRequest,
         body: Body,
     ) -> BoxFuture<'static, (PeerReply, Body)> {
