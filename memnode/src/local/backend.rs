@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
     TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
+use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, NodeId};
 
@@ -47,6 +49,20 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletes a key. Returns whether there was one.
     fn del(&self, key: &str) -> impl Future<Output = ApiResult<bool>> + Send;
+
+    /// Reads several keys; each has its answer, `NotFound` where no node has it. A value that no longer fits into `room`
+    /// bytes of values is answered with its size alone.
+    fn mget(
+        &self,
+        keys: Vec<String>,
+        room: usize,
+    ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
+
+    /// Sets several keys; each has its answer.
+    fn mset(&self, pairs: Vec<(String, Bytes)>) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
+
+    /// Deletes several keys. Returns of each whether there was one.
+    fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
 
     /// Stores a block.
     fn store(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;

@@ -54,6 +54,7 @@ pub(super) enum Reply {
     Deleted(bool),
     Freed(memproto::control::Freed),
     Keys(memproto::local::reply::KeysReply),
+    Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }
 

@@ -5,9 +5,10 @@
 //! [`crate::peer::Peers`], bytes lie in [`crate::store::Store`], and what is known of keys in
 //! [`crate::directory::Directory`].
 //!
-//! Read [`keys`] for `set` and `get`, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
+//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
 //! other nodes may ask.
 
+pub mod batches;
 pub mod blocks;
 mod for_programs;
 pub mod from_peers;
