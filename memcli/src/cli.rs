@@ -103,6 +103,10 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Delete keys and free their values
     Del(DelArgs),
+    /// Print the values of several keys
+    Mget(MgetArgs),
+    /// Put several values under their keys
+    Mset(MsetArgs),
     /// Store a value without a key; prints the id of the new block
     Store(StoreArgs),
     /// Print a block or a stream
@@ -212,6 +216,22 @@ pub(crate) struct DelArgs {
     /// The keys
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
+}
+
+/// `mget`
+#[derive(Args, Debug)]
+pub(crate) struct MgetArgs {
+    /// The keys; for each that is there a line is printed: the key, a tab, the value
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+/// `mset`
+#[derive(Args, Debug)]
+pub(crate) struct MsetArgs {
+    /// A key and its value, as often as wanted; - as a value is a dash, not stdin
+    #[arg(required = true, value_names = ["KEY", "VALUE"], num_args = 2.., allow_negative_numbers = true)]
+    pub(crate) pairs: Vec<OsString>,
 }
 
 /// Where new data is to lie.
