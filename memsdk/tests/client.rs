@@ -12,6 +12,7 @@ mod node {
     pub(crate) use memnode::body::Body;
     pub(crate) use memnode::local::Backend;
     pub(crate) use memnode::service::{ByteRange, Loaded, PutOptions, Stored};
+    pub(crate) use memnode::timings::Timings;
 }
 
 use std::io;
@@ -500,4 +501,22 @@ async fn each_key_of_a_batch_has_its_own_answer() {
         assert!(cloud.mset(&keys.map(|key| (key, Bytes::new()))).await.is_err());
     }
     cloud.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_answer_is_timed_whether_it_came_at_once_or_waited() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    cloud.set("k", "v").await.unwrap();
+    node.fake.gate.add_permits(1);
+    let gets = ["k", "nowhere", "gated", "k"].map(|key| cloud.get(key));
+    try_join_all(gets).await.unwrap();
+    cloud.ping().await.unwrap();
+    let stats = node.fake.timings.stats();
+    let counts: Vec<_> = stats
+        .iter()
+        .map(|stats| (&stats.operation[..], stats.count))
+        .collect();
+    assert_eq!(counts, [("set", 1), ("get", 4)]);
+    assert!(stats.iter().all(|stats| stats.p50_ns <= stats.p99_ns));
 }

@@ -1,11 +1,12 @@
 //! `stats`.
 
-use memproto::control::Stats;
+use memproto::control::{GrantUse, Stats};
 
 use crate::commands::node::show_seconds;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::size::show_size;
+use crate::output::printable;
+use crate::size::{show_size, show_use};
 use crate::table;
 
 /// Shows what lies in the node and what it did.
@@ -37,11 +38,69 @@ fn show_stats(stats: &Stats) -> String {
         ("connections", stats.local_connections.to_string()),
         ("running for", show_seconds(stats.uptime_secs)),
     ]);
-    format!("Memory\n{memory}\nContents\n{contents}\nRequests\n{requests}")
+    let mut text = format!("Memory\n{memory}\nContents\n{contents}\nRequests\n{requests}");
+    for table in [show_operations(stats), show_peers(stats)].into_iter().flatten() {
+        text.push('\n');
+        text.push_str(&table);
+    }
+    text
+}
+
+/// A line for each operation that was asked for.
+fn show_operations(stats: &Stats) -> Option<String> {
+    let rows = stats.operations.iter().map(|operation| {
+        [
+            printable(&operation.operation).into_owned(),
+            operation.count.to_string(),
+            operation.per_second.to_string(),
+            show_time(operation.p50_ns),
+            show_time(operation.p99_ns),
+            show_time(operation.p99_9_ns),
+        ]
+    });
+    let header = ["OPERATION", "COUNT", "PER SECOND", "P50", "P99", "P99.9"];
+    (!stats.operations.is_empty()).then(|| table::table(header, rows.collect(), table::width()))
+}
+
+/// A line for each connected peer.
+fn show_peers(stats: &Stats) -> Option<String> {
+    let used = |grant: Option<GrantUse>| {
+        grant.map_or_else(
+            || "-".to_owned(),
+            |grant| show_use(grant.used_bytes, grant.quota_bytes),
+        )
+    };
+    let rows = stats.peers.iter().map(|peer| {
+        [
+            printable(&peer.name).into_owned(),
+            peer.round_trip_us
+                .map_or_else(|| "-".to_owned(), |us| show_time(us * 1_000)),
+            used(peer.lent),
+            used(peer.borrowed),
+            show_size(peer.sent_bytes),
+            show_size(peer.received_bytes),
+        ]
+    });
+    let header = ["PEER", "RTT", "LENT", "BORROWED", "SENT", "RECEIVED"];
+    (!stats.peers.is_empty()).then(|| table::table(header, rows.collect(), table::width()))
+}
+
+/// A time with two or three digits that count.
+fn show_time(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    let digits = usize::from(value < 99.95);
+    format!("{value:.digits$} {unit}")
 }
 
 #[cfg(test)]
 mod tests {
+    use memproto::control::OperationStats;
+
     use super::*;
 
     #[test]
@@ -75,5 +134,44 @@ Requests
   connections  0
   running for  0s"
         );
+    }
+
+    #[test]
+    fn operations_and_peers_are_tables_of_80_columns() {
+        let operation = OperationStats {
+            operation: "stream".to_owned(),
+            count: 18_446_744_073_709_551_615,
+            per_second: 4_000_000,
+            p50_ns: 17_152,
+            p99_ns: 999_999_999,
+            p99_9_ns: 38_000_000_000,
+        };
+        let stats = Stats {
+            operations: vec![operation],
+            ..Stats::default()
+        };
+        let text = show_stats(&stats);
+        let (_, table) = text.split_once("running for  0s\n").unwrap();
+        assert_eq!(
+            table,
+            "\
+OPERATION  COUNT                 PER SECOND  P50      P99      P99.9
+stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn times_have_the_digits_that_count() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_024, "1.0 us"),
+            (99_940, "99.9 us"),
+            (99_960, "100 us"),
+            (2_500_000, "2.5 ms"),
+        ] {
+            assert_eq!(show_time(ns), text);
+        }
     }
 }

@@ -14,6 +14,7 @@ use memproto::{BlockId, NodeId};
 
 use crate::body::Body;
 use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for [`Caller::Local`](crate::service::Caller::Local).
 ///
@@ -23,6 +24,9 @@ use crate::service::{ByteRange, Loaded, PutOptions, Stored};
 pub trait Backend: Send + Sync + 'static {
     /// The node's id.
     fn node_id(&self) -> NodeId;
+
+    /// Where a session writes down how long its answers took.
+    fn timings(&self) -> &Timings;
 
     /// [`set`](Self::set) of a small value where nothing needs to be waited for.
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;

@@ -282,8 +282,14 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         self.reply(header, result);
     }
 
-    /// Appends the one reply of a request.
+    /// Answers a request at once.
     pub(super) fn reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
+        self.answered.note(header.op);
+        self.append_reply(header, result);
+    }
+
+    /// Appends the one reply of a request.
+    pub(super) fn append_reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
         let header = FrameHeader {
             flags: 0,
             status: 0,

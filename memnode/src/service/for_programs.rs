@@ -15,10 +15,15 @@ use memproto::{BlockId, NodeId};
 use super::{ByteRange, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
+use crate::timings::Timings;
 
 impl Backend for Service {
     fn node_id(&self) -> NodeId {
         self.config.node_id
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {

@@ -619,12 +619,19 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
         assert!(node.keys().is_empty());
         assert_eq!(node.blocks(), 0);
     }
+    let peers = a.service.stats().peers;
+    assert_eq!(
+        peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+        [Some(b.id())]
+    );
+    assert!(peers[0].sent_bytes > 0 && peers[0].received_bytes > 0);
     // A key that lies on a peer that is away fails alone.
     b.set("theirs", "value").await;
     a.set("ours", "value").await;
     until("a knows of it", || a.keys().len() == 2).await;
     b.stop().await;
     until("a lost b", || a.service.peers().connected().is_empty()).await;
+    assert!(a.service.stats().peers.is_empty());
     let answers = a
         .service
         .mget(vec!["theirs".to_owned(), "ours".to_owned()], 100)

@@ -18,7 +18,7 @@ use memproto::{BlockId, NodeId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored};
+use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored, Timings};
 
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
@@ -30,6 +30,7 @@ pub(crate) struct Fake {
     /// Calls that began and were not dropped yet.
     pub(crate) running: AtomicU64,
     pub(crate) stop: CancellationToken,
+    pub(crate) timings: Timings,
     next: AtomicU64,
 }
 
@@ -51,6 +52,7 @@ impl Fake {
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
+            timings: Timings::default(),
             next: AtomicU64::new(1),
         }
     }
@@ -133,6 +135,10 @@ fn peer(name: &str, state: PeerState) -> PeerInfo {
 impl Backend for Fake {
     fn node_id(&self) -> NodeId {
         NodeId::from_bytes([7; 16])
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
