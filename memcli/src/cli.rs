@@ -115,8 +115,8 @@ pub(crate) enum Command {
     Free(FreeArgs),
     /// List the keys that match a pattern
     Keys(KeysArgs),
-    /// Show what lies in the node and what it did
-    Stats,
+    /// Show what lies in the node, what it did and how fast
+    Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
     /// Connect to another node, which is this side's consent
@@ -284,6 +284,27 @@ pub(crate) struct KeysArgs {
     /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
     #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
     pub(crate) pattern: Vec<String>,
+}
+
+/// `stats`
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Show them again and again until Ctrl-C: in place on a terminal, else one block, or with --json one line, each time
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// How long to wait in between, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval, requires = "follow")]
+    pub(crate) interval: Duration,
+}
+
+/// A time from 100 ms on: shorter ones show nothing that could be read, and cost the node.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= Duration::from_millis(100) => Ok(interval),
+        Ok(_) => Err("the shortest interval is 100ms".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `stream`

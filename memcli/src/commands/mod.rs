@@ -33,7 +33,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
-        Command::Stats => stats::stats(context).await,
+        Command::Stats(args) => stats::stats(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,

@@ -1,18 +1,101 @@
 //! `stats`.
 
-use memproto::control::{GrantUse, Stats};
+use std::time::Duration;
 
+use memproto::control::{GrantUse, Stats};
+use memsdk::MemCloud;
+use tokio::time::MissedTickBehavior;
+
+use crate::cli::StatsArgs;
 use crate::commands::node::show_seconds;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::interrupt::until_interrupted;
 use crate::output::printable;
+use crate::screen::Screen;
 use crate::size::{show_size, show_use};
 use crate::table;
 
 /// Shows what lies in the node and what it did.
-pub(super) async fn stats(context: &Context) -> Outcome {
-    let stats = context.connect().await?.stats().await?;
+pub(super) async fn stats(args: StatsArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    if args.follow {
+        return follow(&cloud, args.interval, context).await;
+    }
+    let stats = cloud.stats().await?;
     context.output.show(&stats, || show_stats(&stats))
+}
+
+/// Shows them again and again. What a screen showed last stays behind when it is closed.
+async fn follow(cloud: &MemCloud, interval: Duration, context: &Context) -> Outcome {
+    let output = context.output;
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    // The screen is opened when signals are watched, and closed with this future.
+    let ended = until_interrupted(async {
+        let screen = if output.is_json() { None } else { Screen::open()? };
+        loop {
+            ticks.tick().await;
+            let stats = cloud.stats().await?;
+            match &screen {
+                Some(screen) => {
+                    screen.draw(&show_briefly(&stats))?;
+                    last = Some(stats);
+                }
+                None => output.show(&stats, || show_stats(&stats) + "\n\n")?,
+            }
+        }
+    })
+    .await;
+    if let Some(stats) = last {
+        output.show(&stats, || show_briefly(&stats))?;
+    }
+    ended
+}
+
+/// What fits a screen of 24 lines with all operations and a few peers.
+fn show_briefly(stats: &Stats) -> String {
+    let head = table::fields([
+        ("running for", show_seconds(stats.uptime_secs)),
+        (
+            "memory",
+            format!(
+                "{} of {} used, {} resident",
+                show_size(stats.used_bytes),
+                show_size(stats.budget_bytes),
+                show_size(stats.resident_bytes)
+            ),
+        ),
+        (
+            "of it",
+            format!(
+                "{} pinned, {} cache, {} of peers",
+                show_size(stats.pinned_bytes),
+                show_size(stats.cache_bytes),
+                show_size(stats.peers_used_bytes)
+            ),
+        ),
+        ("on peers", show_size(stats.remote_bytes)),
+        (
+            "holds",
+            format!(
+                "{} blocks, {} keys, {} streams",
+                stats.blocks, stats.keys, stats.streams
+            ),
+        ),
+        (
+            "answered",
+            format!(
+                "{} hits, {} misses, {} writes, {} errors",
+                stats.hits, stats.misses, stats.writes, stats.errors
+            ),
+        ),
+        ("connections", stats.local_connections.to_string()),
+    ]);
+    let tables = [show_operations(stats), show_peers(stats)];
+    let parts = std::iter::once(head).chain(tables.into_iter().flatten());
+    parts.collect::<Vec<_>>().join("\n\n")
 }
 
 fn show_stats(stats: &Stats) -> String {
@@ -159,6 +242,10 @@ OPERATION  COUNT                 PER SECOND  P50      P99      P99.9
 stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
         );
         assert!(text.lines().all(|line| line.len() <= 80));
+        let brief = show_briefly(&stats);
+        assert!(brief.ends_with(table), "{brief}");
+        assert!(brief.lines().all(|line| line.len() <= 80));
+        assert_eq!(brief.lines().count(), 7 + 1 + 2);
     }
 
     #[test]
