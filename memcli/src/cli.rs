@@ -103,6 +103,10 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Delete keys and free their values
     Del(DelArgs),
+    /// Print the values of several keys
+    Mget(MgetArgs),
+    /// Put several values under their keys
+    Mset(MsetArgs),
     /// Store a value without a key; prints the id of the new block
     Store(StoreArgs),
     /// Print a block or a stream
@@ -111,8 +115,8 @@ pub(crate) enum Command {
     Free(FreeArgs),
     /// List the keys that match a pattern
     Keys(KeysArgs),
-    /// Show what lies in the node and what it did
-    Stats,
+    /// Show what lies in the node, what it did and how fast
+    Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
     /// Connect to another node, which is this side's consent
@@ -214,6 +218,22 @@ pub(crate) struct DelArgs {
     pub(crate) keys: Vec<String>,
 }
 
+/// `mget`
+#[derive(Args, Debug)]
+pub(crate) struct MgetArgs {
+    /// The keys; for each that is there a line is printed: the key, a tab, the value
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+/// `mset`
+#[derive(Args, Debug)]
+pub(crate) struct MsetArgs {
+    /// A key and its value, as often as wanted; - as a value is a dash, not stdin
+    #[arg(required = true, value_names = ["KEY", "VALUE"], num_args = 2.., allow_negative_numbers = true)]
+    pub(crate) pairs: Vec<OsString>,
+}
+
 /// Where new data is to lie.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PlacementArgs {
@@ -264,6 +284,27 @@ pub(crate) struct KeysArgs {
     /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
     #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
     pub(crate) pattern: Vec<String>,
+}
+
+/// `stats`
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Show them again and again until Ctrl-C: in place on a terminal, else one block, or with --json one line, each time
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// How long to wait in between, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval, requires = "follow")]
+    pub(crate) interval: Duration,
+}
+
+/// A time from 100 ms on: shorter ones show nothing that could be read, and cost the node.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= Duration::from_millis(100) => Ok(interval),
+        Ok(_) => Err("the shortest interval is 100ms".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `stream`

@@ -2,7 +2,7 @@
 //!
 //! Other commands end by the signal itself, as programs do.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Failure, Outcome};
 
@@ -12,12 +12,42 @@ pub(crate) async fn unless_interrupted<T>(
     note: &str,
     command: impl Future<Output = Outcome<T>>,
 ) -> Outcome<T> {
-    let watch =
-        |kind| signal(kind).map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")));
-    let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+    let mut signals = Signals::watch()?;
     tokio::select! {
         outcome = command => outcome,
-        _ = interrupt.recv() => Err(Failure::Interrupted(format!("interrupted: {note}"))),
-        _ = terminate.recv() => Err(Failure::Interrupted(format!("ended: {note}"))),
+        how = signals.next() => Err(Failure::Interrupted(format!("{how}: {note}"))),
+    }
+}
+
+/// Runs what goes on until somebody ends it, which is its usual end.
+pub(crate) async fn until_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
+    let mut signals = Signals::watch()?;
+    tokio::select! {
+        outcome = command => outcome,
+        _ = signals.next() => Ok(()),
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn watch() -> Outcome<Self> {
+        let watch =
+            |kind| signal(kind).map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")));
+        Ok(Self {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for either, and says which it was.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupted",
+            _ = self.terminate.recv() => "ended",
+        }
     }
 }

@@ -12,6 +12,7 @@ mod log_file;
 mod output;
 mod process;
 mod progress;
+mod screen;
 mod size;
 mod table;
 mod value;

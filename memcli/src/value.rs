@@ -121,11 +121,15 @@ pub(crate) async fn collect_for_json(object: Object) -> Outcome<(&'static str, S
             ),
         ));
     }
-    let bytes = object.collect().await?;
-    Ok(match std::str::from_utf8(&bytes) {
+    Ok(bytes_for_json(&object.collect().await?))
+}
+
+/// Bytes for JSON: `("text", ...)` where they are UTF-8, else `("base64", ...)`.
+pub(crate) fn bytes_for_json(bytes: &[u8]) -> (&'static str, String) {
+    match std::str::from_utf8(bytes) {
         Ok(text) => ("text", text.to_owned()),
-        Err(_) => ("base64", Base64::encode_string(&bytes)),
-    })
+        Err(_) => ("base64", Base64::encode_string(bytes)),
+    }
 }
 
 /// A file that appears under its name only when it is whole.

@@ -53,6 +53,8 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["set", "k", "-"],
     &["get", "k"],
     &["del", "k"],
+    &["mget", "k", "l"],
+    &["mset", "k", "v", "l", "-1"],
     &["store", "v"],
     &["store", "-"],
     &["load", "1"],
@@ -60,6 +62,7 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["free", "1"],
     &["keys", "*"],
     &["stats"],
+    &["stats", "--follow"],
     &["stream", "-"],
     &["connect", "nodeb"],
     &["peer", "list"],
@@ -142,8 +145,8 @@ fn help_names_every_command_and_exit_code() {
     let output = Home::new().run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     for word in [
-        "node", "logs", "set", "get", "del", "store", "load", "free", "keys", "stats", "stream", "connect",
-        "peer", "consent", "trust", "version",
+        "node", "logs", "set", "get", "del", "mget", "mset", "store", "load", "free", "keys", "stats",
+        "stream", "connect", "peer", "consent", "trust", "version",
     ] {
         assert!(
             stdout(&output).contains(&format!("\n  {word} ")),
@@ -168,6 +171,12 @@ fn wrong_usage_ends_with_2_and_is_json_where_that_was_asked_for() {
         &["connect", "a:1", "--quota", "lots"],
         &["store", "v", "--peer", "b", "--remote"],
         &["set", "", "v"],
+        &["mget"],
+        &["stats", "--follow", "--interval", "0s"],
+        &["stats", "--interval", "1s"],
+        &["mset", "k"],
+        &["mset", "k", "v", "l"],
+        &["mset", "", "v"],
     ] {
         let output = home.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");

@@ -72,6 +72,32 @@ pub struct Stats {
     pub local_connections: u64,
     /// Seconds since the node started.
     pub uptime_secs: u64,
+    /// The operations on data that programs of this host asked for.
+    #[serde(default)]
+    pub operations: Vec<OperationStats>,
+    /// The connected peers.
+    #[serde(default)]
+    pub peers: Vec<PeerInfo>,
+}
+
+/// How often an operation was asked for, and how long its answers took: from when the request was read from its
+/// connection to when its answer, or the first part of it, was ready to leave.
+///
+/// Times are rounded up, by at most an eighth, and are those of all answers since the node started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OperationStats {
+    /// The operation in small letters, such as `get`.
+    pub operation: String,
+    /// Answers since the node started.
+    pub count: u64,
+    /// Answers in a second, on an average of the last ten.
+    pub per_second: u64,
+    /// What half of the answers took at most, in nanoseconds.
+    pub p50_ns: u64,
+    /// What 99 % of them took at most.
+    pub p99_ns: u64,
+    /// What 99.9 % of them took at most.
+    pub p99_9_ns: u64,
 }
 
 /// The state of a peer.

@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// the limit on requests holds them.
 const HELD_UNIT: u64 = 4 * 1024;
 
-/// The units of the largest frame.
-const INLINE_UNITS_MAX: u32 = (FRAME_PAYLOAD_MAX as u64 / HELD_UNIT) as u32;
+/// The units of the largest request and of an answer as large.
+const INLINE_UNITS_MAX: u32 = (2 * FRAME_PAYLOAD_MAX as u64 / HELD_UNIT) as u32;
 
 /// What the node allows, shared out among the calls of this process.
 #[derive(Debug)]

@@ -25,6 +25,11 @@
 //! let mut copy = tokio::fs::File::create("copy.bin").await?;
 //! tokio::io::copy(&mut object, &mut copy).await?;
 //!
+//! // Many keys in one request.
+//! cloud.mset(&[("a", "one".into()), ("b", "two".into())]).await?;
+//! assert_eq!(cloud.mget(&["a", "c"]).await?, [Some("one".into()), None]);
+//! assert_eq!(cloud.mdel(&["a", "b", "c"]).await?, 2);
+//!
 //! // Many calls at once on one connection.
 //! let (a, b) = tokio::join!(cloud.get("a"), cloud.get("b"));
 //! # let _ = (a?, b?);
@@ -49,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod batches;
 mod builder;
 mod calls;
 mod client;

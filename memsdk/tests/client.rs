@@ -12,6 +12,7 @@ mod node {
     pub(crate) use memnode::body::Body;
     pub(crate) use memnode::local::Backend;
     pub(crate) use memnode::service::{ByteRange, Loaded, PutOptions, Stored};
+    pub(crate) use memnode::timings::Timings;
 }
 
 use std::io;
@@ -452,4 +453,70 @@ async fn a_failure_in_the_middle_of_an_object_is_its_error() {
     assert_eq!(error.api_code(), Some(ErrorCode::PeerUnreachable));
     assert!(object.read_to_end(&mut read).await.is_err());
     cloud.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn batches_of_any_length_and_size_come_back_in_order() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    // More keys than one request takes, values that fill several replies, and two that no reply has room for.
+    let mut pairs: Vec<(String, Bytes)> = (0..2_500).map(|i| (format!("k{i}"), pattern(i % 700))).collect();
+    pairs[7].1 = pattern(300_000);
+    pairs[8].1 = pattern(3_000_000);
+    pairs[9].1 = pattern(262_144);
+    cloud.mset(&pairs).await.unwrap();
+    let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| &key[..]).collect();
+    keys.insert(1, "nowhere");
+    let values = cloud.mget(&keys).await.unwrap();
+    assert_eq!(values[1], None);
+    let values: Vec<Bytes> = values.into_iter().flatten().collect();
+    assert!(values.iter().eq(pairs.iter().map(|(_, value)| value)));
+    assert_eq!(cloud.mdel(&keys).await.unwrap(), 2_500);
+    assert_eq!(cloud.mdel(&keys).await.unwrap(), 0);
+    assert_eq!(cloud.mget(&keys).await.unwrap(), vec![None; 2_501]);
+    assert!(cloud.mget::<&str>(&[]).await.unwrap().is_empty());
+    cloud.mset::<&str>(&[]).await.unwrap();
+    assert_eq!(cloud.mdel::<&str>(&[]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn each_key_of_a_batch_has_its_own_answer() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    node.fake.gate.add_permits(100);
+    let pairs = ["a", "gated b", "gated refused", "c", "c"].map(|key| (key, Bytes::from(key)));
+    let answers = cloud.mset_each(&pairs).await.unwrap();
+    let refused: Vec<_> = answers.iter().map(Result::is_err).collect();
+    assert_eq!(refused, [false, false, true, false, false]);
+    let error = cloud.mset(&pairs).await.unwrap_err();
+    assert_eq!(error.api_code(), Some(ErrorCode::OutOfMemory));
+    let values = cloud.mget_each(&["gated b", "gated nowhere", "a"]).await.unwrap();
+    let values: Vec<_> = values.into_iter().map(|value| value.unwrap()).collect();
+    assert_eq!(values, [Some("gated b".into()), None, Some("a".into())]);
+    let deleted = cloud.mdel_each(&["gated b", "gated nowhere"]).await.unwrap();
+    assert_eq!(deleted, [Ok(true), Ok(false)]);
+    for keys in [["a", ""], ["a", &"k".repeat(1_025)]] {
+        assert!(cloud.mget(&keys).await.is_err());
+        assert!(cloud.mdel(&keys).await.is_err());
+        assert!(cloud.mset(&keys.map(|key| (key, Bytes::new()))).await.is_err());
+    }
+    cloud.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_answer_is_timed_whether_it_came_at_once_or_waited() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    cloud.set("k", "v").await.unwrap();
+    node.fake.gate.add_permits(1);
+    let gets = ["k", "nowhere", "gated", "k"].map(|key| cloud.get(key));
+    try_join_all(gets).await.unwrap();
+    cloud.ping().await.unwrap();
+    let stats = node.fake.timings.stats();
+    let counts: Vec<_> = stats
+        .iter()
+        .map(|stats| (&stats.operation[..], stats.count))
+        .collect();
+    assert_eq!(counts, [("set", 1), ("get", 4)]);
+    assert!(stats.iter().all(|stats| stats.p50_ns <= stats.p99_ns));
 }

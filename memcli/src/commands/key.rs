@@ -1,13 +1,13 @@
-//! `set`, `get`, `del`, `keys`.
+//! `set`, `get`, `keys`.
 
 use std::io::IsTerminal;
 use std::path::Path;
 
-use memproto::ErrorCode;
 use memsdk::{BlockId, Stored};
 use serde::Serialize;
 
-use crate::cli::{DelArgs, GetArgs, KeysArgs, SetArgs};
+use crate::cli::{GetArgs, KeysArgs, SetArgs};
+use crate::commands::batch::no_key;
 use crate::commands::block::hand_out;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -58,58 +58,6 @@ pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
         .await?
         .ok_or_else(|| no_key(&args.key))?;
     hand_out(object, Some(&args.key), args.output.as_deref(), context).await
-}
-
-/// What `del --json` prints.
-#[derive(Serialize, Default)]
-struct Deleted<'a> {
-    deleted: Vec<&'a str>,
-    missing: Vec<&'a str>,
-}
-
-/// Deletes keys. One that is not there does not keep the others from going.
-pub(super) async fn del(args: DelArgs, context: &Context) -> Outcome {
-    let cloud = context.connect().await?;
-    let mut result = Deleted::default();
-    let mut stopped_by = None;
-    for key in &args.keys {
-        match cloud.del(key).await {
-            Ok(true) => result.deleted.push(key),
-            Ok(false) => result.missing.push(key),
-            Err(error) => {
-                stopped_by = Some(error);
-                break;
-            }
-        }
-    }
-    // What was deleted is told whatever came after it.
-    if context.output.is_json() || !result.deleted.is_empty() {
-        context.output.confirm(&result, || {
-            let lines = result
-                .deleted
-                .iter()
-                .map(|key| format!("Deleted '{}'", printable(key)));
-            lines.collect::<Vec<_>>().join("\n")
-        })?;
-    }
-    if let Some(error) = stopped_by {
-        return Err(error.into());
-    }
-    match result.missing[..] {
-        [] => Ok(()),
-        [key] => Err(no_key(key)),
-        [..] => Err(Failure::api(
-            ErrorCode::NotFound,
-            format!("no keys '{}'", result.missing.join("', '")),
-        )),
-    }
-}
-
-fn no_key(key: &str) -> Failure {
-    Failure::api(
-        ErrorCode::NotFound,
-        format!("no key '{key}' on this node or a connected peer"),
-    )
 }
 
 /// Lists keys, one a line.

@@ -1,5 +1,6 @@
 //! What the commands do: one file per noun. What can be typed is in [`crate::cli`].
 
+mod batch;
 mod block;
 mod connect;
 mod consent;
@@ -25,12 +26,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::logs(args, context).await,
         Command::Set(args) => key::set(args, context).await,
         Command::Get(args) => key::get(args, context).await,
-        Command::Del(args) => key::del(args, context).await,
+        Command::Del(args) => batch::del(args, context).await,
+        Command::Mget(args) => batch::mget(args, context).await,
+        Command::Mset(args) => batch::mset(args, context).await,
         Command::Keys(args) => key::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
-        Command::Stats => stats::stats(context).await,
+        Command::Stats(args) => stats::stats(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,

@@ -1,17 +1,101 @@
 //! `stats`.
 
-use memproto::control::Stats;
+use std::time::Duration;
 
+use memproto::control::{GrantUse, Stats};
+use memsdk::MemCloud;
+use tokio::time::MissedTickBehavior;
+
+use crate::cli::StatsArgs;
 use crate::commands::node::show_seconds;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::size::show_size;
+use crate::interrupt::until_interrupted;
+use crate::output::printable;
+use crate::screen::Screen;
+use crate::size::{show_size, show_use};
 use crate::table;
 
 /// Shows what lies in the node and what it did.
-pub(super) async fn stats(context: &Context) -> Outcome {
-    let stats = context.connect().await?.stats().await?;
+pub(super) async fn stats(args: StatsArgs, context: &Context) -> Outcome {
+    let cloud = context.connect().await?;
+    if args.follow {
+        return follow(&cloud, args.interval, context).await;
+    }
+    let stats = cloud.stats().await?;
     context.output.show(&stats, || show_stats(&stats))
+}
+
+/// Shows them again and again. What a screen showed last stays behind when it is closed.
+async fn follow(cloud: &MemCloud, interval: Duration, context: &Context) -> Outcome {
+    let output = context.output;
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    // The screen is opened when signals are watched, and closed with this future.
+    let ended = until_interrupted(async {
+        let screen = if output.is_json() { None } else { Screen::open()? };
+        loop {
+            ticks.tick().await;
+            let stats = cloud.stats().await?;
+            match &screen {
+                Some(screen) => {
+                    screen.draw(&show_briefly(&stats))?;
+                    last = Some(stats);
+                }
+                None => output.show(&stats, || show_stats(&stats) + "\n\n")?,
+            }
+        }
+    })
+    .await;
+    if let Some(stats) = last {
+        output.show(&stats, || show_briefly(&stats))?;
+    }
+    ended
+}
+
+/// What fits a screen of 24 lines with all operations and a few peers.
+fn show_briefly(stats: &Stats) -> String {
+    let head = table::fields([
+        ("running for", show_seconds(stats.uptime_secs)),
+        (
+            "memory",
+            format!(
+                "{} of {} used, {} resident",
+                show_size(stats.used_bytes),
+                show_size(stats.budget_bytes),
+                show_size(stats.resident_bytes)
+            ),
+        ),
+        (
+            "of it",
+            format!(
+                "{} pinned, {} cache, {} of peers",
+                show_size(stats.pinned_bytes),
+                show_size(stats.cache_bytes),
+                show_size(stats.peers_used_bytes)
+            ),
+        ),
+        ("on peers", show_size(stats.remote_bytes)),
+        (
+            "holds",
+            format!(
+                "{} blocks, {} keys, {} streams",
+                stats.blocks, stats.keys, stats.streams
+            ),
+        ),
+        (
+            "answered",
+            format!(
+                "{} hits, {} misses, {} writes, {} errors",
+                stats.hits, stats.misses, stats.writes, stats.errors
+            ),
+        ),
+        ("connections", stats.local_connections.to_string()),
+    ]);
+    let tables = [show_operations(stats), show_peers(stats)];
+    let parts = std::iter::once(head).chain(tables.into_iter().flatten());
+    parts.collect::<Vec<_>>().join("\n\n")
 }
 
 fn show_stats(stats: &Stats) -> String {
@@ -37,11 +121,69 @@ fn show_stats(stats: &Stats) -> String {
         ("connections", stats.local_connections.to_string()),
         ("running for", show_seconds(stats.uptime_secs)),
     ]);
-    format!("Memory\n{memory}\nContents\n{contents}\nRequests\n{requests}")
+    let mut text = format!("Memory\n{memory}\nContents\n{contents}\nRequests\n{requests}");
+    for table in [show_operations(stats), show_peers(stats)].into_iter().flatten() {
+        text.push('\n');
+        text.push_str(&table);
+    }
+    text
+}
+
+/// A line for each operation that was asked for.
+fn show_operations(stats: &Stats) -> Option<String> {
+    let rows = stats.operations.iter().map(|operation| {
+        [
+            printable(&operation.operation).into_owned(),
+            operation.count.to_string(),
+            operation.per_second.to_string(),
+            show_time(operation.p50_ns),
+            show_time(operation.p99_ns),
+            show_time(operation.p99_9_ns),
+        ]
+    });
+    let header = ["OPERATION", "COUNT", "PER SECOND", "P50", "P99", "P99.9"];
+    (!stats.operations.is_empty()).then(|| table::table(header, rows.collect(), table::width()))
+}
+
+/// A line for each connected peer.
+fn show_peers(stats: &Stats) -> Option<String> {
+    let used = |grant: Option<GrantUse>| {
+        grant.map_or_else(
+            || "-".to_owned(),
+            |grant| show_use(grant.used_bytes, grant.quota_bytes),
+        )
+    };
+    let rows = stats.peers.iter().map(|peer| {
+        [
+            printable(&peer.name).into_owned(),
+            peer.round_trip_us
+                .map_or_else(|| "-".to_owned(), |us| show_time(us * 1_000)),
+            used(peer.lent),
+            used(peer.borrowed),
+            show_size(peer.sent_bytes),
+            show_size(peer.received_bytes),
+        ]
+    });
+    let header = ["PEER", "RTT", "LENT", "BORROWED", "SENT", "RECEIVED"];
+    (!stats.peers.is_empty()).then(|| table::table(header, rows.collect(), table::width()))
+}
+
+/// A time with two or three digits that count.
+fn show_time(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    let digits = usize::from(value < 99.95);
+    format!("{value:.digits$} {unit}")
 }
 
 #[cfg(test)]
 mod tests {
+    use memproto::control::OperationStats;
+
     use super::*;
 
     #[test]
@@ -75,5 +217,48 @@ Requests
   connections  0
   running for  0s"
         );
+    }
+
+    #[test]
+    fn operations_and_peers_are_tables_of_80_columns() {
+        let operation = OperationStats {
+            operation: "stream".to_owned(),
+            count: 18_446_744_073_709_551_615,
+            per_second: 4_000_000,
+            p50_ns: 17_152,
+            p99_ns: 999_999_999,
+            p99_9_ns: 38_000_000_000,
+        };
+        let stats = Stats {
+            operations: vec![operation],
+            ..Stats::default()
+        };
+        let text = show_stats(&stats);
+        let (_, table) = text.split_once("running for  0s\n").unwrap();
+        assert_eq!(
+            table,
+            "\
+OPERATION  COUNT                 PER SECOND  P50      P99      P99.9
+stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80));
+        let brief = show_briefly(&stats);
+        assert!(brief.ends_with(table), "{brief}");
+        assert!(brief.lines().all(|line| line.len() <= 80));
+        assert_eq!(brief.lines().count(), 7 + 1 + 2);
+    }
+
+    #[test]
+    fn times_have_the_digits_that_count() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_024, "1.0 us"),
+            (99_940, "99.9 us"),
+            (99_960, "100 us"),
+            (2_500_000, "2.5 ms"),
+        ] {
+            assert_eq!(show_time(ns), text);
+        }
     }
 }

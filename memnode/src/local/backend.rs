@@ -2,16 +2,19 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
     TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
+use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, NodeId};
 
 use crate::body::Body;
 use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for a program of this host's owner.
 ///
@@ -21,6 +24,9 @@ use crate::service::{ByteRange, Loaded, PutOptions, Stored};
 pub trait Backend: Send + Sync + 'static {
     /// The node's id.
     fn node_id(&self) -> NodeId;
+
+    /// Where a session writes down how long its answers took.
+    fn timings(&self) -> &Timings;
 
     /// [`set`](Self::set) of a small value where nothing needs to be waited for.
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
@@ -47,6 +53,20 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletes a key. Returns whether there was one.
     fn del(&self, key: &str) -> impl Future<Output = ApiResult<bool>> + Send;
+
+    /// Reads several keys; each has its answer, `NotFound` where no node has it. A value that no longer fits into `room`
+    /// bytes of values is answered with its size alone.
+    fn mget(
+        &self,
+        keys: Vec<String>,
+        room: usize,
+    ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
+
+    /// Sets several keys; each has its answer.
+    fn mset(&self, pairs: Vec<(String, Bytes)>) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
+
+    /// Deletes several keys. Returns of each whether there was one.
+    fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
 
     /// Stores a block.
     fn store(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;

@@ -7,6 +7,7 @@
 //! Read `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit.
 
 mod backend;
+mod batches;
 mod incoming;
 #[cfg(unix)]
 mod listener;

@@ -49,6 +49,9 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 cx,
             ),
             Some(Op::Keys) => self.keys(header, cx),
+            Some(Op::Mget) => self.mget(header, cx),
+            Some(Op::Mset) => self.mset(header, cx),
+            Some(Op::Mdel) => self.mdel(header, cx),
             Some(op) => self.control(header, op, cx),
             None => unreachable_op(&mut self.output, header),
         }
@@ -249,7 +252,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     }
 
     /// Reads arguments, takes the frame out of the input, and begins the call.
-    fn call<T, F>(
+    pub(super) fn call<T, F>(
         &mut self,
         header: FrameHeader,
         held: u64,
@@ -279,8 +282,14 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         self.reply(header, result);
     }
 
-    /// Appends the one reply of a request.
+    /// Answers a request at once.
     pub(super) fn reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
+        self.answered.note(header.op);
+        self.append_reply(header, result);
+    }
+
+    /// Appends the one reply of a request.
+    pub(super) fn append_reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
         let header = FrameHeader {
             flags: 0,
             status: 0,
@@ -307,6 +316,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }
             Ok(Reply::Freed(freed)) => output.frame_copied(header, |out| encode_freed(&freed, out), &[]),
             Ok(Reply::Keys(page)) => output.frame_copied(header, |out| page.encode(out), &[]),
+            Ok(Reply::Batch(batch)) => output.frame_copied(header, |out| batch.encode(out), &[]),
             Ok(Reply::Json(json)) => {
                 let (length, body) = (json.len() as u64, Body::from(json));
                 self.outgoing.begin(header, |_| {}, length, body, output);

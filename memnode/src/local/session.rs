@@ -15,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
@@ -32,6 +32,7 @@ use tracing::{debug, error};
 use super::backend::Backend;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
+use crate::timings::Answered;
 
 /// No request is taken while this many bytes of replies wait: a program that does not read its replies gets none of its
 /// requests read. Two frames of the largest size fit.
@@ -54,6 +55,7 @@ pub(super) enum Reply {
     Deleted(bool),
     Freed(memproto::control::Freed),
     Keys(memproto::local::reply::KeysReply),
+    Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }
 
@@ -61,6 +63,7 @@ pub(super) enum Reply {
 struct Call {
     serial: u64,
     op: u8,
+    read_at: Instant,
     held: u64,
     task: AbortHandle,
     incoming: Option<Incoming>,
@@ -96,6 +99,10 @@ pub(super) struct Session<B, S> {
     pub(super) outgoing: Outgoing,
     socket: S,
     greeting: Greeting,
+    /// When the requests that are being handled were read.
+    read_at: Instant,
+    /// Those that were answered at once.
+    pub(super) answered: Answered,
     calls: HashMap<u64, Call>,
     tasks: JoinSet<Finished>,
     held: u64,
@@ -121,6 +128,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             outgoing: Outgoing::default(),
             socket,
             greeting: Greeting::Preface,
+            read_at: Instant::now(),
+            answered: Answered::default(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
             held: 0,
@@ -189,6 +198,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             let mut moved = self.poll_finished(cx);
             moved |= self.poll_grants(cx);
             moved |= self.handle_frames(cx)?;
+            self.answered.write_down(self.read_at, self.backend.timings());
             moved |= self.outgoing.poll(cx, &mut self.output);
             if !self.output.is_empty() {
                 moved |= self.poll_write(cx)?.is_ready();
@@ -212,6 +222,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(0) => Poll::Ready(Err(End::Gone(None))),
             Ok(bytes) => {
                 self.input.received(bytes);
+                self.read_at = Instant::now();
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -258,7 +269,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                     op: call.op,
                     ..FrameHeader::new(Op::Ping, request)
                 };
-                self.reply(header, result);
+                self.backend.timings().record(call.op, call.read_at.elapsed());
+                self.append_reply(header, result);
             }
         }
         moved
@@ -466,6 +478,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Call {
                 serial,
                 op: header.op,
+                read_at: self.read_at,
                 held,
                 task,
                 incoming,

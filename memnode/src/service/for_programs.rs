@@ -2,21 +2,28 @@
 //!
 //! Data operations are the service's own; here they only count their failures. Control operations go to the peers.
 
+use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
     TrustRemoval, TrustedDevice,
 };
-use memproto::error::ApiResult;
+use memproto::error::{ApiResult, ErrorCode};
+use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, NodeId};
 
 use super::{ByteRange, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
+use crate::timings::Timings;
 
 impl Backend for Service {
     fn node_id(&self) -> NodeId {
         self.config.node_id
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
@@ -45,6 +52,21 @@ impl Backend for Service {
 
     async fn del(&self, key: &str) -> ApiResult<bool> {
         self.counted(Service::del(self, key).await)
+    }
+
+    async fn mget(&self, keys: Vec<String>, room: usize) -> Vec<ApiResult<BatchAnswer>> {
+        let answers = Service::mget(self, keys, room).await;
+        self.each_counted(answers)
+    }
+
+    async fn mset(&self, pairs: Vec<(String, Bytes)>) -> Vec<ApiResult<()>> {
+        let answers = Service::mset(self, pairs).await;
+        self.each_counted(answers)
+    }
+
+    async fn mdel(&self, keys: Vec<String>) -> Vec<ApiResult<bool>> {
+        let answers = Service::mdel(self, keys).await;
+        self.each_counted(answers)
     }
 
     async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
@@ -113,6 +135,20 @@ impl Backend for Service {
 }
 
 impl Service {
+    /// Counts the failures in a batch; that a key is not there is none.
+    fn each_counted<T>(&self, answers: Vec<ApiResult<T>>) -> Vec<ApiResult<T>> {
+        let is_failure = |answer: &&ApiResult<T>| {
+            answer
+                .as_ref()
+                .is_err_and(|error| error.code != ErrorCode::NotFound)
+        };
+        answers
+            .iter()
+            .filter(is_failure)
+            .for_each(|_| self.counters.errors.increment());
+        answers
+    }
+
     fn counted<T>(&self, result: ApiResult<T>) -> ApiResult<T> {
         if result.is_err() {
             self.counters.errors.increment();

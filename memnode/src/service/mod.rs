@@ -5,9 +5,10 @@
 //! [`crate::peer::Peers`], bytes lie in [`crate::store::Store`], and what is known of keys in
 //! [`crate::directory::Directory`].
 //!
-//! Read [`keys`] for `set` and `get`, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
+//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
 //! other nodes may ask.
 
+pub mod batches;
 pub mod blocks;
 mod for_programs;
 pub mod from_peers;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
-use memproto::control::{Freed, GrantUse, NodeStatus, Stats};
+use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, Stats};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::message::FREE_BATCH_MAX;
 use memproto::peer::{PeerReply, PeerRequest};
@@ -46,6 +47,7 @@ use crate::local::ConnectionGauge;
 use crate::peer::{PeerLink, Peers};
 use crate::platform;
 use crate::store::{Owner, Store};
+use crate::timings::Timings;
 
 /// How long one question to all peers may take: a key that nobody has, or the news of an overwrite. A peer that is
 /// connected answers within milliseconds; one that hangs is given up by the link's keepalive after 10 s.
@@ -174,6 +176,7 @@ pub struct Service {
     clock: Mutex<HybridClock>,
     peers: Arc<Peers>,
     counters: Counters,
+    timings: Timings,
     /// The incarnation of each peer that was connected, to notice a restart.
     incarnations: Mutex<HashMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
@@ -195,6 +198,7 @@ impl Service {
             ids: BlockIds::new(config.node_id, config.first_block_id),
             clock: Mutex::new(HybridClock::new(config.node_id)),
             counters: Counters::default(),
+            timings: Timings::default(),
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             storing: Storing::default(),
@@ -271,7 +275,15 @@ impl Service {
             errors: counters.errors.count(),
             local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
             uptime_secs: self.started.elapsed().as_secs(),
+            operations: self.timings.stats(),
+            peers: self.connected_peers(),
         }
+    }
+
+    fn connected_peers(&self) -> Vec<PeerInfo> {
+        let mut peers = self.peers.list();
+        peers.retain(|peer| peer.state == PeerState::Connected);
+        peers
     }
 
     /// Stops the node, as `memcli node stop` asks.

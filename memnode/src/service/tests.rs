@@ -8,6 +8,7 @@ use bytes::Bytes;
 use memproto::control::{ConnectRequest, ConsentAnswer, ConsentDecision, PeerState, PeerWait};
 use memproto::error::ErrorCode;
 use memproto::limits::STREAM_CHUNK_SIZE;
+use memproto::local::batch::BatchAnswer;
 use memproto::{BlockId, Placement};
 use tokio_util::sync::CancellationToken;
 
@@ -616,4 +617,67 @@ async fn a_stream_whose_node_goes_away_in_the_middle_leaves_nothing_on_its_holde
         a.load(finished.id, ByteRange::ALL).await.unwrap().len(),
         STREAM_CHUNK_SIZE
     );
+}
+
+#[tokio::test]
+async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let keys = |count: usize| (0..count).map(|i| format!("k{i}")).collect::<Vec<_>>();
+    let value = |i: usize| pattern(i * 10);
+    let (evens, odds): (Vec<_>, Vec<_>) = (0..300)
+        .map(|i| (format!("k{i}"), value(i)))
+        .enumerate()
+        .partition(|(i, _)| i % 2 == 0);
+    let pairs = |half: Vec<(usize, (String, Bytes))>| half.into_iter().map(|(_, pair)| pair).collect();
+    assert!(a.service.mset(pairs(evens)).await.iter().all(Result::is_ok));
+    assert!(b.service.mset(pairs(odds)).await.iter().all(Result::is_ok));
+    for node in [&a, &b] {
+        let answers = node.service.mget(keys(301), usize::MAX).await;
+        for (i, answer) in answers.iter().take(300).enumerate() {
+            assert_eq!(answer, &Ok(BatchAnswer::Done(value(i))), "{i}");
+        }
+        assert_eq!(answers[300].as_ref().unwrap_err().code, ErrorCode::NotFound);
+        // Without room each value is answered with its size, and the empty one needs none.
+        let answers = node.service.mget(keys(3), 0).await;
+        assert_eq!(answers[0], Ok(BatchAnswer::Done(Bytes::new())));
+        assert_eq!(answers[1], Ok(BatchAnswer::Later { size: 10 }));
+        assert_eq!(answers[2], Ok(BatchAnswer::Later { size: 20 }));
+    }
+    // Of several values for one key the last one stays, wherever the key lay.
+    let twice = ["k1", "k2", "k1", "k2", "k1"]
+        .iter()
+        .zip(["1", "2", "3", "4", "5"]);
+    let twice = twice.map(|(key, value)| ((*key).to_owned(), Bytes::from(value)));
+    assert_eq!(a.service.mset(twice.collect()).await, vec![Ok(()); 5]);
+    assert_eq!(b.get("k1").await.unwrap().unwrap(), "5");
+    assert_eq!(b.get("k2").await.unwrap().unwrap(), "4");
+    let mut deleted = a.service.mdel(keys(301)).await;
+    assert_eq!(deleted.pop(), Some(Ok(false)));
+    assert_eq!(deleted, vec![Ok(true); 300]);
+    for node in [&a, &b] {
+        assert!(node.keys().is_empty());
+        assert_eq!(node.blocks(), 0);
+    }
+    let peers = a.service.stats().peers;
+    assert_eq!(
+        peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+        [Some(b.id())]
+    );
+    assert!(peers[0].sent_bytes > 0 && peers[0].received_bytes > 0);
+    // A key that lies on a peer that is away fails alone.
+    b.set("theirs", "value").await;
+    a.set("ours", "value").await;
+    until("a knows of it", || a.keys().len() == 2).await;
+    b.stop().await;
+    until("a lost b", || a.service.peers().connected().is_empty()).await;
+    assert!(a.service.stats().peers.is_empty());
+    let answers = a
+        .service
+        .mget(vec!["theirs".to_owned(), "ours".to_owned()], 100)
+        .await;
+    assert_eq!(answers[0].as_ref().unwrap_err().code, ErrorCode::PeerUnreachable);
+    assert_eq!(answers[1], Ok(BatchAnswer::Done(Bytes::from("value"))));
+    a.stop().await;
 }

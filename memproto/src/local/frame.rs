@@ -70,6 +70,12 @@ ops! {
     Stream = 22, "STREAM";
     /// Lists keys.
     Keys = 23, "KEYS";
+    /// Reads the values of several keys.
+    Mget = 24, "MGET";
+    /// Makes several keys name values.
+    Mset = 25, "MSET";
+    /// Deletes several keys.
+    Mdel = 26, "MDEL";
     /// JSON: what the node is.
     Status = 64, "STATUS";
     /// JSON: what lies in it.

@@ -35,6 +35,9 @@ pub const ERROR_MESSAGE_MAX: usize = 4 * 1024;
 /// The most ids in one FREE, 32 KiB.
 pub const FREE_IDS_MAX: usize = 4096;
 
+/// The most keys in one MGET, MSET or MDEL: at usual lengths their answers fill a frame.
+pub const BATCH_KEYS_MAX: usize = 1024;
+
 /// The most keys in one reply to KEYS. The node also ends a page where the frame is full.
 pub const KEYS_PAGE_MAX: u32 = 4096;
 

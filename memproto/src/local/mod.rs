@@ -4,6 +4,7 @@
 //! to be written; [`request`] and [`reply`] read and write what stands behind the headers. Control operations carry the JSON
 //! of [`crate::control`]. Nothing here decides what a request does.
 
+pub mod batch;
 pub mod frame;
 pub mod input;
 pub mod limits;

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use super::reply::{
     HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, encode_deleted, encode_freed,
 };
@@ -147,6 +148,23 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             let KeysReply { keys, more } = KeysReply::decode(payload)?;
             json!({"keys": keys, "more": more})
         }
+        (false, Op::Mget | Op::Mdel) => json!({"keys": BatchKeys::decode(payload)?.keys}),
+        (false, Op::Mset) => {
+            let pairs = BatchPairs::decode(payload)?.pairs;
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
+            json!({"pairs": pairs.collect::<Vec<_>>()})
+        }
+        (true, Op::Mget | Op::Mset | Op::Mdel) => {
+            let entries = BatchReply::decode(&Bytes::copy_from_slice(payload))?.entries;
+            let entries = entries.iter().map(|entry| match entry {
+                Ok(BatchAnswer::Done(value)) => json!({"value_hex": hex(value)}),
+                Ok(BatchAnswer::Later { size }) => json!({"later": size.to_string()}),
+                Err(error) => json!({"error": error.code, "message": error.message}),
+            });
+            json!({"entries": entries.collect::<Vec<_>>()})
+        }
         _ => {
             let json: Value =
                 serde_json::from_slice(payload).map_err(|e| ApiError::invalid(e.to_string()))?;
@@ -271,8 +289,40 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             }
             .encode(out);
         }
+        (false, Op::Mget | Op::Mdel) => {
+            let keys: Vec<_> = meaning["keys"].as_array().unwrap().iter().map(text).collect();
+            BatchKeys::encode(&keys, out);
+        }
+        (false, Op::Mset) => {
+            let pairs = meaning["pairs"].as_array().unwrap();
+            let values: Vec<_> = pairs.iter().map(|pair| unhex(text(&pair["value_hex"]))).collect();
+            let pairs: Vec<_> = pairs
+                .iter()
+                .zip(&values)
+                .map(|(pair, value)| (text(&pair["key"]), &value[..]))
+                .collect();
+            BatchPairs::encode(&pairs, out);
+        }
+        (true, Op::Mget | Op::Mset | Op::Mdel) => {
+            let entries = meaning["entries"].as_array().unwrap();
+            let entries = entries.iter().map(batch_entry).collect();
+            BatchReply { entries }.encode(out);
+        }
         _ => out.put_slice(payload),
     }
+}
+
+fn batch_entry(entry: &Value) -> ApiResult<BatchAnswer> {
+    if let Some(value) = entry["value_hex"].as_str() {
+        return Ok(BatchAnswer::Done(unhex(value).into()));
+    }
+    if entry["later"].is_string() {
+        return Ok(BatchAnswer::Later {
+            size: number(&entry["later"]),
+        });
+    }
+    let code = serde_json::from_value(entry["error"].clone()).unwrap();
+    Err(ApiError::new(code, text(&entry["message"])))
 }
 
 fn one_frame(bytes: &[u8]) -> (FrameHeader, Bytes) {
@@ -334,7 +384,7 @@ fn truncated_arguments_are_errors() {
         let op = Op::from_byte(header.op).unwrap();
         // What ends with a text or a value of free length may end anywhere in it.
         let fixed_len = match op {
-            Op::Hello | Op::Keys | Op::Free => payload.len(),
+            Op::Hello | Op::Keys | Op::Free | Op::Mget | Op::Mset | Op::Mdel => payload.len(),
             Op::Set | Op::Store | Op::Stream => payload.len().min(24),
             Op::Get | Op::Load => payload.len().min(20),
             _ => 0,

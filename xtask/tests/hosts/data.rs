@@ -36,6 +36,16 @@ fn a_key_set_on_one_host_is_read_overwritten_and_deleted_on_others() -> Result<(
         assert_eq!(host.memcli(["keys"])?.ok()?.text(), "");
     }
     c.memcli(["del", "greeting"])?.fails_with(NOT_FOUND)?;
+
+    a.memcli(["mset", "one", "of a", "two", "of a"])?.ok()?;
+    b.memcli(["mset", "two", "of b", "three", "of b"])?.ok()?;
+    for host in [a, b, c] {
+        let values = host.memcli(["mget", "three", "nowhere", "one", "two"])?;
+        let values = values.fails_with(NOT_FOUND)?;
+        assert_eq!(values.stdout, b"three\tof b\none\tof a\ntwo\tof b\n");
+    }
+    c.memcli(["del", "one", "two", "three"])?.ok()?;
+    assert_eq!(a.memcli(["keys"])?.ok()?.text(), "");
     Ok(())
 }
 

@@ -12,12 +12,13 @@ use memproto::control::{
     PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::batch::{BatchAnswer, BatchReply};
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, NodeId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored};
+use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored, Timings};
 
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
@@ -29,6 +30,7 @@ pub(crate) struct Fake {
     /// Calls that began and were not dropped yet.
     pub(crate) running: AtomicU64,
     pub(crate) stop: CancellationToken,
+    pub(crate) timings: Timings,
     next: AtomicU64,
 }
 
@@ -50,6 +52,7 @@ impl Fake {
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
+            timings: Timings::default(),
             next: AtomicU64::new(1),
         }
     }
@@ -134,6 +137,10 @@ impl Backend for Fake {
         NodeId::from_bytes([7; 16])
     }
 
+    fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
     fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
         (!key.starts_with("gated")).then(|| Ok(self.name(key, bytes::Bytes::copy_from_slice(value))))
     }
@@ -166,6 +173,41 @@ impl Backend for Fake {
         self.pass(key).await;
         let id = self.keys.lock().unwrap().remove(key);
         Ok(id.is_some_and(|id| self.blocks.lock().unwrap().remove(&id).is_some()))
+    }
+
+    async fn mget(&self, keys: Vec<String>, room: usize) -> Vec<ApiResult<BatchAnswer>> {
+        let mut answers = Vec::new();
+        for key in keys {
+            answers.push(match self.get(&key, ByteRange::ALL).await {
+                Ok(Some(found)) if found.size > room as u64 => Ok(BatchAnswer::Later { size: found.size }),
+                Ok(Some(found)) => found.body.collect(found.size).await.map(BatchAnswer::Done),
+                Ok(None) => Err(BatchReply::missing()),
+                Err(error) => Err(error),
+            });
+        }
+        answers
+    }
+
+    async fn mset(&self, pairs: Vec<(String, bytes::Bytes)>) -> Vec<ApiResult<()>> {
+        let mut answers = Vec::new();
+        for (key, value) in pairs {
+            answers.push(match key.starts_with("gated refused") {
+                true => Err(ApiError::new(ErrorCode::OutOfMemory, "no room")),
+                false => self
+                    .set(&key, value.into(), PutOptions::default())
+                    .await
+                    .map(drop),
+            });
+        }
+        answers
+    }
+
+    async fn mdel(&self, keys: Vec<String>) -> Vec<ApiResult<bool>> {
+        let mut answers = Vec::new();
+        for key in keys {
+            answers.push(self.del(&key).await);
+        }
+        answers
     }
 
     async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {

@@ -10,4 +10,5 @@ mod node {
     pub(crate) use crate::body::Body;
     pub(crate) use crate::local::Backend;
     pub(crate) use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+    pub(crate) use crate::timings::Timings;
 }

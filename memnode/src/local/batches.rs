@@ -1,0 +1,128 @@
+//! MGET, MSET and MDEL: what lies here is answered there and then, the rest in one call of the backend.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use bytes::Bytes;
+use memproto::error::ApiResult;
+use memproto::local::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
+use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, INLINE_MAX};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::backend::Backend;
+use super::session::{Reply, Session};
+use crate::service::{ByteRange, Loaded, PutOptions};
+
+type Entry = ApiResult<BatchAnswer>;
+
+impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+    pub(super) fn mget(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let payload = self.input.take(&header);
+        let keys = match BatchKeys::decode(&payload) {
+            Ok(BatchKeys { keys }) => keys,
+            Err(error) => return self.output.error(header, &error),
+        };
+        let room = BatchReply::room(keys.len());
+        let mut elsewhere = Vec::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(keys.len());
+        for key in keys {
+            entries.push(match self.backend.get_now(key, ByteRange::ALL) {
+                Some(found) => found.and_then(|found| found.map(entry_of).ok_or(BatchReply::missing())),
+                None => {
+                    elsewhere.push((entries.len(), key.to_owned()));
+                    Err(BatchReply::missing())
+                }
+            });
+        }
+        if elsewhere.is_empty() {
+            return self.reply(header, Ok(Reply::Batch(BatchReply { entries })));
+        }
+        // The values that come from elsewhere may wait for a program that does not read.
+        let held = u64::from(header.length) + FRAME_PAYLOAD_MAX as u64;
+        if !self.admit(header, held) {
+            return;
+        }
+        let backend = Arc::clone(&self.backend);
+        let serial = self.next_serial();
+        let call = async move {
+            let (places, keys): (Vec<usize>, Vec<String>) = elsewhere.into_iter().unzip();
+            for (place, entry) in places.into_iter().zip(backend.mget(keys, room).await) {
+                entries[place] = entry;
+            }
+            Ok(Reply::Batch(BatchReply { entries }))
+        };
+        self.begin(header, serial, held, None, call, cx);
+    }
+
+    pub(super) fn mset(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let payload = self.input.take(&header);
+        let pairs = match BatchPairs::decode(&payload) {
+            Ok(BatchPairs { pairs }) => pairs,
+            Err(error) => return self.output.error(header, &error),
+        };
+        let options = PutOptions::default();
+        let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+        for (key, value) in &pairs {
+            // From the first that has to wait on, all do, so that of two values for one key the later one stays.
+            match self.backend.set_now(key, value, &options) {
+                Some(stored) => entries.push(stored.map(|_| done())),
+                None => break,
+            }
+        }
+        if entries.len() == pairs.len() {
+            return self.reply(header, Ok(Reply::Batch(BatchReply { entries })));
+        }
+        let held = u64::from(header.length);
+        if !self.admit(header, held) {
+            return;
+        }
+        let rest: Vec<(String, Bytes)> = pairs[entries.len()..]
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), payload.slice_ref(value)))
+            .collect();
+        let backend = Arc::clone(&self.backend);
+        let serial = self.next_serial();
+        let call = async move {
+            let stored = backend.mset(rest).await.into_iter();
+            entries.extend(stored.map(|stored| stored.map(|()| done())));
+            Ok(Reply::Batch(BatchReply { entries }))
+        };
+        self.begin(header, serial, held, None, call, cx);
+    }
+
+    pub(super) fn mdel(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let decode = |payload: &[u8]| {
+            let keys = BatchKeys::decode(payload)?.keys.into_iter();
+            Ok(keys.map(str::to_owned).collect::<Vec<_>>())
+        };
+        self.call(
+            header,
+            0,
+            decode,
+            |backend, keys| async move {
+                let deleted = backend.mdel(keys).await.into_iter();
+                let entries = deleted.map(|deleted| match deleted {
+                    Ok(true) => Ok(done()),
+                    Ok(false) => Err(BatchReply::missing()),
+                    Err(error) => Err(error),
+                });
+                Ok(Reply::Batch(BatchReply {
+                    entries: entries.collect(),
+                }))
+            },
+            cx,
+        );
+    }
+}
+
+fn done() -> BatchAnswer {
+    BatchAnswer::Done(Bytes::new())
+}
+
+/// The entry of a value that was found here.
+fn entry_of(Loaded { size, body, .. }: Loaded) -> BatchAnswer {
+    match body.as_whole() {
+        Some(value) if value.len() <= INLINE_MAX => BatchAnswer::Done(value),
+        _ => BatchAnswer::Later { size },
+    }
+}
