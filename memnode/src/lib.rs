@@ -22,4 +22,5 @@ pub mod platform;
 pub mod service;
 pub mod size;
 pub mod store;
+pub mod token;
 pub mod trust;
