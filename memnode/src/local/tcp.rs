@@ -188,11 +188,14 @@ impl TcpApi {
         if let Err(error) = stream.set_nodelay(true) {
             return debug!(%from, %error, "dropped a connection");
         }
+        // Strangers, this one among them, take no place of those that have the token.
+        let strangers = STRANGERS_MAX - self.strangers.available_permits();
         let visitor = Visitor {
             backend: Arc::clone(backend),
             stream,
             gate: Gate::new(self.token.clone(), place),
-            is_one_too_many: sessions.len() >= self.connections_max,
+            strangers: Arc::clone(&self.strangers),
+            is_one_too_many: (sessions.len() + 1).saturating_sub(strangers) >= self.connections_max,
         };
         let (guard, stop) = (self.gauge.enter(), stop.clone());
         let serve = async move {
@@ -236,61 +239,58 @@ struct Visitor<B> {
     backend: Arc<B>,
     stream: TcpStream,
     gate: Gate,
+    strangers: Arc<Semaphore>,
     is_one_too_many: bool,
 }
 
 impl<B: Backend> Visitor<B> {
-    /// Finds out what it is, and serves or refuses it.
+    /// Finds out what it is, serves or refuses it, and closes.
     async fn receive(mut self, stop: CancellationToken) {
         let mut read = BytesMut::with_capacity(OPENING_MAX);
         let opened = tokio::time::timeout(HELLO_TIMEOUT, read_opening(&mut self.stream, &mut read));
         let opening = tokio::select! {
             biased;
-            () = stop.cancelled() => return refuse(self.stream, &shutting_down()).await,
+            () = stop.cancelled() => Err(shutting_down()),
             opened = opened => match opened {
-                Ok(Ok(Some(opening))) => opening,
+                Ok(Ok(Some(opening))) => Ok(opening),
                 Ok(Ok(None) | Err(_)) => return debug!("closed before it began"),
-                Err(_) => {
-                    let error = ApiError::new(ErrorCode::Timeout, "nothing came in time");
-                    return refuse(self.stream, &error).await;
-                }
+                Err(_) => Err(ApiError::new(ErrorCode::Timeout, "nothing came in time")),
             },
         };
         let Self {
             backend,
             mut stream,
             gate,
+            strangers,
             is_one_too_many,
         } = self;
-        let busy = || {
-            let message = "too many programs are connected to this node: close some, then try again";
-            ApiError::new(ErrorCode::Busy, message)
-        };
+        let socket = &mut stream;
         match opening {
-            Opening::Native if is_one_too_many => {
-                Session::new(backend, &mut stream).refuse(&busy()).await;
-                drain(stream).await;
-            }
-            Opening::Json if is_one_too_many => refuse(stream, &busy()).await,
-            Opening::Native => {
-                Session::gated(backend, &mut stream, gate, &read).run(stop).await;
-                drain(stream).await;
-            }
-            Opening::Json => {
-                JsonSession::new(backend, &mut stream, gate, read).run(stop).await;
-                drain(stream).await;
-            }
-            Opening::Http => {
+            Err(error) => refuse(socket, &error).await,
+            Ok(Opening::Native) if is_one_too_many => Session::new(backend, socket).refuse(&busy()).await,
+            Ok(Opening::Json) if is_one_too_many => refuse(socket, &busy()).await,
+            Ok(Opening::Native) => Session::gated(backend, socket, gate, &read).run(stop).await,
+            Ok(Opening::Json) => JsonSession::new(backend, socket, gate, read).run(stop).await,
+            Ok(Opening::Http) => {
                 let message =
                     "this port does not speak HTTP: use a program of MemCloud, or JSON lines over plain TCP";
-                refuse(stream, &ApiError::new(ErrorCode::Denied, message)).await;
+                refuse(socket, &ApiError::new(ErrorCode::Denied, message)).await;
             }
-            Opening::Garbage => {
+            Ok(Opening::Garbage) => {
                 let message = "a connection begins with MEMC (native protocol) or { (JSON lines)";
-                refuse(stream, &ApiError::invalid(message)).await;
+                refuse(socket, &ApiError::invalid(message)).await;
             }
         }
+        // While it is drained a connection takes the place of a stranger, whoever it was; without one it is closed at once.
+        if let Ok(_place) = strangers.try_acquire() {
+            drain(stream).await;
+        }
     }
+}
+
+fn busy() -> ApiError {
+    let message = "too many programs are connected to this node: close some, then try again";
+    ApiError::new(ErrorCode::Busy, message)
 }
 
 /// Reads until the first bytes tell what it is; `None` where the connection ended before.
@@ -305,14 +305,12 @@ async fn read_opening(stream: &mut TcpStream, read: &mut BytesMut) -> io::Result
     }
 }
 
-/// Sends one line that says why, and closes.
-async fn refuse(mut stream: TcpStream, error: &ApiError) {
+/// Sends one line that says why.
+async fn refuse(stream: &mut TcpStream, error: &ApiError) {
     debug!(code = %error.code, message = error.message, "refused");
     let line = error_line(&serde_json::Value::Null, error);
-    let sent = tokio::time::timeout(LAST_WRITE_TIMEOUT, stream.write_all(&line)).await;
-    if matches!(sent, Ok(Ok(()))) {
-        drain(stream).await;
-    }
+    // Who does not read it in time does not get it.
+    let _ = tokio::time::timeout(LAST_WRITE_TIMEOUT, stream.write_all(&line)).await;
 }
 
 /// Ends a connection so that the other side gets what was sent.

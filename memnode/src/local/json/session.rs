@@ -129,9 +129,10 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Send> JsonSession<B, S> {
                 "the first line is no hello with the token: {\"id\":1,\"op\":\"hello\",\"token\":\"...\"}";
             return Err(ApiError::new(ErrorCode::Denied, message).into());
         };
-        if let Some(gate) = self.gate.take() {
+        if let Some(gate) = &self.gate {
             gate.check(&hello.token)?;
         }
+        self.gate = None;
         debug!(client = hello.name, "greeted");
         self.reply(&id, Ok(operation::greeting(&*self.backend)));
         Ok(())

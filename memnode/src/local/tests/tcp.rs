@@ -286,6 +286,8 @@ async fn one_connection_too_many_is_told_so() {
         ..config(ApiPort::Port(0))
     })
     .await;
+    // Strangers do not count.
+    let _stranger = api.connect().await;
     let _first = api.greeted().await;
     assert_eq!(code_of(&api.refusal(&hello_line(TOKEN)).await), "busy");
     let fault = api.refusal(&native_hello(TOKEN)).await;
