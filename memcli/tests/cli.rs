@@ -27,6 +27,7 @@ impl Home {
             .env_clear()
             .env("HOME", self.path())
             .env("MEMCLOUD_HOME", self.path().join("node"))
+            .env("MEMCLOUD_API_PORT", "off")
             .current_dir(self.path())
             .stdin(Stdio::null());
         command
@@ -308,6 +309,7 @@ fn a_node_that_does_not_start_is_told_with_what_it_wrote() {
             .env_clear()
             .env("HOME", home.path())
             .env("MEMCLOUD_HOME", home.path().join("node"))
+            .env("MEMCLOUD_API_PORT", "off")
             .output()
             .unwrap()
     };

@@ -12,6 +12,7 @@ use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
 
+use crate::local::ApiPort;
 use crate::size::ByteSize;
 
 /// The command line of `memnode`.
@@ -48,7 +49,7 @@ pub struct Settings {
     #[arg(help_heading = "Node")]
     pub name: String,
 
-    /// The folder of the node's files: config.toml, identity.key, trusted_devices.json, memnode.pid. It is made where it is
+    /// The folder of the node's files: config.toml, identity.key, trusted_devices.json, token, memnode.pid. It is made where it is
     /// missing, for this user alone. Not a key of config.toml.
     #[arg(
         long,
@@ -161,6 +162,16 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
     pub local_connections_max: usize,
 
+    /// The TCP port of the local API, for programs that have no Unix sockets. `auto` is 7070, and no TCP where another
+    /// program has that port; 0 takes a free one, which `memcli node status` shows; `off` is no TCP.
+    #[arg(long, value_name = "PORT", default_value = "auto", help_heading = "Local API")]
+    pub api_port: ApiPort,
+
+    /// The loopback address of the local API on TCP.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1", value_parser = parse_loopback)]
+    #[arg(help_heading = "Local API")]
+    pub api_listen: IpAddr,
+
     /// What to log: error, warn, info, debug or trace, also for parts alone, such as `info,memnode::peer=debug`.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level, help_heading = "Log")]
     pub log_level: String,
@@ -262,6 +273,16 @@ fn parse_host_port(text: &str) -> Result<String, String> {
     match port.parse::<u16>() {
         Ok(1..) if host_is_fine => Ok(text.to_owned()),
         _ => Err(wrong()),
+    }
+}
+
+fn parse_loopback(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => Ok(address),
+        Ok(_) => Err(format!(
+            "'{text}' can be reached from other hosts: the local API listens on a loopback address, such as 127.0.0.1 or ::1"
+        )),
+        Err(_) => Err(format!("'{text}' is no IP address")),
     }
 }
 

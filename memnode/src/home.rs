@@ -123,6 +123,11 @@ impl Home {
         self.path.join("trusted_devices.json")
     }
 
+    /// `token`.
+    pub fn token_file(&self) -> PathBuf {
+        self.path.join("token")
+    }
+
     /// `memnode.pid`.
     pub fn pid_file(&self) -> PathBuf {
         self.path.join("memnode.pid")

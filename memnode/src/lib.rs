@@ -23,4 +23,5 @@ pub mod service;
 pub mod size;
 pub mod store;
 pub mod timings;
+pub mod token;
 pub mod trust;

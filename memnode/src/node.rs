@@ -10,16 +10,18 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::local::{Listener, LocalConfig};
+use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig};
 use crate::peer::{Peers, PeersConfig};
 use crate::service::{Service, ServiceConfig};
 use crate::store::{Store, StoreConfig};
+use crate::token::Token;
 use crate::trust::TrustStore;
 
 /// A running node.
 pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
+    tcp: Option<JoinHandle<()>>,
     sweep: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -51,6 +53,7 @@ impl Node {
             ..LocalConfig::new(&settings.socket)
         };
         let listener = Listener::bind(&local)?;
+        let tcp = bind_tcp(settings, home, listener.gauge()).await?;
         let store = Store::new(StoreConfig {
             budget_bytes: settings.memory,
         });
@@ -64,13 +67,16 @@ impl Node {
             name = settings.name, node = %node_id, home = %home.path().display(), peers = ?addresses,
             memory_bytes = settings.memory, "the node runs"
         );
-        service.note_listening(addresses, listener.gauge());
+        let api_address = tcp.as_ref().map(TcpApi::address);
+        service.note_listening(addresses, api_address, listener.gauge());
         let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
+        let tcp = tcp.map(|tcp| tokio::spawn(tcp.serve(Arc::clone(&service), stop.clone())));
         let sweeper = Arc::clone(&service);
         let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
         Ok(Node {
             service,
             local,
+            tcp,
             sweep,
             stop,
         })
@@ -86,6 +92,9 @@ impl Node {
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         self.stop.cancelled().await;
         self.local.await.context("the local API ended in a fault")?;
+        if let Some(tcp) = self.tcp {
+            tcp.await.context("the local API on TCP ended in a fault")?;
+        }
         self.service.peers().stop().await;
         self.sweep
             .await
@@ -94,6 +103,23 @@ impl Node {
         tracing::info!("the node has stopped");
         Ok(())
     }
+}
+
+/// The local API on TCP, with the token of the home, unless it is switched off or another program has the default port.
+async fn bind_tcp(
+    settings: &Settings,
+    home: &Home,
+    gauge: ConnectionGauge,
+) -> anyhow::Result<Option<TcpApi>> {
+    if settings.api_port == ApiPort::Off {
+        return Ok(None);
+    }
+    let config = TcpConfig {
+        listen: settings.api_listen,
+        port: settings.api_port,
+        connections_max: settings.local_connections_max,
+    };
+    TcpApi::bind(&config, Token::load_or_create(home)?, gauge).await
 }
 
 fn peers_config(settings: &Settings) -> PeersConfig {

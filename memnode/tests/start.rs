@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -23,7 +24,11 @@ fn memnode(home: &Path) -> Command {
         "64mb",
         "--home",
     ]);
-    command.arg(home).stdin(Stdio::null());
+    // Other nodes of this host may have the default port.
+    command
+        .arg(home)
+        .env("MEMCLOUD_API_PORT", "off")
+        .stdin(Stdio::null());
     command
 }
 
@@ -121,17 +126,36 @@ fn a_killed_node_does_not_stand_in_the_way_and_the_identity_stays() {
 
 #[test]
 fn damaged_files_stop_the_start_with_their_name() {
-    for (file, content) in [("identity.key", "garbage"), ("trusted_devices.json", "{")] {
+    for (file, content) in [
+        ("identity.key", "garbage"),
+        ("trusted_devices.json", "{"),
+        ("token", "secret"),
+    ] {
         let home = home();
         assert_eq!(Running::start(home.path()).stop(Signal::TERM).0, Some(0));
         let path = home.path().join(file);
         std::fs::write(&path, content).unwrap();
-        let (code, error) = failure(&mut memnode(home.path()));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let (code, error) = failure(memnode(home.path()).args(["--api-port", "0"]));
         assert_eq!(code, Some(1), "{error}");
         assert!(error.contains(&format!("{file} is damaged")), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         assert!(!home.path().join("memnode.pid").exists());
     }
+}
+
+#[test]
+fn an_api_port_that_was_named_and_is_taken_stops_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let home = home();
+    let (code, error) = failure(memnode(home.path()).args(["--api-port", &port]));
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("cannot serve the API on TCP") && error.contains(&port),
+        "{error}"
+    );
+    assert!(!home.path().join("memnode.sock").exists());
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct NodeStatus {
     pub socket: PathBuf,
     /// The addresses on which peers are accepted, with the real port where 0 was asked for.
     pub peer_addresses: Vec<SocketAddr>,
+    /// The TCP address of the local API, where it is served.
+    #[serde(default)]
+    pub api_address: Option<SocketAddr>,
     /// RAM that the node gives to the pool.
     pub budget_bytes: u64,
     /// RAM of the budget that is in use.

@@ -1,5 +1,6 @@
 //! How to connect.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,10 +9,22 @@ use crate::{MemCloud, Result};
 /// How long a call may take, unless [`Builder::timeout`] says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A token, which is not shown.
+#[derive(Clone, Default)]
+pub(crate) struct Token(pub(crate) String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
 /// Settings of a connection; made by [`MemCloud::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(crate) socket: Option<PathBuf>,
+    pub(crate) tcp: Option<SocketAddr>,
+    pub(crate) token: Token,
     pub(crate) timeout: Duration,
     pub(crate) name: String,
 }
@@ -21,6 +34,8 @@ impl Default for Builder {
         let name = format!("memsdk/{}", env!("CARGO_PKG_VERSION"));
         Self {
             socket: None,
+            tcp: None,
+            token: Token::default(),
             timeout: DEFAULT_TIMEOUT,
             name,
         }
@@ -32,6 +47,21 @@ impl Builder {
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = Some(path.into());
+        self
+    }
+
+    /// Connects over TCP instead, to the address that `memcli node status` shows. It needs the [`token`](Self::token).
+    #[must_use]
+    pub fn tcp(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.tcp = Some(address.into());
+        self
+    }
+
+    /// The token of the node, for [`tcp`](Self::tcp): what stands in the file `token` of the node's folder. White space
+    /// around it does not count. A Unix socket needs none, and none is sent there.
+    #[must_use]
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.token = Token(token.as_ref().trim().to_owned());
         self
     }
 
@@ -53,7 +83,8 @@ impl Builder {
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::NotRunning`](crate::Error::NotRunning) where nobody listens at the socket.
+    /// [`Error::NotRunning`](crate::Error::NotRunning) where nobody listens at the socket;
+    /// [`Error::Api`](crate::Error::Api) with `Denied` where the token is not the node's.
     pub async fn connect(self) -> Result<MemCloud> {
         MemCloud::connect_with(self).await
     }

@@ -1,11 +1,10 @@
 //! How a call is made: the connection it goes over, its deadline, its JSON.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use memproto::local::{FRAME_PAYLOAD_MAX, Op};
+use memproto::local::{FRAME_PAYLOAD_MAX, Op, TOKEN_LEN_MAX};
 use memproto::{ApiError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,8 +12,9 @@ use tokio::time::Instant;
 
 use crate::admission::Held;
 use crate::connection::{Call, Connection};
+use crate::socket::Endpoint;
 use crate::wire::{Piece, Reply};
-use crate::{Builder, Error, MemCloud, Result, default_socket_path, socket};
+use crate::{Builder, Error, MemCloud, Result, default_socket_path};
 
 /// The longest JSON of a reply: some ten thousand peers.
 const JSON_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -27,7 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) socket: PathBuf,
+    pub(crate) endpoint: Endpoint,
     timeout: Duration,
     name: String,
     current: Mutex<Option<Arc<Connection>>>,
@@ -53,19 +53,27 @@ impl MemCloud {
     pub(crate) async fn connect_with(settings: Builder) -> Result<Self> {
         let Builder {
             socket,
+            tcp,
+            token,
             timeout,
             name,
         } = settings;
-        let Some(socket) = socket.or_else(default_socket_path) else {
-            return Err(Error::Io(std::io::Error::other(
-                "cannot tell where the node's socket is: set MEMCLOUD_SOCKET, or HOME",
-            )));
+        let endpoint = match tcp {
+            Some(address) => Endpoint::Tcp(address, token),
+            None => Endpoint::Unix(socket.or_else(default_socket_path).ok_or_else(|| {
+                Error::Io(std::io::Error::other(
+                    "cannot tell where the node's socket is: set MEMCLOUD_SOCKET, or HOME",
+                ))
+            })?),
         };
+        if endpoint.token().len() > TOKEN_LEN_MAX {
+            return Err(ApiError::new(ErrorCode::TooLarge, "the token is too long for one").into());
+        }
         let current = Mutex::new(None);
         let dial = tokio::sync::Mutex::new(Backoff::default());
         let cloud = Self {
             inner: Arc::new(Inner {
-                socket,
+                endpoint,
                 timeout,
                 name,
                 current,
@@ -97,11 +105,7 @@ impl MemCloud {
         if let Some(at) = backoff.next_attempt.take() {
             tokio::time::sleep_until(at).await;
         }
-        let connected = async {
-            let socket = socket::connect(&self.inner.socket).await?;
-            Connection::open(socket, &self.inner.name).await
-        };
-        let connection = match connected.await {
+        let connection = match Connection::open(&self.inner.endpoint, &self.inner.name).await {
             Ok(connection) => connection,
             Err(error) => {
                 backoff.failed();

@@ -21,6 +21,7 @@ use crate::admission::Held;
 use crate::calls::Inner;
 use crate::connection::broken;
 use crate::put::{Put, PutStream, Target};
+use crate::socket::Endpoint;
 use crate::{Builder, Error, Object, Result};
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
@@ -49,9 +50,12 @@ impl MemCloud {
         Builder::default()
     }
 
-    /// The socket that this client talks to.
-    pub fn socket(&self) -> &Path {
-        &self.inner.socket
+    /// The Unix socket that this client talks to; `None` on TCP.
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.inner.endpoint {
+            Endpoint::Unix(path) => Some(path),
+            Endpoint::Tcp(..) => None,
+        }
     }
 
     /// Makes `key` name this value; frees what it named before.

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::admission::{Admission, Held, Limits};
-use crate::socket::Socket;
+use crate::socket::Endpoint;
 use crate::wire::{Credit, Reply, Shared, Slot};
 use crate::{Error, Result};
 
@@ -40,8 +40,8 @@ impl Drop for Connection {
 
 impl Connection {
     /// Connects and greets.
-    pub(crate) async fn open(socket: Socket, name: &str) -> Result<Arc<Self>> {
-        let (reader, socket) = socket.into_split();
+    pub(crate) async fn open(endpoint: &Endpoint, name: &str) -> Result<Arc<Self>> {
+        let (reader, socket) = endpoint.connect().await?;
         let shared = Arc::new(Shared {
             socket,
             output: Mutex::new(Output::default()),
@@ -66,6 +66,7 @@ impl Connection {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
             name,
+            token: endpoint.token(),
         };
         let mut call = connection.begin(
             Admission::default(),

@@ -12,7 +12,7 @@ pub enum Error {
     /// Nobody listens at the socket: the node of this host is not started.
     #[error("no MemCloud node answers at {}; start one with: memcli node start", socket.display())]
     NotRunning {
-        /// The socket that was tried.
+        /// The socket that was tried, or the address on TCP.
         socket: PathBuf,
     },
     /// The node refused or failed the request. The message says what to do next.

@@ -1,7 +1,8 @@
 //! The Rust client of MemCloud: one shared, ephemeral store made of the idle RAM of the machines on a LAN.
 //!
-//! A program talks to the `memnode` of its own host over a Unix socket; the node does the rest: it places blocks on peers
-//! that have room, finds what lies elsewhere, and never gives memory to anybody whom its owner did not allow.
+//! A program talks to the `memnode` of its own host over a Unix socket, or over TCP with the node's token
+//! ([`Builder::tcp`]); the node does the rest: it places blocks on peers that have room, finds what lies elsewhere, and never
+//! gives memory to anybody whom its owner did not allow.
 //!
 //! ```no_run
 //! use memsdk::{MemCloud, Placement};

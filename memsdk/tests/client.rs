@@ -24,7 +24,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fake::Fake;
 use futures_util::future::{join_all, try_join_all};
-use memnode::local::{Listener, LocalConfig};
+use memnode::home::Home;
+use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig};
+use memnode::token::Token;
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
 use memsdk::{BlockClass, BlockId, Error, ErrorCode, MemCloud, Placement};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -519,4 +521,43 @@ async fn every_answer_is_timed_whether_it_came_at_once_or_waited() {
         .collect();
     assert_eq!(counts, [("set", 1), ("get", 4)]);
     assert!(stats.iter().all(|stats| stats.p50_ns <= stats.p99_ns));
+}
+
+#[tokio::test]
+async fn the_same_calls_go_over_tcp_with_the_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::open(dir.path().join("home")).unwrap();
+    let config = TcpConfig {
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
+        port: ApiPort::Port(0),
+        connections_max: 10,
+    };
+    let token = Token::load_or_create(&home).unwrap();
+    let api = TcpApi::bind(&config, token, ConnectionGauge::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let (address, stop) = (api.address(), CancellationToken::new());
+    let served = tokio::spawn(api.serve(Arc::new(Fake::new()), stop.clone()));
+    let token = std::fs::read_to_string(home.token_file()).unwrap();
+    let cloud = MemCloud::builder()
+        .tcp(address)
+        .token(token)
+        .connect()
+        .await
+        .unwrap();
+    let value = Bytes::from(vec![7; 5 * 1024 * 1024 + 3]);
+    cloud.set("large", value.clone()).await.unwrap();
+    assert_eq!(cloud.get("large").await.unwrap().unwrap(), value);
+    assert_eq!(cloud.socket(), None);
+    for wrong in ["", &"0".repeat(64)] {
+        let refused = MemCloud::builder().tcp(address).token(wrong).connect().await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.api_code(), Some(ErrorCode::Denied), "{error}");
+    }
+    stop.cancel();
+    served.await.unwrap();
+    let gone = MemCloud::builder().tcp(address).connect().await.unwrap_err();
+    assert!(matches!(gone, Error::NotRunning { .. }), "{gone}");
+    assert!(gone.to_string().contains(&address.to_string()), "{gone}");
 }

@@ -148,6 +148,12 @@ fn show_status(status: &NodeStatus) -> String {
         ),
         ("files", status.home.display().to_string()),
         ("socket", status.socket.display().to_string()),
+        (
+            "TCP API",
+            status
+                .api_address
+                .map_or_else(|| "off".to_owned(), |address| address.to_string()),
+        ),
     ]);
     format!(
         "MemCloud node '{}' is running (PID: {})\n{fields}",
@@ -189,6 +195,7 @@ mod tests {
             home: "/home/ann/.memcloud".into(),
             socket: "/run/user/1000/memcloud/memnode.sock".into(),
             peer_addresses: vec!["0.0.0.0:8080".parse().unwrap(), "[::]:8080".parse().unwrap()],
+            api_address: Some("127.0.0.1:7070".parse().unwrap()),
             budget_bytes: 4 << 30,
             used_bytes: 1536 << 20,
             peers_connected: 1,
@@ -225,7 +232,8 @@ MemCloud node 'NodeA' is running (PID: 12345)
   connected peers  1
   memory           1.5 GiB of 4.0 GiB used
   files            /home/ann/.memcloud
-  socket           /run/user/1000/memcloud/memnode.sock"
+  socket           /run/user/1000/memcloud/memnode.sock
+  TCP API          127.0.0.1:7070"
         );
     }
 }

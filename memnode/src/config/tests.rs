@@ -145,6 +145,11 @@ fn a_wrong_value_is_named_with_its_place() {
         ("log_level = \"memnode=loud\"", "error parsing level filter"),
         ("log_level = \"loud\"", "'loud' is no level"),
         ("log_file_size = \"1kb\"", "at least 4096 bytes"),
+        ("api_port = 65536", "'auto' or 'off'"),
+        (
+            "api_listen = \"0.0.0.0\"",
+            "a loopback address, such as 127.0.0.1",
+        ),
     ] {
         let key = line.split(' ').next().unwrap();
         let error = error_of(&[], &[], line);

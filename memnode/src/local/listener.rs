@@ -53,13 +53,14 @@ impl ConnectionGauge {
         self.0.load(Ordering::Relaxed) as u64
     }
 
-    fn enter(&self) -> GaugeGuard {
+    pub(super) fn enter(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
         GaugeGuard(self.clone())
     }
 }
 
-struct GaugeGuard(ConnectionGauge);
+/// One open connection, while it is held.
+pub(super) struct GaugeGuard(ConnectionGauge);
 
 impl Drop for GaugeGuard {
     fn drop(&mut self) {

@@ -1,23 +1,29 @@
-//! The local API over the native protocol: programs of this host's owner, through a Unix socket.
+//! The local API: programs of this host's owner, through a Unix socket, and through TCP with the token.
 //!
-//! The [`Listener`] accepts connections and proves whose they are; a `Session` decodes requests, calls the
-//! [`Backend`] and encodes what it returns. Neither decides anything about data. The protocol is specified in
-//! `docs/protocol/local.md` and its codecs lie in [`memproto::local`].
+//! The [`Listener`] accepts connections on the Unix socket and proves whose they are; [`TcpApi`] accepts them on loopback
+//! and lets in who sends the token. A `Session` (native protocol) or a `JsonSession` (JSON lines, TCP alone) decodes
+//! requests, calls the [`Backend`] and encodes what it returns. None of them decides anything about data. The protocols
+//! are specified in `docs/protocol/local.md` and the native codecs lie in [`memproto::local`].
 //!
-//! Read `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit.
+//! Read `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit, `tcp` for what
+//! a stranger on TCP gets, `json` for the lines.
 
 mod backend;
 mod batches;
+mod gate;
 mod incoming;
+mod json;
 #[cfg(unix)]
 mod listener;
 mod operations;
 mod outgoing;
 mod session;
+mod tcp;
 
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
+pub use tcp::{API_PORT_DEFAULT, ApiPort, TcpApi, TcpConfig};
 
 #[cfg(test)]
 mod tests;

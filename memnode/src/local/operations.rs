@@ -68,7 +68,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }) => {
                 let range = ByteRange { offset, length };
                 match self.backend.get_now(target, range) {
-                    Some(found) => (Some(found_or_missing(found, target)), None),
+                    Some(found) => (Some(found_or_missing(found, target).map(Reply::Loaded)), None),
                     None => (None, Some((target.to_owned(), range))),
                 }
             }
@@ -81,7 +81,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call = async move { found_or_missing(backend.get(&key, range).await, &key) };
+            let call =
+                async move { found_or_missing(backend.get(&key, range).await, &key).map(Reply::Loaded) };
             self.begin(header, serial, 0, None, call, cx);
         }
     }
@@ -381,8 +382,12 @@ async fn put_call<B: Backend>(
     stored.map(Reply::Stored)
 }
 
-fn found_or_missing(found: ApiResult<Option<Loaded>>, key: &str) -> ApiResult<Reply> {
-    found?.map(Reply::Loaded).ok_or_else(|| {
+/// What a `get` found, for a program that asked for one value.
+///
+/// # Errors
+/// `NotFound` where there is none.
+pub(super) fn found_or_missing(found: ApiResult<Option<Loaded>>, key: &str) -> ApiResult<Loaded> {
+    found?.ok_or_else(|| {
         ApiError::new(
             ErrorCode::NotFound,
             format!("no connected node has the key '{key}'"),

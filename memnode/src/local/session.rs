@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::{
-    FrameHeader, HELD_BYTES_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION, reply::HelloReply,
-    request::HelloRequest,
+    FrameHeader, HELD_BYTES_MAX, HELLO_LEN_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION,
+    reply::HelloReply, request::HelloRequest,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::backend::Backend;
+use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
 use crate::timings::Answered;
@@ -42,10 +43,10 @@ pub(super) const OUTPUT_MAX: usize = 512 * 1024;
 const SLICES_MAX: usize = 32;
 
 /// How long a program may take to say HELLO.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the last frames of a connection may take to leave.
-const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A successful reply, before it is written.
 pub(super) enum Reply {
@@ -103,6 +104,8 @@ pub(super) struct Session<B, S> {
     read_at: Instant,
     /// Those that were answered at once.
     pub(super) answered: Answered,
+    /// What HELLO has to pass on TCP; gone once it did.
+    gate: Option<Gate>,
     calls: HashMap<u64, Call>,
     tasks: JoinSet<Finished>,
     held: u64,
@@ -130,12 +133,21 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             greeting: Greeting::Preface,
             read_at: Instant::now(),
             answered: Answered::default(),
+            gate: None,
             calls: HashMap::new(),
             tasks: JoinSet::new(),
             held: 0,
             serial: 0,
             grants: mpsc::unbounded_channel(),
         }
+    }
+
+    /// A session on a socket that anybody on this host may open: HELLO has to pass the gate. `read` was read already.
+    pub(super) fn gated(backend: Arc<B>, socket: S, gate: Gate, read: &[u8]) -> Self {
+        let mut session = Self::new(backend, socket);
+        session.input.extend(read);
+        session.gate = Some(gate);
+        session
     }
 
     /// Serves the connection until it ends or `stop` is cancelled. All its calls end with it.
@@ -309,6 +321,11 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }
             self.greeting = Greeting::Hello;
         }
+        if self.greeting == Greeting::Hello
+            && self.input.promised_len().is_some_and(|len| len > HELLO_LEN_MAX)
+        {
+            return Err(ApiError::invalid("the first frame is no HELLO").into());
+        }
         while self.output.len() < OUTPUT_MAX {
             let Some(header) = self.input.peek().map_err(ApiError::from)? else {
                 break;
@@ -350,6 +367,9 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return Err(ApiError::invalid("the first frame is no HELLO").into());
         }
         let hello = HelloRequest::decode(self.input.payload(&header))?;
+        if let Some(gate) = &self.gate {
+            gate.check(hello.token)?;
+        }
         if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
             let HelloRequest {
                 version_min,
@@ -375,6 +395,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         };
         self.input.skip(&header);
         self.greeting = Greeting::Done;
+        self.gate = None;
         self.output.frame_copied(header, |out| reply.encode(out), &[]);
         Ok(())
     }
@@ -487,11 +508,11 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     }
 }
 
-fn shutting_down() -> ApiError {
+pub(super) fn shutting_down() -> ApiError {
     ApiError::new(ErrorCode::ShuttingDown, "the node is stopping")
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
     let what = panic.downcast_ref::<&str>().copied();
     let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     error!(panic = what, "a request panicked");

@@ -163,6 +163,7 @@ pub struct ServiceConfig {
 /// Where the node listens.
 struct Listening {
     peer_addresses: Vec<SocketAddr>,
+    api_address: Option<SocketAddr>,
     programs: ConnectionGauge,
 }
 
@@ -224,10 +225,16 @@ impl Service {
     }
 
     /// Tells where the node listens, once it does.
-    pub fn note_listening(&self, peer_addresses: Vec<SocketAddr>, programs: ConnectionGauge) {
+    pub fn note_listening(
+        &self,
+        peer_addresses: Vec<SocketAddr>,
+        api_address: Option<SocketAddr>,
+        programs: ConnectionGauge,
+    ) {
         // A node starts once; a second call would change nothing.
         let _ = self.listening.set(Listening {
             peer_addresses,
+            api_address,
             programs,
         });
     }
@@ -247,6 +254,7 @@ impl Service {
                 .listening
                 .get()
                 .map_or_else(Vec::new, |at| at.peer_addresses.clone()),
+            api_address: self.listening.get().and_then(|at| at.api_address),
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),

@@ -95,6 +95,12 @@ impl Input {
         Ok((self.buffer.len() >= header.frame_len()).then_some(header))
     }
 
+    /// How long the first frame says it is with its header, once its header is there. It need not be there whole.
+    pub fn promised_len(&self) -> Option<usize> {
+        let header = self.buffer.first_chunk::<HEADER_LEN>()?;
+        FrameHeader::decode(header).ok().map(|header| header.frame_len())
+    }
+
     /// The payload of the first frame. `header` is what [`peek`](Self::peek) gave just now.
     pub fn payload(&self, header: &FrameHeader) -> &[u8] {
         &self.buffer[HEADER_LEN..header.frame_len()]

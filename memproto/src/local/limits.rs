@@ -44,6 +44,12 @@ pub const KEYS_PAGE_MAX: u32 = 4096;
 /// The longest name of a client, in bytes: a line of the log.
 pub const CLIENT_NAME_LEN_MAX: usize = 64;
 
+/// The longest token in a HELLO, in bytes. A token has 64.
+pub const TOKEN_LEN_MAX: usize = 128;
+
+/// The longest HELLO in bytes, with its header: whoever has not proven the token makes a node hold no more than that.
+pub const HELLO_LEN_MAX: usize = 16 + 8 + CLIENT_NAME_LEN_MAX + TOKEN_LEN_MAX;
+
 /// The credit that a frame with this many bytes of a body costs: [`DATA_COST_MIN`] at least, nothing for an empty one.
 pub const fn data_cost(bytes: usize) -> u64 {
     let bytes = bytes as u64;

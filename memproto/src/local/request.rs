@@ -9,7 +9,7 @@ use crate::key::check_key;
 use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
 use crate::placement::Placement;
 
-use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX};
+use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX, TOKEN_LEN_MAX};
 use super::read::{Fields, must_be_zero};
 
 /// Arguments of HELLO:
@@ -28,6 +28,8 @@ pub struct HelloRequest<'a> {
     pub version_max: u16,
     /// The name of the program, for the log; at most [`CLIENT_NAME_LEN_MAX`] bytes.
     pub name: &'a str,
+    /// The token of the node's folder, which TCP needs; empty on a Unix socket. At most [`TOKEN_LEN_MAX`] bytes.
+    pub token: &'a str,
 }
 
 impl<'a> HelloRequest<'a> {
@@ -36,26 +38,29 @@ impl<'a> HelloRequest<'a> {
         out.put_u16_le(self.version_min);
         out.put_u16_le(self.version_max);
         out.put_u16_le(self.name.len() as u16);
-        out.put_u16_le(0);
+        out.put_u16_le(self.token.len() as u16);
         out.put_slice(self.name.as_bytes());
+        out.put_slice(self.token.as_bytes());
     }
 
     /// Reads them.
     ///
     /// # Errors
-    /// `InvalidArgument`, `TooLarge` for the name, `Unsupported` for a token, which a Unix socket does not need.
+    /// `InvalidArgument`, `TooLarge` for the name and the token.
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
         let (version_min, version_max) = (fields.u16()?, fields.u16()?);
-        let (name_len, token_len) = (usize::from(fields.u16()?), fields.u16()?);
+        let (name_len, token_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
         check_len(name_len, CLIENT_NAME_LEN_MAX, "the client's name")?;
-        must_be_zero(token_len.into(), "tokens on this connection")?;
+        check_len(token_len, TOKEN_LEN_MAX, "the token")?;
         let name = fields.text(name_len, "the client's name")?;
+        let token = fields.text(token_len, "the token")?;
         fields.end()?;
         Ok(Self {
             version_min,
             version_max,
             name,
+            token,
         })
     }
 }

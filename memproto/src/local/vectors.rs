@@ -76,8 +76,9 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 version_min,
                 version_max,
                 name,
+                token,
             } = HelloRequest::decode(payload)?;
-            json!({"version_min": version_min, "version_max": version_max, "name": name})
+            json!({"version_min": version_min, "version_max": version_max, "name": name, "token": token})
         }
         (true, Op::Hello) => {
             let reply = HelloReply::decode(payload)?;
@@ -203,6 +204,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 version_min: 1,
                 version_max: 1,
                 name,
+                token: text(&meaning["token"]),
             }
             .encode(out);
         }

@@ -135,6 +135,8 @@ fn start_node(name: &str, dir: &Path, memory: &str, programs: &Programs) -> Resu
         "--memory",
         memory,
         "--no-discovery",
+        "--api-port",
+        "off",
     ])?;
     Ok(Side { node, host })
 }

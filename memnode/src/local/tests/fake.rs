@@ -269,6 +269,7 @@ impl Backend for Fake {
             home: "/".into(),
             socket: "/".into(),
             peer_addresses: Vec::new(),
+            api_address: None,
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,

@@ -1,9 +1,11 @@
 //! Sessions over in-memory pipes, and the listener on real sockets, in front of a fake node.
 
 mod fake;
+mod json;
 mod listener;
 mod program;
 mod session;
+mod tcp;
 
 /// What the fake node is written against; the client's tests name the same from outside.
 mod node {

@@ -49,6 +49,7 @@ impl Program {
             version_min: 1,
             version_max: 1,
             name: "test",
+            token: "",
         };
         let mut output = Output::default();
         output.raw(&PREFACE);
