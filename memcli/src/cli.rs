@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use memproto::BlockId;
+use memproto::{BlockId, Ttl};
 
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
@@ -193,6 +193,10 @@ pub(crate) struct SetArgs {
     /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 /// `get`
@@ -214,6 +218,14 @@ pub(crate) struct DelArgs {
     pub(crate) keys: Vec<String>,
 }
 
+/// How new data is kept.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct KeepArgs {
+    /// Until this much time has passed, such as 30s, 10m or 2h; without it for good
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    pub(crate) ttl: Option<Duration>,
+}
+
 /// Where new data is to lie.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PlacementArgs {
@@ -232,6 +244,10 @@ pub(crate) struct StoreArgs {
     /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 
     /// Where it is to lie.
     #[command(flatten)]
@@ -272,6 +288,10 @@ pub(crate) struct StreamArgs {
     /// The file; - reads stdin
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 
     /// Where it is to lie.
     #[command(flatten)]
@@ -355,6 +375,15 @@ pub(crate) struct TrustRemoveArgs {
     /// Keep what the device stored here
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// A time to live: a time that is neither 0 nor longer than the node can count.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match Ttl::try_from(ttl) {
+        Ok(_) => Ok(ttl),
+        Err(error) => Err(error.message),
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::trust::TrustStore;
 pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
-    sweep: JoinHandle<()>,
+    deletions: JoinHandle<()>,
+    expiry: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -66,11 +67,14 @@ impl Node {
         service.note_listening(addresses, listener.gauge());
         let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
         let sweeper = Arc::clone(&service);
-        let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
+        let deletions = tokio::spawn(async move { sweeper.sweep_deletions().await });
+        let sweeper = Arc::clone(&service);
+        let expiry = tokio::spawn(async move { sweeper.sweep_expired().await });
         Ok(Node {
             service,
             local,
-            sweep,
+            deletions,
+            expiry,
             stop,
         })
     }
@@ -86,9 +90,12 @@ impl Node {
         self.stop.cancelled().await;
         self.local.await.context("the local API ended in a fault")?;
         self.service.peers().stop().await;
-        self.sweep
+        self.deletions
             .await
             .context("the sweep of deletions ended in a fault")?;
+        self.expiry
+            .await
+            .context("the sweep of what expired ended in a fault")?;
         self.service.finish().await;
         tracing::info!("the node has stopped");
         Ok(())

@@ -115,13 +115,18 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok((
                 PutRequest {
                     size,
+                    ttl,
                     class,
                     placement,
                     key,
                 },
                 value,
             )) => {
-                let options = PutOptions { class, placement };
+                let options = PutOptions {
+                    ttl,
+                    class,
+                    placement,
+                };
                 let now = match (header.more(), op, key) {
                     (false, Op::Set, Some(key)) => self.backend.set_now(key, value, &options),
                     (false, Op::Store, _) => self.backend.store_now(value, &options),

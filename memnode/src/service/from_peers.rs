@@ -4,12 +4,13 @@
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
 //! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
 use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId};
+use memproto::{BlockId, NodeId, Ttl};
 
 use super::blocks::{loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
@@ -77,7 +78,16 @@ impl Service {
                 size,
                 class,
                 chunk_of,
-            } => self.store_for_peer(peer, id, size, class, chunk_of, body).await?,
+                ttl,
+            } => {
+                let block = Block {
+                    bytes: Bytes::new(),
+                    class,
+                    chunk_of,
+                    expires: None,
+                };
+                self.store_for_peer(peer, id, size, block, ttl, body).await?
+            }
             PeerRequest::Load {
                 id,
                 offset,
@@ -106,17 +116,21 @@ impl Service {
             }
             PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
+                blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
+            },
         };
         Ok((reply, Body::empty()))
     }
 
+    /// Keeps what arrives as the bytes of `block`.
     async fn store_for_peer(
         &self,
         peer: NodeId,
         id: BlockId,
         size: u64,
-        class: BlockClass,
-        chunk_of: Option<BlockId>,
+        block: Block,
+        ttl: Option<Ttl>,
         body: Body,
     ) -> ApiResult<PeerReply> {
         if id.home_hint() != peer.home_hint() {
@@ -130,8 +144,8 @@ impl Service {
         let bytes = read_exactly(body, size).await?;
         let block = Block {
             bytes,
-            class,
-            chunk_of,
+            expires: ttl.map(|ttl| self.store.expiry().after(ttl)),
+            ..block
         };
         self.store.insert(id, block, reservation)?;
         if on_its_way.was_freed() {
@@ -176,10 +190,10 @@ impl Service {
         let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
             return Err(ApiError::new(
                 memproto::ErrorCode::NotFound,
-                format!("no stream {id}: it was freed, or its node restarted"),
+                format!("no stream {id}: it expired, was freed, or its node restarted"),
             ));
         };
-        let bytes = bytes::Bytes::from(manifest.encode());
+        let bytes = Bytes::from(manifest.encode());
         let length = bytes.len() as u64;
         Ok((
             PeerReply::Loaded {

@@ -8,6 +8,7 @@ use crate::id::BlockId;
 use crate::key::check_key;
 use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
 use crate::placement::Placement;
+use crate::ttl::Ttl;
 
 use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX};
 use super::read::{Fields, must_be_zero};
@@ -69,11 +70,14 @@ impl<'a> HelloRequest<'a> {
 /// +---------+---------+-------+-------+-------+------+---------+----------+-----+------+- -
 /// ```
 ///
-/// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms`, `repl.` and `opts` are 0 in this version.
+/// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms` is 0 for a value that does not expire.
+/// `repl.` and `opts` are 0 in this version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PutRequest<'a> {
     /// The size of the value in bytes, where it is known.
     pub size: Option<u64>,
+    /// How long the value lives; `None` is for good.
+    pub ttl: Option<Ttl>,
     /// The class.
     pub class: BlockClass,
     /// The placement.
@@ -88,7 +92,7 @@ impl<'a> PutRequest<'a> {
         let (placement, peer) = self.placement.to_wire();
         let key = self.key.unwrap_or_default();
         out.put_u64_le(self.size.unwrap_or(u64::MAX));
-        out.put_u64_le(0);
+        out.put_u64_le(self.ttl.map_or(0, Ttl::as_millis));
         out.put_u8(self.class.to_byte());
         out.put_u8(placement);
         out.put_u16_le(0);
@@ -105,7 +109,10 @@ impl<'a> PutRequest<'a> {
     pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
         let mut fields = Fields::new(payload);
         let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
-        must_be_zero(fields.u64()?, "values that expire")?;
+        let ttl = match fields.u64()? {
+            0 => None,
+            ms => Some(Ttl::from_millis(ms)?),
+        };
         let (class, placement) = (fields.u8()?, fields.u8()?);
         must_be_zero(fields.u8()?.into(), "replicas")?;
         must_be_zero(fields.u8()?.into(), "these options of a write")?;
@@ -129,6 +136,7 @@ impl<'a> PutRequest<'a> {
         Ok((
             Self {
                 size,
+                ttl,
                 class,
                 placement,
                 key,

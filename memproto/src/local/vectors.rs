@@ -15,6 +15,7 @@ use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::placement::Placement;
+use crate::ttl::Ttl;
 
 const FRAMES: &str = include_str!("../../../docs/protocol/vectors/local-frames.json");
 const REFUSED: &str = include_str!("../../../docs/protocol/vectors/local-refused.json");
@@ -89,7 +90,8 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
             let (placement, peer) = put.placement.to_wire();
             json!({
-                "size": put.size.map(|size| size.to_string()), "class": put.class,
+                "size": put.size.map(|size| size.to_string()),
+                "ttl_ms": put.ttl.map(|ttl| ttl.as_millis().to_string()), "class": put.class,
                 "placement": PLACEMENTS[usize::from(placement)],
                 "peer": peer, "key": put.key, "value_hex": hex(value),
             })
@@ -199,8 +201,12 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         (false, Op::Set | Op::Store | Op::Stream) => {
             let class: BlockClass = serde_json::from_value(meaning["class"].clone()).unwrap();
             let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
+            let ttl = meaning["ttl_ms"]
+                .as_str()
+                .map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap());
             PutRequest {
                 size,
+                ttl,
                 class,
                 placement: placement(meaning),
                 key: meaning["key"].as_str(),
@@ -384,12 +390,14 @@ proptest! {
     #[test]
     fn a_put_survives_its_bytes(
         size in proptest::option::of(0..=crate::limits::OBJECT_SIZE_MAX),
+        ttl_ms in proptest::option::of(1..=crate::ttl::TTL_MS_MAX),
         key in "[^\0]{1,200}",
         peer in "[a-z]{1,20}",
         value in proptest::collection::vec(any::<u8>(), 0..100),
     ) {
         let placement = Placement::Peer(peer);
-        let put = PutRequest { size, class: BlockClass::Cache, placement, key: Some(&key) };
+        let ttl = ttl_ms.map(|ms| Ttl::from_millis(ms).unwrap());
+        let put = PutRequest { size, ttl, class: BlockClass::Cache, placement, key: Some(&key) };
         let mut bytes = BytesMut::new();
         put.encode(&mut bytes);
         bytes.extend_from_slice(&value);

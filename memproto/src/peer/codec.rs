@@ -148,6 +148,7 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
             Err(too_large("a block", *size, OBJECT_SIZE_MAX))
         }
         PeerRequest::Free { ids } => at_most("a request to free", ids.len(), FREE_BATCH_MAX),
+        PeerRequest::Expire { ids, .. } => at_most("a request to expire", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Reconcile { keys } => {
             at_most("a list of versions", keys.len(), RECONCILE_BATCH_MAX)?;
             keys.iter()

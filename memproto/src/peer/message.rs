@@ -9,6 +9,7 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
+use crate::ttl::Ttl;
 use crate::version::Version;
 
 /// The most blocks that one [`PeerRequest::Free`] names: the message stays below 64 KiB.
@@ -30,6 +31,8 @@ pub enum PeerRequest {
         class: BlockClass,
         /// The stream whose chunk this is. Chunks of a sender that restarted are freed, for its manifests are gone.
         chunk_of: Option<BlockId>,
+        /// How long it lives, counted from when it was stored; `None` is for good.
+        ttl: Option<Ttl>,
     },
     /// Reads a block. What lies on another node, and a stream, is answered with `Elsewhere`.
     Load {
@@ -84,6 +87,13 @@ pub enum PeerRequest {
     },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
+    /// Sets how long blocks live that the sender stored, at most [`FREE_BATCH_MAX`].
+    Expire {
+        /// The ids. One that is not there is passed over.
+        ids: Vec<BlockId>,
+        /// How long they live from now on; `None` is for good.
+        ttl: Option<Ttl>,
+    },
 }
 
 /// The answer to a [`PeerRequest`].
@@ -136,6 +146,11 @@ pub enum PeerReply {
     },
     /// To `Usage`.
     Usage(GrantUse),
+    /// To `Expire`.
+    Expiring {
+        /// How many of the ids were there.
+        blocks: u64,
+    },
 }
 
 /// Where a block lies.

@@ -19,7 +19,8 @@ use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
-use crate::{BlockClass, BlockId, NodeId, Version};
+use crate::ttl::TTL_MS_MAX;
+use crate::{BlockClass, BlockId, NodeId, Ttl, Version};
 
 /// Compares a file of vectors with what the code gives, or writes it where that is asked for.
 fn check(file: &str, computed: &Value) {
@@ -320,6 +321,7 @@ fn requests() -> Vec<Value> {
                 size: 5,
                 class: BlockClass::Cache,
                 chunk_of: None,
+                ttl: Some(Ttl::from_millis(600_000).unwrap()),
             },
             Some(5),
         ),
@@ -329,6 +331,7 @@ fn requests() -> Vec<Value> {
                 size: 0,
                 class: BlockClass::Pinned,
                 chunk_of: Some(id(1)),
+                ttl: None,
             },
             Some(0),
         ),
@@ -375,6 +378,20 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (
+            PeerRequest::Expire {
+                ids: vec![id(1), id(70_000)],
+                ttl: Some(Ttl::from_millis(TTL_MS_MAX).unwrap()),
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Expire {
+                ids: vec![id(2)],
+                ttl: None,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -436,6 +453,7 @@ fn replies() -> Vec<Value> {
             Some(0),
         ),
         (PeerReply::Usage(usage), Some(0)),
+        (PeerReply::Expiring { blocks: 2 }, Some(0)),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();
