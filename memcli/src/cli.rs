@@ -109,6 +109,12 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Free blocks and streams, wherever they lie
     Free(FreeArgs),
+    /// Tell how long a value lives
+    Ttl(TtlArgs),
+    /// Let a value live for a time from now on
+    Expire(ExpireArgs),
+    /// Let a value live for good
+    Persist(TtlArgs),
     /// List the keys that match a pattern
     Keys(KeysArgs),
     /// Show what lies in the node and what it did
@@ -271,6 +277,29 @@ pub(crate) struct FreeArgs {
     /// The ids of blocks or streams
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<BlockId>,
+}
+
+/// `ttl` and `persist`
+#[derive(Args, Debug)]
+pub(crate) struct TtlArgs {
+    /// The key, or with --id the id of a block or stream
+    pub(crate) name: String,
+
+    /// The name is an id
+    #[arg(long)]
+    pub(crate) id: bool,
+}
+
+/// `expire`
+#[derive(Args, Debug)]
+pub(crate) struct ExpireArgs {
+    /// What is to expire.
+    #[command(flatten)]
+    pub(crate) value: TtlArgs,
+
+    /// The time, such as 30s, 10m or 2h
+    #[arg(value_name = "TIME", value_parser = parse_ttl)]
+    pub(crate) ttl: Duration,
 }
 
 /// `keys`

@@ -323,6 +323,18 @@ impl Directory {
         shard.slots.get(&id).is_some_and(|slot| self.is_past(slot))
     }
 
+    /// Sets when an object expires; `None` is never. One that has expired, or is not there, stays as it is.
+    pub fn set_expiry(&self, id: BlockId, expires: Option<Moment>) {
+        let mut shard = self.object_shard(id);
+        let Objects { slots, expiring } = &mut *shard;
+        if let Some(slot) = slots.get_mut(&id)
+            && !self.is_past(slot)
+        {
+            expiring.change(id, slot.object.expires, expires, &self.expiry);
+            slot.object.expires = expires;
+        }
+    }
+
     /// Takes out objects of one shard, counted from 0, that have expired, at most
     /// [`BATCH_MAX`](crate::expiry::BATCH_MAX).
     pub fn take_expired(&self, shard: usize) -> Vec<(BlockId, Object)> {

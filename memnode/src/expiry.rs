@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use memproto::ttl::TTL_MS_MAX;
 use memproto::{BlockId, Ttl};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -59,10 +60,10 @@ impl Expiry {
         moment <= self.now()
     }
 
-    /// How long it is until a moment, rounded up to milliseconds; `None` where it has come.
-    pub fn remaining(&self, moment: Moment) -> Option<Ttl> {
+    /// How long it is until a moment, rounded up to milliseconds; 1 ms where it has come.
+    pub fn remaining(&self, moment: Moment) -> Ttl {
         let left_us = moment.0.get().saturating_sub(self.now().0.get());
-        Ttl::from_millis(left_us.div_ceil(1_000)).ok()
+        Ttl::from_millis(left_us.div_ceil(1_000).clamp(1, TTL_MS_MAX)).expect("it lies within the bounds")
     }
 
     /// Waits until something in a queue is due. Whoever returns from here has to go through all queues.
@@ -207,11 +208,11 @@ mod tests {
     fn what_is_left_is_rounded_up_and_ends() {
         let expiry = Expiry::default();
         let moment = expiry.after(ttl(1_000_000));
-        assert_eq!(expiry.remaining(moment), Some(ttl(1_000_000)));
+        assert_eq!(expiry.remaining(moment), ttl(1_000_000));
         assert!(!expiry.is_past(moment));
         expiry.advance(Duration::from_secs(1_000));
-        assert_eq!(expiry.remaining(moment), None);
+        assert_eq!(expiry.remaining(moment), ttl(1));
         assert!(expiry.is_past(moment));
-        assert!(expiry.after(ttl(memproto::ttl::TTL_MS_MAX)) > moment);
+        assert!(expiry.after(ttl(TTL_MS_MAX)) > moment);
     }
 }

@@ -29,5 +29,5 @@ pub use class::BlockClass;
 pub use error::{ApiError, ErrorCode};
 pub use id::{BlockId, NodeId};
 pub use placement::Placement;
-pub use ttl::Ttl;
+pub use ttl::{LifetimeChange, Ttl, ValueName};
 pub use version::Version;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ApiResult};
+use crate::id::BlockId;
 
 /// The longest time to live in milliseconds, 2^53 - 1 (285,000 years): exact as a number of JSON, and no clock that it is
 /// added to overflows.
@@ -63,6 +64,55 @@ impl TryFrom<Duration> for Ttl {
 impl From<Ttl> for Duration {
     fn from(ttl: Ttl) -> Duration {
         Duration::from_millis(ttl.0)
+    }
+}
+
+/// By what a program calls a value.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ValueName {
+    /// The id of a block or stream.
+    Id(BlockId),
+    /// A key.
+    Key(String),
+}
+
+impl From<BlockId> for ValueName {
+    fn from(id: BlockId) -> Self {
+        ValueName::Id(id)
+    }
+}
+
+impl From<&str> for ValueName {
+    fn from(key: &str) -> Self {
+        ValueName::Key(key.to_owned())
+    }
+}
+
+impl From<String> for ValueName {
+    fn from(key: String) -> Self {
+        ValueName::Key(key)
+    }
+}
+
+/// What is done to how long a value lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LifetimeChange {
+    /// Nothing: it is only asked for.
+    Tell,
+    /// It lives this long from now on.
+    Expire(Ttl),
+    /// It lives for good.
+    Persist,
+}
+
+impl LifetimeChange {
+    /// How long it is to live from now on, where that is changed; `Some(None)` is for good.
+    pub const fn wanted(self) -> Option<Option<Ttl>> {
+        match self {
+            LifetimeChange::Tell => None,
+            LifetimeChange::Expire(ttl) => Some(Some(ttl)),
+            LifetimeChange::Persist => Some(None),
+        }
     }
 }
 

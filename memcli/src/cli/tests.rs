@@ -42,6 +42,7 @@ fn sizes_times_and_ids_are_checked_before_anything_happens() {
         "memcli connect a:1 --quota lots",
         "memcli load 0",
         "memcli set k v --ttl 0s",
+        "memcli expire k 0s",
         "memcli store v --ttl soon",
         "memcli stream --ttl 1000000years",
         "memcli free x",

@@ -10,6 +10,7 @@ mod peer;
 mod stats;
 mod stream;
 mod trust;
+mod ttl;
 mod version;
 
 use crate::cli::{Command, NodeCommand, PeerCommand, TrustCommand};
@@ -26,6 +27,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Set(args) => key::set(args, context).await,
         Command::Get(args) => key::get(args, context).await,
         Command::Del(args) => key::del(args, context).await,
+        Command::Ttl(args) => ttl::ttl(args, context).await,
+        Command::Expire(args) => ttl::expire(args, context).await,
+        Command::Persist(args) => ttl::persist(args, context).await,
         Command::Keys(args) => key::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,

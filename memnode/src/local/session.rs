@@ -53,6 +53,7 @@ pub(super) enum Reply {
     Loaded(crate::service::Loaded),
     Deleted(bool),
     Freed(memproto::control::Freed),
+    Lifetime(Option<memproto::Ttl>),
     Keys(memproto::local::reply::KeysReply),
     Json(bytes::Bytes),
 }

@@ -455,8 +455,9 @@ impl Service {
         }
     }
 
-    /// Frees an object that another node answers for.
-    async fn free_elsewhere(&self, id: BlockId) -> ApiResult<Freed> {
+    /// The peers to ask about an object that another node answers for: the one that made the id, or where it is not
+    /// connected, one that knows where the object lies.
+    pub(super) async fn who_may_have(&self, id: BlockId) -> Vec<Arc<PeerLink>> {
         let connected = self.peers.connected();
         let (mut asked, others): (Vec<_>, Vec<_>) = connected
             .into_iter()
@@ -464,7 +465,12 @@ impl Service {
         if asked.is_empty() {
             asked.extend(self.locate(id, others).await.map(|(link, _)| link));
         }
-        for link in asked {
+        asked
+    }
+
+    /// Frees an object that another node answers for.
+    async fn free_elsewhere(&self, id: BlockId) -> ApiResult<Freed> {
+        for link in self.who_may_have(id).await {
             match link
                 .request(PeerRequest::Free { ids: vec![id] }, Body::empty())
                 .await?
@@ -482,7 +488,7 @@ impl Service {
     }
 
     /// Why a block was not found: the node that made the id is away, or nobody has it.
-    fn absence_of(&self, id: BlockId) -> ApiError {
+    pub(super) fn absence_of(&self, id: BlockId) -> ApiError {
         let away = self
             .peers
             .unreachable()

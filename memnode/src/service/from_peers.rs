@@ -116,6 +116,7 @@ impl Service {
             }
             PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
             },

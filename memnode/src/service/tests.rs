@@ -8,7 +8,7 @@ use bytes::Bytes;
 use memproto::control::{ConnectRequest, ConsentAnswer, ConsentDecision, PeerState, PeerWait};
 use memproto::error::ErrorCode;
 use memproto::limits::STREAM_CHUNK_SIZE;
-use memproto::{BlockId, Placement};
+use memproto::{BlockId, LifetimeChange, Placement, ValueName};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -717,4 +717,88 @@ async fn only_the_node_that_stored_a_block_says_how_long_it_lives() {
     assert_eq!(reply, PeerReply::Expiring { blocks: 0 });
     a.let_an_hour_pass();
     assert_eq!(a.load(own.id, ByteRange::ALL).await.unwrap(), "mine");
+}
+
+async fn left(node: &TestNode, name: impl Into<ValueName>) -> Option<Duration> {
+    let left = node.service.lifetime(&name.into(), LifetimeChange::Tell).await;
+    left.unwrap().map(Duration::from)
+}
+
+/// Whether it is this long, less what the test itself took.
+fn is_about(left: Option<Duration>, wanted: Duration) -> bool {
+    left.is_some_and(|left| left <= wanted && left + PATIENCE > wanted)
+}
+
+#[tokio::test]
+async fn how_long_a_value_lives_is_told_and_changed_from_either_side() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.set_for_an_hour("here", Placement::Local).await;
+    a.set_for_an_hour("there", to(&b)).await;
+    let block = a.store(Bytes::from_static(b"block"), to(&b)).await.unwrap();
+    let stream = a.stream(&pattern(3 * STREAM_CHUNK_SIZE), to(&b)).await.unwrap();
+    let (day, week) = (24 * HOUR, 7 * 24 * HOUR);
+    for node in [&a, &b] {
+        for key in ["here", "there"] {
+            assert!(is_about(left(node, key).await, HOUR), "{key}");
+        }
+        for id in [block.id, stream.id] {
+            assert_eq!(left(node, id).await, None);
+        }
+    }
+    let names = ["here", "there"].map(ValueName::from).into_iter();
+    let names: Vec<_> = names.chain([block.id, stream.id].map(ValueName::from)).collect();
+    for (node, ttl) in [(&a, day), (&b, week), (&a, day), (&b, week)] {
+        let change = LifetimeChange::Expire(ttl.try_into().unwrap());
+        for name in &names {
+            node.service.lifetime(name, change).await.unwrap();
+            assert!(is_about(left(&a, name.clone()).await, ttl), "{name:?}");
+            assert!(is_about(left(&b, name.clone()).await, ttl), "{name:?}");
+        }
+    }
+    for name in &names[1..] {
+        let before = b.service.lifetime(name, LifetimeChange::Persist).await.unwrap();
+        assert!(is_about(before.map(Duration::from), week), "{name:?}");
+        assert_eq!(left(&a, name.clone()).await, None);
+    }
+    for node in [&a, &b] {
+        node.service.store.expiry().advance(week);
+        node.service.drop_expired().await;
+    }
+    assert_eq!(b.get("here").await.unwrap(), None);
+    assert_eq!(b.get("there").await.unwrap().unwrap(), "value");
+    assert_eq!(b.load(block.id, ByteRange::ALL).await.unwrap(), "block");
+    assert_eq!(
+        a.load(stream.id, ByteRange::ALL).await.unwrap().len(),
+        3 * STREAM_CHUNK_SIZE
+    );
+    for name in [ValueName::from("here"), "nobody".into(), BlockId::MAX.into()] {
+        for change in [LifetimeChange::Tell, LifetimeChange::Persist] {
+            let error = b.service.lifetime(&name, change).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::NotFound, "{name:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_holder_is_away_lives_no_longer_than_its_chunks() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let options = PutOptions {
+        placement: to(&b),
+        ..for_an_hour()
+    };
+    let body = Body::from(pattern(3 * STREAM_CHUNK_SIZE));
+    let stream = a.service.stream(body, options).await.unwrap();
+    b.stop().await;
+    until("the link is gone", || a.service.peers.connected().is_empty()).await;
+    let name = ValueName::from(stream.id);
+    let day = LifetimeChange::Expire((24 * HOUR).try_into().unwrap());
+    for change in [day, LifetimeChange::Persist] {
+        let error = a.service.lifetime(&name, change).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PeerUnreachable);
+        assert!(is_about(left(&a, stream.id).await, HOUR));
+    }
 }

@@ -70,6 +70,12 @@ ops! {
     Stream = 22, "STREAM";
     /// Lists keys.
     Keys = 23, "KEYS";
+    /// Tells how long a value lives.
+    Ttl = 32, "TTL";
+    /// Sets how long a value lives.
+    Expire = 33, "EXPIRE";
+    /// Lets a value live for good.
+    Persist = 34, "PERSIST";
     /// JSON: what the node is.
     Status = 64, "STATUS";
     /// JSON: what lies in it.

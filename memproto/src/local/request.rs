@@ -8,8 +8,9 @@ use crate::id::BlockId;
 use crate::key::check_key;
 use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
 use crate::placement::Placement;
-use crate::ttl::Ttl;
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
+use super::frame::Op;
 use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX};
 use super::read::{Fields, must_be_zero};
 
@@ -282,6 +283,78 @@ impl FreeRequest {
             .map(|_| BlockId::try_from(fields.u64()?))
             .collect::<ApiResult<_>>()?;
         Ok(Self { ids })
+    }
+}
+
+/// Arguments of TTL, EXPIRE and PERSIST, with the key behind them, or the id as 8 bytes:
+///
+/// ```text
+///  0        8         12     13        16
+/// +--------+---------+------+---------+-----------+
+/// | ttl ms | options | kind | 3 zeroes| id or key |
+/// +--------+---------+------+---------+-----------+
+/// ```
+///
+/// `ttl ms` stands in EXPIRE alone, else it is 0. `kind` is 0 for an id, 1 for a key. `options` is 0 in this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LifetimeRequest {
+    /// The value.
+    pub name: ValueName,
+    /// What is done; it also decides the operation, see [`op`](Self::op).
+    pub change: LifetimeChange,
+}
+
+impl LifetimeRequest {
+    /// The operation with these arguments.
+    pub fn op(&self) -> Op {
+        match self.change {
+            LifetimeChange::Tell => Op::Ttl,
+            LifetimeChange::Expire(_) => Op::Expire,
+            LifetimeChange::Persist => Op::Persist,
+        }
+    }
+
+    /// Writes the arguments.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let ttl = self.change.wanted().flatten();
+        out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
+        out.put_u32_le(0);
+        match &self.name {
+            ValueName::Id(id) => {
+                out.put_u32_le(0);
+                out.put_u64_le(id.as_u64());
+            }
+            ValueName::Key(key) => {
+                out.put_u32_le(1);
+                out.put_slice(key.as_bytes());
+            }
+        }
+    }
+
+    /// Reads the arguments of one of the three operations.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge` for the key, or `Unsupported` for options of a later version.
+    pub fn decode(payload: &[u8], op: Op) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let ttl_ms = fields.u64()?;
+        let change = match op {
+            Op::Expire => LifetimeChange::Expire(Ttl::from_millis(ttl_ms)?),
+            _ if ttl_ms != 0 => return Err(ApiError::invalid("a time stands where none belongs")),
+            Op::Persist => LifetimeChange::Persist,
+            _ => LifetimeChange::Tell,
+        };
+        must_be_zero(fields.u32()?.into(), "these options of a time to live")?;
+        let name = match fields.u32()? {
+            0 => {
+                let id = BlockId::try_from(fields.u64()?)?;
+                fields.end()?;
+                ValueName::Id(id)
+            }
+            1 => ValueName::Key(check_key(fields.rest())?.to_owned()),
+            kind => return Err(ApiError::invalid(format!("unknown kind of name {kind}"))),
+        };
+        Ok(Self { name, change })
     }
 }
 

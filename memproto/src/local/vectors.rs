@@ -5,17 +5,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::reply::{
-    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, encode_deleted, encode_freed,
+    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
+    encode_deleted, encode_freed, encode_lifetime,
 };
 use super::request::{
-    DelRequest, FreeRequest, HelloRequest, KeysRequest, PutRequest, ReadRequest, decode_credit, decode_empty,
+    DelRequest, FreeRequest, HelloRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest,
+    decode_credit, decode_empty,
 };
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::placement::Placement;
-use crate::ttl::Ttl;
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
 const FRAMES: &str = include_str!("../../../docs/protocol/vectors/local-frames.json");
 const REFUSED: &str = include_str!("../../../docs/protocol/vectors/local-refused.json");
@@ -137,6 +139,21 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             let freed = decode_freed(payload)?;
             json!({"blocks": freed.blocks.to_string(), "bytes": freed.bytes.to_string()})
         }
+        (false, Op::Ttl | Op::Expire | Op::Persist) => {
+            let LifetimeRequest { name, change } = LifetimeRequest::decode(payload, op)?;
+            let ttl = change.wanted().flatten();
+            let (id, key) = match name {
+                ValueName::Id(id) => (Some(id), None),
+                ValueName::Key(key) => (None, Some(key)),
+            };
+            json!({
+                "ttl_ms": ttl.map(|ttl| ttl.as_millis().to_string()), "key": key,
+                "id": id.map(|id| id.to_string()),
+            })
+        }
+        (true, Op::Ttl | Op::Expire | Op::Persist) => {
+            json!({"ttl_ms": decode_lifetime(payload)?.map(|ttl| ttl.as_millis().to_string())})
+        }
         (false, Op::Keys) => {
             let KeysRequest {
                 pattern,
@@ -178,6 +195,9 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
     if let Some(message) = meaning["message"].as_str() {
         return out.put_slice(message.as_bytes());
     }
+    let ttl = meaning["ttl_ms"]
+        .as_str()
+        .map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap());
     match (from_node, op) {
         (_, Op::Data) => out.put_slice(&value()),
         (_, Op::Credit) => out.put_u64_le(number(&meaning["bytes"])),
@@ -201,9 +221,6 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         (false, Op::Set | Op::Store | Op::Stream) => {
             let class: BlockClass = serde_json::from_value(meaning["class"].clone()).unwrap();
             let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
-            let ttl = meaning["ttl_ms"]
-                .as_str()
-                .map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap());
             PutRequest {
                 size,
                 ttl,
@@ -260,6 +277,21 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             let (blocks, bytes) = (number(&meaning["blocks"]), number(&meaning["bytes"]));
             encode_freed(&crate::control::Freed { blocks, bytes }, out);
         }
+        (false, Op::Ttl | Op::Expire | Op::Persist) => {
+            let name = match meaning["key"].as_str() {
+                Some(key) => ValueName::Key(key.to_owned()),
+                None => ValueName::Id(id(&meaning["id"])),
+            };
+            let change = match op {
+                Op::Expire => LifetimeChange::Expire(ttl.unwrap()),
+                Op::Persist => LifetimeChange::Persist,
+                _ => LifetimeChange::Tell,
+            };
+            let request = LifetimeRequest { name, change };
+            assert_eq!(request.op(), op);
+            request.encode(out);
+        }
+        (true, Op::Ttl | Op::Expire | Op::Persist) => encode_lifetime(ttl, out),
         (false, Op::Keys) => {
             let limit = meaning["limit"].as_u64().unwrap() as u32;
             KeysRequest {
@@ -343,6 +375,7 @@ fn truncated_arguments_are_errors() {
             Op::Hello | Op::Keys | Op::Free => payload.len(),
             Op::Set | Op::Store | Op::Stream => payload.len().min(24),
             Op::Get | Op::Load => payload.len().min(20),
+            Op::Ttl | Op::Expire | Op::Persist => payload.len().min(17),
             _ => 0,
         };
         if header.status == 0 {

@@ -9,7 +9,7 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
-use crate::ttl::Ttl;
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 use crate::version::Version;
 
 /// The most blocks that one [`PeerRequest::Free`] names: the message stays below 64 KiB.
@@ -94,6 +94,13 @@ pub enum PeerRequest {
         /// How long they live from now on; `None` is for good.
         ttl: Option<Ttl>,
     },
+    /// Asks how long a value lives for which the receiver answers, and sets it where that is wanted.
+    Lifetime {
+        /// The value.
+        name: ValueName,
+        /// What is done.
+        change: LifetimeChange,
+    },
 }
 
 /// The answer to a [`PeerRequest`].
@@ -103,7 +110,7 @@ pub enum PeerReply {
     Failed(ApiError),
     /// To `Store`: the block is kept.
     Stored(GrantUse),
-    /// To `Load` and `Read`: it is not there.
+    /// To `Load`, `Read` and `Lifetime`: it is not there.
     Missing,
     /// To `Load`, `Read` and `Manifest`: bytes follow as the body.
     Loaded {
@@ -151,6 +158,8 @@ pub enum PeerReply {
         /// How many of the ids were there.
         blocks: u64,
     },
+    /// To `Lifetime`: how long it had to live, before any change; `None` is for good.
+    Lives(Option<Ttl>),
 }
 
 /// Where a block lies.

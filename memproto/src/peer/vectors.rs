@@ -19,8 +19,8 @@ use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
-use crate::ttl::TTL_MS_MAX;
-use crate::{BlockClass, BlockId, NodeId, Ttl, Version};
+use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
+use crate::{BlockClass, BlockId, NodeId, Version};
 
 /// Compares a file of vectors with what the code gives, or writes it where that is asked for.
 fn check(file: &str, computed: &Value) {
@@ -392,6 +392,27 @@ fn requests() -> Vec<Value> {
             },
             Some(0),
         ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Id(id(300)),
+                change: LifetimeChange::Tell,
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Key("k".to_owned()),
+                change: LifetimeChange::Expire(Ttl::from_millis(250).unwrap()),
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Key("k".to_owned()),
+                change: LifetimeChange::Persist,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -454,6 +475,8 @@ fn replies() -> Vec<Value> {
         ),
         (PeerReply::Usage(usage), Some(0)),
         (PeerReply::Expiring { blocks: 2 }, Some(0)),
+        (PeerReply::Lives(None), Some(0)),
+        (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();
