@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use memproto::BlockId;
+use memproto::{BlockId, Ttl};
 
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
@@ -113,6 +113,12 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Free blocks and streams, wherever they lie
     Free(FreeArgs),
+    /// Tell how long a value lives
+    Ttl(TtlArgs),
+    /// Let a value live for a time from now on
+    Expire(ExpireArgs),
+    /// Let a value live for good
+    Persist(TtlArgs),
     /// List the keys that match a pattern
     Keys(KeysArgs),
     /// Show what lies in the node, what it did and how fast
@@ -197,6 +203,10 @@ pub(crate) struct SetArgs {
     /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 /// `get`
@@ -234,6 +244,14 @@ pub(crate) struct MsetArgs {
     pub(crate) pairs: Vec<OsString>,
 }
 
+/// How new data is kept.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct KeepArgs {
+    /// Until this much time has passed, such as 30s, 10m or 2h; without it for good
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    pub(crate) ttl: Option<Duration>,
+}
+
 /// Where new data is to lie.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PlacementArgs {
@@ -252,6 +270,10 @@ pub(crate) struct StoreArgs {
     /// The value; - reads it from stdin
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: OsString,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 
     /// Where it is to lie.
     #[command(flatten)]
@@ -275,6 +297,29 @@ pub(crate) struct FreeArgs {
     /// The ids of blocks or streams
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<BlockId>,
+}
+
+/// `ttl` and `persist`
+#[derive(Args, Debug)]
+pub(crate) struct TtlArgs {
+    /// The key, or with --id the id of a block or stream
+    pub(crate) name: String,
+
+    /// The name is an id
+    #[arg(long)]
+    pub(crate) id: bool,
+}
+
+/// `expire`
+#[derive(Args, Debug)]
+pub(crate) struct ExpireArgs {
+    /// What is to expire.
+    #[command(flatten)]
+    pub(crate) value: TtlArgs,
+
+    /// The time, such as 30s, 10m or 2h
+    #[arg(value_name = "TIME", value_parser = parse_ttl)]
+    pub(crate) ttl: Duration,
 }
 
 /// `keys`
@@ -313,6 +358,10 @@ pub(crate) struct StreamArgs {
     /// The file; - reads stdin
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+
+    /// How long it is kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 
     /// Where it is to lie.
     #[command(flatten)]
@@ -396,6 +445,15 @@ pub(crate) struct TrustRemoveArgs {
     /// Keep what the device stored here
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// A time to live: a time that is neither 0 nor longer than the node can count.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match Ttl::try_from(ttl) {
+        Ok(_) => Ok(ttl),
+        Err(error) => Err(error.message),
+    }
 }
 
 #[cfg(test)]

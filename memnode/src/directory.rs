@@ -16,10 +16,11 @@ use memproto::peer::Manifest;
 use memproto::peer::message::KeyVersion;
 use memproto::{BlockId, NodeId, Version, pattern};
 
+use crate::expiry::{Expiry, Moment, Queue};
 use crate::store::Charge;
 
 /// Number of shards of each map: with a lock held for well under a microsecond, far more than any host has cores.
-const SHARDS: usize = 64;
+pub const SHARDS: usize = 64;
 
 /// What this node knows of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +74,8 @@ pub struct Object {
     pub place: Place,
     /// The key that points to it.
     pub key: Option<Arc<str>>,
+    /// When it expires; of an object in this node's store the store alone knows.
+    pub expires: Option<Moment>,
 }
 
 struct KeySlot {
@@ -90,20 +93,28 @@ struct ObjectSlot {
 pub struct Directory {
     hasher: RandomState,
     keys: Vec<Mutex<HashMap<Arc<str>, KeySlot>>>,
-    objects: Vec<Mutex<HashMap<BlockId, ObjectSlot>>>,
+    objects: Vec<Mutex<Objects>>,
+    expiry: Arc<Expiry>,
 }
 
-impl Default for Directory {
-    fn default() -> Self {
+/// A part of the objects, and which of them expire.
+#[derive(Default)]
+struct Objects {
+    slots: HashMap<BlockId, ObjectSlot>,
+    expiring: Queue,
+}
+
+impl Directory {
+    /// An empty directory, whose objects expire by this clock.
+    pub fn new(expiry: Arc<Expiry>) -> Self {
         Self {
             hasher: RandomState::new(),
             keys: (0..SHARDS).map(|_| Mutex::default()).collect(),
             objects: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            expiry,
         }
     }
-}
 
-impl Directory {
     /// What is known of a key.
     pub fn key(&self, key: &str) -> Option<KeyRecord> {
         self.key_shard(key).get(key).map(|slot| slot.record)
@@ -155,6 +166,34 @@ impl Directory {
         }
     }
 
+    /// What a key pointed to is gone: it expired. The key is recorded as deleted in this version, or forgotten without
+    /// one. Returns false, and changes nothing, where the key points elsewhere by now.
+    pub fn end_key(&self, key: &str, id: BlockId, version: Option<Version>) -> bool {
+        let mut shard = self.key_shard(key);
+        let Some(slot) = shard
+            .get_mut(key)
+            .filter(|slot| slot.record.value == KeyValue::Ours(id))
+        else {
+            return false;
+        };
+        match version {
+            Some(version) => {
+                slot.record = KeyRecord {
+                    version,
+                    value: KeyValue::Deleted,
+                };
+                slot.written = Instant::now();
+            }
+            None => {
+                shard.remove(key);
+                if shard.len() < shard.capacity() / 8 {
+                    shard.shrink_to_fit();
+                }
+            }
+        }
+        true
+    }
+
     /// Forgets deletions that are older than this, and gives their memory back.
     pub fn forget_deletions(&self, older_than: Duration) {
         for shard in &self.keys {
@@ -181,6 +220,7 @@ impl Directory {
             let shard = lock(shard);
             gone.extend(
                 shard
+                    .slots
                     .iter()
                     .filter(|(_, slot)| slot.object.lies_on(peer))
                     .map(|(&id, _)| id),
@@ -242,7 +282,7 @@ impl Directory {
         let streams = self
             .objects
             .iter()
-            .map(|shard| lock(shard).values().filter(stream).count() as u64)
+            .map(|shard| lock(shard).slots.values().filter(stream).count() as u64)
             .sum();
         (keys, streams)
     }
@@ -260,22 +300,60 @@ impl Directory {
                 remote.map(|chunk| u64::from(chunk.length)).sum()
             }
         };
-        let shard_bytes = |shard: &Mutex<HashMap<BlockId, ObjectSlot>>| -> u64 {
-            lock(shard).values().map(|slot| object_bytes(&slot.object)).sum()
+        let shard_bytes = |shard: &Mutex<Objects>| -> u64 {
+            lock(shard)
+                .slots
+                .values()
+                .map(|slot| object_bytes(&slot.object))
+                .sum()
         };
         self.objects.iter().map(shard_bytes).sum()
     }
 
-    /// An object this node answers for.
+    /// An object this node answers for. One that has expired is not there.
     pub fn object(&self, id: BlockId) -> Option<Object> {
-        self.object_shard(id).get(&id).map(|slot| slot.object.clone())
+        let shard = self.object_shard(id);
+        let slot = shard.slots.get(&id)?;
+        (!self.is_past(slot)).then(|| slot.object.clone())
+    }
+
+    /// Whether an object has expired and was not taken out yet.
+    pub fn has_expired(&self, id: BlockId) -> bool {
+        let shard = self.object_shard(id);
+        shard.slots.get(&id).is_some_and(|slot| self.is_past(slot))
+    }
+
+    /// Sets when an object expires; `None` is never. One that has expired, or is not there, stays as it is.
+    pub fn set_expiry(&self, id: BlockId, expires: Option<Moment>) {
+        let mut shard = self.object_shard(id);
+        let Objects { slots, expiring } = &mut *shard;
+        if let Some(slot) = slots.get_mut(&id)
+            && !self.is_past(slot)
+        {
+            expiring.change(id, slot.object.expires, expires, &self.expiry);
+            slot.object.expires = expires;
+        }
+    }
+
+    /// Takes out objects of one shard, counted from 0, that have expired, at most
+    /// [`BATCH_MAX`](crate::expiry::BATCH_MAX).
+    pub fn take_expired(&self, shard: usize) -> Vec<(BlockId, Object)> {
+        let mut shard = lock(&self.objects[shard]);
+        let due = shard.expiring.take_due(&self.expiry);
+        let taken = due
+            .into_iter()
+            .filter_map(|id| Some((id, shard.slots.remove(&id)?.object)));
+        taken.collect()
     }
 
     /// Adds an object, paid by `charge`. Returns false, and changes nothing, where the id is taken.
     pub fn add_object(&self, id: BlockId, object: Object, charge: Charge) -> bool {
-        match self.object_shard(id).entry(id) {
+        let mut shard = self.object_shard(id);
+        let Objects { slots, expiring } = &mut *shard;
+        match slots.entry(id) {
             Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
+                expiring.change(id, None, object.expires, &self.expiry);
                 vacant.insert(ObjectSlot {
                     object,
                     _charge: charge,
@@ -287,14 +365,23 @@ impl Directory {
 
     /// Removes an object.
     pub fn remove_object(&self, id: BlockId) -> Option<Object> {
-        self.object_shard(id).remove(&id).map(|slot| slot.object)
+        let mut shard = self.object_shard(id);
+        let object = shard.slots.remove(&id)?.object;
+        shard.expiring.remove(id, object.expires);
+        Some(object)
+    }
+
+    fn is_past(&self, slot: &ObjectSlot) -> bool {
+        slot.object
+            .expires
+            .is_some_and(|moment| self.expiry.is_past(moment))
     }
 
     fn key_shard(&self, key: &str) -> MutexGuard<'_, HashMap<Arc<str>, KeySlot>> {
         lock(&self.keys[self.shard_of(key)])
     }
 
-    fn object_shard(&self, id: BlockId) -> MutexGuard<'_, HashMap<BlockId, ObjectSlot>> {
+    fn object_shard(&self, id: BlockId) -> MutexGuard<'_, Objects> {
         lock(&self.objects[self.shard_of(&id)])
     }
 
@@ -348,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_newest_version_wins_in_whatever_order_it_arrives() {
-        let (directory, store) = (Directory::default(), store());
+        let (directory, store) = (Directory::new(Arc::default()), store());
         let newest = version(3, 1);
         assert_eq!(
             write(&directory, &store, "k", version(2, 2), KeyValue::Ours(id(7))),
@@ -377,7 +464,7 @@ mod tests {
 
     #[test]
     fn equal_times_are_decided_by_the_node() {
-        let (directory, store) = (Directory::default(), store());
+        let (directory, store) = (Directory::new(Arc::default()), store());
         write(&directory, &store, "k", version(5, 1), KeyValue::Ours(id(1)));
         let by_the_greater_node = write(&directory, &store, "k", version(5, 2), KeyValue::Theirs);
         assert_eq!(
@@ -390,7 +477,7 @@ mod tests {
 
     #[test]
     fn pages_of_keys_are_in_order_and_leave_none_out() {
-        let (directory, store) = (Directory::default(), store());
+        let (directory, store) = (Directory::new(Arc::default()), store());
         for i in 0..100 {
             let value = if i % 2 == 0 {
                 KeyValue::Ours(id(i + 1))
@@ -423,7 +510,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_forgotten_takes_its_keys_and_our_objects_there_with_it() {
-        let (directory, store) = (Directory::default(), store());
+        let (directory, store) = (Directory::new(Arc::default()), store());
         write(&directory, &store, "theirs", version(1, 2), KeyValue::Theirs);
         write(&directory, &store, "others", version(1, 3), KeyValue::Theirs);
         let mut manifest = Manifest::new();
@@ -441,7 +528,8 @@ mod tests {
                 Object {
                     size: 10,
                     place,
-                    key: None
+                    key: None,
+                    expires: None,
                 },
                 store.charge(0)
             ));
@@ -456,7 +544,7 @@ mod tests {
 
     #[test]
     fn forgotten_records_give_their_memory_back() {
-        let (directory, store) = (Directory::default(), store());
+        let (directory, store) = (Directory::new(Arc::default()), store());
         write(&directory, &store, "dead", version(1, 1), KeyValue::Deleted);
         write(&directory, &store, "alive", version(1, 1), KeyValue::Theirs);
         let with_both = store.usage().used_bytes;

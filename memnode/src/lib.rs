@@ -9,6 +9,7 @@ pub mod config;
 pub mod counters;
 pub mod directory;
 pub mod discovery;
+pub mod expiry;
 pub mod hex;
 pub mod home;
 pub mod identity;

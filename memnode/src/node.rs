@@ -22,7 +22,8 @@ pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
     tcp: Option<JoinHandle<()>>,
-    sweep: JoinHandle<()>,
+    deletions: JoinHandle<()>,
+    expiry: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -72,12 +73,15 @@ impl Node {
         let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
         let tcp = tcp.map(|tcp| tokio::spawn(tcp.serve(Arc::clone(&service), stop.clone())));
         let sweeper = Arc::clone(&service);
-        let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
+        let deletions = tokio::spawn(async move { sweeper.sweep_deletions().await });
+        let sweeper = Arc::clone(&service);
+        let expiry = tokio::spawn(async move { sweeper.sweep_expired().await });
         Ok(Node {
             service,
             local,
             tcp,
-            sweep,
+            deletions,
+            expiry,
             stop,
         })
     }
@@ -96,9 +100,12 @@ impl Node {
             tcp.await.context("the local API on TCP ended in a fault")?;
         }
         self.service.peers().stop().await;
-        self.sweep
+        self.deletions
             .await
             .context("the sweep of deletions ended in a fault")?;
+        self.expiry
+            .await
+            .context("the sweep of what expired ended in a fault")?;
         self.service.finish().await;
         tracing::info!("the node has stopped");
         Ok(())

@@ -24,6 +24,7 @@ fn put(store: &Store, at: u64, size: usize) {
         bytes: bytes.freeze(),
         class: BlockClass::Pinned,
         chunk_of: None,
+        expires: None,
     };
     store.insert(id(at), block, reservation).expect("the id is new");
 }

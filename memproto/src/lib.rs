@@ -22,10 +22,12 @@ pub mod local;
 pub mod pattern;
 pub mod peer;
 pub mod placement;
+pub mod ttl;
 pub mod version;
 
 pub use class::BlockClass;
 pub use error::{ApiError, ErrorCode};
 pub use id::{BlockId, NodeId};
 pub use placement::Placement;
+pub use ttl::{LifetimeChange, Ttl, ValueName};
 pub use version::Version;

@@ -11,10 +11,10 @@ use memproto::control::{
 };
 use memproto::key::check_key;
 use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::reply::{KeysReply, decode_deleted, decode_freed};
-use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, ReadRequest};
+use memproto::local::reply::{KeysReply, decode_deleted, decode_freed, decode_lifetime};
+use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, LifetimeRequest, ReadRequest};
 use memproto::local::{FRAME_PAYLOAD_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX, Op};
-use memproto::{ApiError, BlockId, ErrorCode};
+use memproto::{ApiError, BlockId, ErrorCode, LifetimeChange, ValueName};
 use tokio::io::AsyncRead;
 
 use crate::admission::Held;
@@ -22,7 +22,7 @@ use crate::calls::Inner;
 use crate::connection::broken;
 use crate::put::{Put, PutStream, Target};
 use crate::socket::Endpoint;
-use crate::{Builder, Error, Object, Result};
+use crate::{Builder, Error, Lifetime, Object, Result};
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -177,6 +177,43 @@ impl MemCloud {
             .await
         {
             Ok((call, reply)) => Object::new(call, reply, self.timeout()).map(Some),
+            Err(Error::Api(ApiError {
+                code: ErrorCode::NotFound,
+                ..
+            })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long a value lives, named by its key or id; `None` where no connected node has it.
+    pub async fn ttl(&self, name: impl Into<ValueName>) -> Result<Option<Lifetime>> {
+        self.lifetime(name.into(), LifetimeChange::Tell).await
+    }
+
+    /// Lets a value live this long from now on, at least 1 ms. Returns how long it had to live before; `None` where no
+    /// connected node has it.
+    pub async fn expire(&self, name: impl Into<ValueName>, ttl: Duration) -> Result<Option<Lifetime>> {
+        self.lifetime(name.into(), LifetimeChange::Expire(ttl.try_into()?))
+            .await
+    }
+
+    /// Lets a value live for good. Returns how long it had to live before; `None` where no connected node has it.
+    pub async fn persist(&self, name: impl Into<ValueName>) -> Result<Option<Lifetime>> {
+        self.lifetime(name.into(), LifetimeChange::Persist).await
+    }
+
+    async fn lifetime(&self, name: ValueName, change: LifetimeChange) -> Result<Option<Lifetime>> {
+        if let ValueName::Key(key) = &name {
+            check_key(key.as_bytes())?;
+        }
+        let request = LifetimeRequest { name, change };
+        match self.ask(request.op(), |out| request.encode(out)).await {
+            Ok(reply) => {
+                let ttl = decode_lifetime(&reply.payload).map_err(broken)?;
+                Ok(Some(
+                    ttl.map_or(Lifetime::Endless, |ttl| Lifetime::Left(ttl.into())),
+                ))
+            }
             Err(Error::Api(ApiError {
                 code: ErrorCode::NotFound,
                 ..

@@ -74,9 +74,18 @@ pub use client::MemCloud;
 pub use error::{Error, Result};
 pub use memproto::control;
 pub use memproto::control::Freed;
-pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement};
+pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+
+/// How long a value lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifetime {
+    /// Until it is freed, or its node ends.
+    Endless,
+    /// This much longer.
+    Left(std::time::Duration),
+}
 
 /// The node's socket as the environment says: `$MEMCLOUD_SOCKET`, else `$MEMCLOUD_HOME/memnode.sock`, else
 /// `$XDG_RUNTIME_DIR/memcloud/memnode.sock`, else `~/.memcloud/memnode.sock`. `None` where none of them is set.

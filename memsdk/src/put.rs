@@ -11,7 +11,7 @@ use memproto::key::check_key;
 use memproto::local::reply::PutReply;
 use memproto::local::request::PutRequest;
 use memproto::local::{DATA_COST_MIN, INLINE_MAX, Op};
-use memproto::{BlockClass, BlockId, Placement};
+use memproto::{BlockClass, BlockId, Placement, Ttl};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::admission::Held;
@@ -45,6 +45,7 @@ pub(crate) enum Target {
 #[derive(Clone, Debug)]
 pub(crate) struct PutOptions {
     pub(crate) target: Target,
+    pub(crate) ttl: Option<Duration>,
     pub(crate) class: BlockClass,
     pub(crate) placement: Placement,
 }
@@ -53,6 +54,7 @@ impl PutOptions {
     fn new(target: Target) -> Self {
         Self {
             target,
+            ttl: None,
             class: BlockClass::default(),
             placement: Placement::default(),
         }
@@ -65,12 +67,14 @@ impl PutOptions {
             Target::Block => (Op::Store, None),
             Target::Stream => (Op::Stream, None),
         };
+        let ttl = self.ttl.map(Ttl::try_from).transpose()?;
         // Checked here, so that lengths fit their fields.
         let (byte, peer) = self.placement.to_wire();
         let placement = Placement::from_wire(byte, peer)?;
         let mut args = BytesMut::with_capacity(ARGS_MIN + key.map_or(0, str::len));
         PutRequest {
             size,
+            ttl,
             class: self.class,
             placement,
             key,
@@ -101,6 +105,13 @@ impl Put {
     /// Where the block is to lie. Default: [`Placement::Auto`].
     pub fn placement(mut self, placement: Placement) -> Self {
         self.options.placement = placement;
+        self
+    }
+
+    /// How long the value lives, counted from when the node has stored it all; at least 1 ms. Default: `None`,
+    /// for good.
+    pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.options.ttl = ttl.into();
         self
     }
 
@@ -146,6 +157,13 @@ impl<R> PutStream<R> {
     /// Where the bytes are to lie. Default: [`Placement::Auto`].
     pub fn placement(mut self, placement: Placement) -> Self {
         self.options.placement = placement;
+        self
+    }
+
+    /// How long the bytes live, counted from when the node has stored it all; at least 1 ms. Default: `None`,
+    /// for good.
+    pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.options.ttl = ttl.into();
         self
     }
 

@@ -28,7 +28,7 @@ use memnode::home::Home;
 use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig};
 use memnode::token::Token;
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
-use memsdk::{BlockClass, BlockId, Error, ErrorCode, MemCloud, Placement};
+use memsdk::{BlockClass, BlockId, Error, ErrorCode, Lifetime, MemCloud, Placement};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,24 @@ async fn every_operation_reaches_the_node() {
     assert_eq!(cloud.get("missing").await.unwrap(), None);
     assert_eq!(cloud.load(stored.id).await.unwrap(), "Hello from MemCloud!");
     assert_eq!(cloud.load_range(stored.id, 6, 4).await.unwrap(), "from");
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(cloud.ttl("greeting").await.unwrap(), Some(Lifetime::Endless));
+    assert_eq!(
+        cloud.expire("greeting", hour).await.unwrap(),
+        Some(Lifetime::Endless)
+    );
+    assert_eq!(cloud.ttl("greeting").await.unwrap(), Some(Lifetime::Left(hour)));
+    assert_eq!(
+        cloud.persist("greeting").await.unwrap(),
+        Some(Lifetime::Left(hour))
+    );
+    assert_eq!(cloud.ttl(BlockId::MAX).await.unwrap(), None);
+    for error in [
+        cloud.set("k", "v").ttl(Duration::ZERO).await.map(drop),
+        cloud.expire("k", Duration::MAX).await.map(drop),
+    ] {
+        assert_eq!(error.unwrap_err().api_code(), Some(ErrorCode::InvalidArgument));
+    }
     assert!(cloud.del("greeting").await.unwrap());
     assert!(!cloud.del("greeting").await.unwrap());
     let empty = cloud.store(Bytes::new()).class(BlockClass::Cache).await.unwrap();

@@ -41,6 +41,10 @@ fn sizes_times_and_ids_are_checked_before_anything_happens() {
     for line in [
         "memcli connect a:1 --quota lots",
         "memcli load 0",
+        "memcli set k v --ttl 0s",
+        "memcli expire k 0s",
+        "memcli store v --ttl soon",
+        "memcli stream --ttl 1000000years",
         "memcli free x",
         "memcli node start --port 65536",
         "memcli node start --memory 101%",
@@ -51,6 +55,18 @@ fn sizes_times_and_ids_are_checked_before_anything_happens() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_time_to_live_is_read() {
+    let Command::Set(args) = parse("memcli set k v --ttl 1h30m").unwrap().command else {
+        panic!("set")
+    };
+    assert_eq!(args.keep.ttl, Some(Duration::from_secs(90 * 60)));
+    let Command::Stream(args) = parse("memcli stream f").unwrap().command else {
+        panic!("stream")
+    };
+    assert_eq!(args.keep.ttl, None);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
     let placement = placement(args.placement);
     let cloud = context.connect().await?;
     let Stored { id, size } = match input {
-        Input::Whole(value) => cloud.store(value).placement(placement).await?,
+        Input::Whole(value) => cloud.store(value).placement(placement).ttl(args.keep.ttl).await?,
         Input::Reader(source) => {
             let transfer = Transfer::new(context.output, source.size);
             let size = source.size;
@@ -40,6 +40,7 @@ pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
                 Ok(cloud
                     .store_stream(transfer.reader(source), size)
                     .placement(placement)
+                    .ttl(args.keep.ttl)
                     .await?)
             };
             let stored = unless_interrupted(NOTHING_STORED, write).await?;

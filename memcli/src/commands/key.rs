@@ -30,11 +30,16 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
     let input = Input::from_argument(&args.value)?;
     let cloud = context.connect().await?;
     let Stored { id, size } = match input {
-        Input::Whole(value) => cloud.set(key, value).await?,
+        Input::Whole(value) => cloud.set(key, value).ttl(args.keep.ttl).await?,
         Input::Reader(source) => {
             let transfer = Transfer::new(context.output, source.size);
             let size = source.size;
-            let write = async { Ok(cloud.set_stream(key, transfer.reader(source), size).await?) };
+            let write = async {
+                Ok(cloud
+                    .set_stream(key, transfer.reader(source), size)
+                    .ttl(args.keep.ttl)
+                    .await?)
+            };
             let stored = unless_interrupted("the key keeps what it had", write).await?;
             transfer.finish();
             stored

@@ -11,6 +11,7 @@ mod peer;
 mod stats;
 mod stream;
 mod trust;
+mod ttl;
 mod version;
 
 use crate::cli::{Command, NodeCommand, PeerCommand, TrustCommand};
@@ -29,6 +30,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Del(args) => batch::del(args, context).await,
         Command::Mget(args) => batch::mget(args, context).await,
         Command::Mset(args) => batch::mset(args, context).await,
+        Command::Ttl(args) => ttl::ttl(args, context).await,
+        Command::Expire(args) => ttl::expire(args, context).await,
+        Command::Persist(args) => ttl::persist(args, context).await,
         Command::Keys(args) => key::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,

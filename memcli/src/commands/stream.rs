@@ -19,7 +19,10 @@ pub(super) async fn stream(args: StreamArgs, context: &Context) -> Outcome {
     let transfer = Transfer::new(context.output, source.size);
     let size = source.size;
     let write = async {
-        let put = cloud.stream(transfer.reader(source)).placement(placement);
+        let put = cloud
+            .stream(transfer.reader(source))
+            .placement(placement)
+            .ttl(args.keep.ttl);
         Ok(match size {
             Some(size) => put.size(size).await?,
             None => put.await?,

@@ -10,7 +10,7 @@ use memproto::control::{
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
-use memproto::{BlockId, NodeId};
+use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
 use crate::service::{ByteRange, Loaded, PutOptions, Stored};
@@ -79,6 +79,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Stores a stream.
     fn stream(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Tells how long a value had to live, `None` is for good, and changes it where that is wanted.
+    fn lifetime(
+        &self,
+        name: ValueName,
+        change: LifetimeChange,
+    ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
     /// Lists keys in ascending order, at most `limit`.
     fn keys(

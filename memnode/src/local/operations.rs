@@ -7,8 +7,10 @@ use std::task::Context;
 use bytes::Bytes;
 use memproto::BlockId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed};
-use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, PutRequest, ReadRequest, decode_empty};
+use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed, encode_lifetime};
+use memproto::local::request::{
+    DelRequest, FreeRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
+};
 use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +48,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 0,
                 FreeRequest::decode,
                 |backend, free| async move { backend.free(free.ids).await.map(Reply::Freed) },
+                cx,
+            ),
+            Some(op @ (Op::Ttl | Op::Expire | Op::Persist)) => self.call(
+                header,
+                0,
+                |payload| LifetimeRequest::decode(payload, op),
+                |backend, LifetimeRequest { name, change }| async move {
+                    backend.lifetime(name, change).await.map(Reply::Lifetime)
+                },
                 cx,
             ),
             Some(Op::Keys) => self.keys(header, cx),
@@ -119,13 +130,18 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok((
                 PutRequest {
                     size,
+                    ttl,
                     class,
                     placement,
                     key,
                 },
                 value,
             )) => {
-                let options = PutOptions { class, placement };
+                let options = PutOptions {
+                    ttl,
+                    class,
+                    placement,
+                };
                 let now = match (header.more(), op, key) {
                     (false, Op::Set, Some(key)) => self.backend.set_now(key, value, &options),
                     (false, Op::Store, _) => self.backend.store_now(value, &options),
@@ -316,6 +332,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
             Ok(Reply::Freed(freed)) => output.frame_copied(header, |out| encode_freed(&freed, out), &[]),
+            Ok(Reply::Lifetime(ttl)) => output.frame_copied(header, |out| encode_lifetime(ttl, out), &[]),
             Ok(Reply::Keys(page)) => output.frame_copied(header, |out| page.encode(out), &[]),
             Ok(Reply::Batch(batch)) => output.frame_copied(header, |out| batch.encode(out), &[]),
             Ok(Reply::Json(json)) => {

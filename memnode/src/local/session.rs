@@ -55,6 +55,7 @@ pub(super) enum Reply {
     Loaded(crate::service::Loaded),
     Deleted(bool),
     Freed(memproto::control::Freed),
+    Lifetime(Option<memproto::Ttl>),
     Keys(memproto::local::reply::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),

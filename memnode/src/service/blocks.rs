@@ -10,13 +10,14 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::limits::OBJECT_SIZE_MAX;
 use memproto::peer::message::Location;
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId, Placement};
+use memproto::{BlockId, NodeId, Placement};
 use tokio::time::timeout;
 
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
 use crate::directory::{Object, Place};
+use crate::expiry::Moment;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::store::{Block, Owner, Reservation};
@@ -29,6 +30,8 @@ pub(super) struct PlacedBlock {
     pub(super) id: BlockId,
     pub(super) size: u64,
     pub(super) place: Place,
+    /// When it expires, where it does not lie in this node's store.
+    pub(super) expires: Option<Moment>,
 }
 
 impl Service {
@@ -132,7 +135,7 @@ impl Service {
             Err(_) if may_go_elsewhere => return None,
             Err(error) => return Some(Err(error)),
         };
-        Some(self.keep_here(Bytes::copy_from_slice(value), options.class, reservation))
+        Some(self.keep_here(Bytes::copy_from_slice(value), options, reservation))
     }
 
     /// Places a value as one block. What it placed is noted in `unfinished`.
@@ -158,12 +161,13 @@ impl Service {
         let refusal = match reserved {
             Some(Ok(reservation)) => {
                 let bytes = read_exactly(body, size).await?;
-                let id = self.keep_here(bytes, options.class, reservation)?;
+                let id = self.keep_here(bytes, options, reservation)?;
                 unfinished.note_here(id);
                 return Ok(PlacedBlock {
                     id,
                     size,
                     place: Place::Here,
+                    expires: None,
                 });
             }
             Some(Err(error)) if options.placement == Placement::Local => return Err(error),
@@ -199,12 +203,13 @@ impl Service {
             };
             let id = self.fresh_id();
             unfinished.note_on_peer(link.id(), id);
-            match self.send_block(link, id, body, size, options.class, None).await {
+            match self.send_block(link, id, body, size, options, None).await {
                 Ok(()) => {
                     return Ok(PlacedBlock {
                         id,
                         size,
                         place: Place::At(link.id()),
+                        expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
                     });
                 }
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
@@ -221,14 +226,16 @@ impl Service {
         id: BlockId,
         body: Body,
         size: u64,
-        class: BlockClass,
+        options: &PutOptions,
         chunk_of: Option<BlockId>,
     ) -> ApiResult<()> {
         let request = PeerRequest::Store {
             id,
             size,
-            class,
+            class: options.class,
             chunk_of,
+            // The chunks of a stream begin to age together, when it is whole.
+            ttl: options.ttl.filter(|_| chunk_of.is_none()),
         };
         match link.request(request, body).await?.0 {
             PeerReply::Stored(usage) => {
@@ -240,14 +247,15 @@ impl Service {
     }
 
     /// Keeps bytes in this node's store under a new id.
-    fn keep_here(&self, bytes: Bytes, class: BlockClass, reservation: Reservation) -> ApiResult<BlockId> {
+    fn keep_here(&self, bytes: Bytes, options: &PutOptions, reservation: Reservation) -> ApiResult<BlockId> {
         let id = self.fresh_id();
         self.store.insert(
             id,
             Block {
                 bytes,
-                class,
+                class: options.class,
                 chunk_of: None,
+                expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
             },
             reservation,
         )?;
@@ -265,6 +273,7 @@ impl Service {
             size: placed.size,
             place: placed.place,
             key: key.cloned(),
+            expires: placed.expires,
         };
         if self.directory.add_object(placed.id, object, charge) {
             Ok(())
@@ -446,8 +455,9 @@ impl Service {
         }
     }
 
-    /// Frees an object that another node answers for.
-    async fn free_elsewhere(&self, id: BlockId) -> ApiResult<Freed> {
+    /// The peers to ask about an object that another node answers for: the one that made the id, or where it is not
+    /// connected, one that knows where the object lies.
+    pub(super) async fn who_may_have(&self, id: BlockId) -> Vec<Arc<PeerLink>> {
         let connected = self.peers.connected();
         let (mut asked, others): (Vec<_>, Vec<_>) = connected
             .into_iter()
@@ -455,7 +465,12 @@ impl Service {
         if asked.is_empty() {
             asked.extend(self.locate(id, others).await.map(|(link, _)| link));
         }
-        for link in asked {
+        asked
+    }
+
+    /// Frees an object that another node answers for.
+    async fn free_elsewhere(&self, id: BlockId) -> ApiResult<Freed> {
+        for link in self.who_may_have(id).await {
             match link
                 .request(PeerRequest::Free { ids: vec![id] }, Body::empty())
                 .await?
@@ -473,7 +488,7 @@ impl Service {
     }
 
     /// Why a block was not found: the node that made the id is away, or nobody has it.
-    fn absence_of(&self, id: BlockId) -> ApiError {
+    pub(super) fn absence_of(&self, id: BlockId) -> ApiError {
         let away = self
             .peers
             .unreachable()
@@ -490,7 +505,7 @@ impl Service {
             None => ApiError::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no block {id} on this node or a connected peer: it was freed, or its node restarted"
+                    "no block {id} on this node or a connected peer: it expired, was freed, or its node restarted"
                 ),
             ),
         }

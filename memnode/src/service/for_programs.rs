@@ -10,7 +10,7 @@ use memproto::control::{
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
-use memproto::{BlockId, NodeId};
+use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
@@ -83,6 +83,10 @@ impl Backend for Service {
 
     async fn stream(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
         self.counted(Service::stream(self, body, options).await)
+    }
+
+    async fn lifetime(&self, name: ValueName, change: LifetimeChange) -> ApiResult<Option<Ttl>> {
+        self.counted(Service::lifetime(self, &name, change).await)
     }
 
     async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {

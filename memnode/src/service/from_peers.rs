@@ -4,12 +4,13 @@
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
 //! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
 use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId};
+use memproto::{BlockClass, BlockId, NodeId, Ttl};
 
 use super::blocks::{loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
@@ -89,12 +90,14 @@ impl Service {
                 size,
                 class,
                 chunk_of,
+                ttl,
             } => {
                 let block = IncomingBlock {
                     id,
                     size,
                     class,
                     chunk_of,
+                    ttl,
                 };
                 self.store_for_peer(peer, incarnation, block, body).await?
             }
@@ -129,10 +132,15 @@ impl Service {
             PeerRequest::Finish { stream } => PeerReply::Finished {
                 chunks: self.open_streams.finish(peer, stream),
             },
+            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
+            PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
+                blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
+            },
         };
         Ok((reply, Body::empty()))
     }
 
+    /// Keeps what arrives as the bytes of `block`.
     async fn store_for_peer(
         &self,
         peer: NodeId,
@@ -145,6 +153,7 @@ impl Service {
             size,
             class,
             chunk_of,
+            ttl,
         } = block;
         if id.home_hint() != peer.home_hint() {
             return Err(ApiError::invalid(format!(
@@ -155,15 +164,13 @@ impl Service {
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
         let bytes = read_exactly(body, size).await?;
-        self.store.insert(
-            id,
-            Block {
-                bytes,
-                class,
-                chunk_of,
-            },
-            reservation,
-        )?;
+        let block = Block {
+            bytes,
+            class,
+            chunk_of,
+            expires: ttl.map(|ttl| self.store.expiry().after(ttl)),
+        };
+        self.store.insert(id, block, reservation)?;
         // Whoever asked may have given up, or may be another process by now: then nobody knows this block.
         let is_wanted = lock(&self.incarnations).get(&peer) == Some(&incarnation);
         if on_its_way.was_freed() || !is_wanted {
@@ -209,10 +216,10 @@ impl Service {
         let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
             return Err(ApiError::new(
                 memproto::ErrorCode::NotFound,
-                format!("no stream {id}: it was freed, or its node restarted"),
+                format!("no stream {id}: it expired, was freed, or its node restarted"),
             ));
         };
-        let bytes = bytes::Bytes::from(manifest.encode());
+        let bytes = Bytes::from(manifest.encode());
         let length = bytes.len() as u64;
         Ok((
             PeerReply::Loaded {
@@ -333,6 +340,7 @@ struct IncomingBlock {
     size: u64,
     class: BlockClass,
     chunk_of: Option<BlockId>,
+    ttl: Option<Ttl>,
 }
 
 fn as_reply(loaded: Loaded) -> (PeerReply, Body) {

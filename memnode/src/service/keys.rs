@@ -49,6 +49,7 @@ impl Service {
             id,
             size: value.len() as u64,
             place: Place::Here,
+            expires: None,
         };
         let version = self.tick();
         match self.point_key(key, placed, version) {
@@ -313,6 +314,11 @@ impl Service {
             };
             if found.is_some() {
                 return Ok(found);
+            }
+            if let KeyValue::Ours(id) = record.value
+                && (self.store.has_expired(id) || self.directory.has_expired(id))
+            {
+                return Ok(None);
             }
             // It moved on while we looked, or its bytes are gone with the peer that held them.
             self.directory.forget_key(key, record);

@@ -5,11 +5,13 @@
 //! [`crate::peer::Peers`], bytes lie in [`crate::store::Store`], and what is known of keys in
 //! [`crate::directory::Directory`].
 //!
-//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large objects, and [`from_peers`] for what
+//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
+//! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
 pub mod blocks;
+pub mod expiry;
 mod for_programs;
 pub mod from_peers;
 pub mod keys;
@@ -32,7 +34,7 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::message::FREE_BATCH_MAX;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::version::HybridClock;
-use memproto::{BlockClass, BlockId, NodeId, Placement, Version};
+use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +64,8 @@ const DELETION_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How a new block is to be kept and where.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PutOptions {
+    /// How long it lives, counted from when it is stored; `None` is for good.
+    pub ttl: Option<Ttl>,
     /// The class.
     pub class: BlockClass,
     /// The placement.
@@ -195,7 +199,7 @@ impl Service {
     pub fn new(config: ServiceConfig, store: Store, peers: Arc<Peers>, stop: CancellationToken) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             started: Instant::now(),
-            directory: Directory::default(),
+            directory: Directory::new(Arc::clone(store.expiry())),
             ids: BlockIds::new(config.node_id, config.first_block_id),
             clock: Mutex::new(HybridClock::new(config.node_id)),
             counters: Counters::default(),

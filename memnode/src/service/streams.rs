@@ -102,14 +102,7 @@ impl Service {
     /// Frees the chunks of a stream, wherever they lie.
     pub(super) async fn free_chunks(&self, manifest: &Manifest) -> memproto::control::Freed {
         let mut freed = memproto::control::Freed::default();
-        let mut by_holder: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
-        for chunk in manifest.chunks() {
-            by_holder
-                .entry(manifest.holder(chunk))
-                .or_default()
-                .push(chunk.id);
-        }
-        for (holder, ids) in by_holder {
+        for (holder, ids) in chunks_by_holder(manifest) {
             if holder == self.config.node_id {
                 let removed = ids.into_iter().filter_map(|id| self.store.remove(id));
                 for meta in removed {
@@ -168,12 +161,24 @@ impl Service {
         ApiError::new(
             ErrorCode::NotFound,
             format!(
-                "the bytes from {} on are no longer on '{}': it freed them or restarted",
+                "the bytes from {} on are no longer on '{}': they expired or were freed, or it restarted",
                 part.within_stream.offset,
                 self.peers.name_of(part.holder)
             ),
         )
     }
+}
+
+/// The chunks of a stream on each node.
+pub(super) fn chunks_by_holder(manifest: &Manifest) -> HashMap<NodeId, Vec<BlockId>> {
+    let mut by_holder: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
+    for chunk in manifest.chunks() {
+        by_holder
+            .entry(manifest.holder(chunk))
+            .or_default()
+            .push(chunk.id);
+    }
+    by_holder
 }
 
 /// The part of one chunk that a reader wants.
@@ -272,14 +277,14 @@ impl StreamWriter {
             self.unfinished.note_here(id);
         }
         let is_named = matches!(self.options.placement, Placement::Peer(_));
-        let (class, stream_id) = (self.options.class, self.stream_id);
+        let (options, stream_id) = (self.options.clone(), self.stream_id);
         Ok(async move {
             let length = pieces.iter().map(Bytes::len).sum::<usize>();
             let mut tried = Vec::new();
             for link in candidates {
                 let body = Body::from_pieces(pieces.clone());
                 match service
-                    .send_block(&link, id, body, length as u64, class, Some(stream_id))
+                    .send_block(&link, id, body, length as u64, &options, Some(stream_id))
                     .await
                 {
                     Ok(()) => {
@@ -299,7 +304,7 @@ impl StreamWriter {
                 return Err(placement::out_of_memory(None, &tried, length as u64));
             }
             service
-                .keep_chunk(id, pieces, length, class, stream_id)
+                .keep_chunk(id, pieces, length, options.class, stream_id)
                 .await
                 .map_err(|error| placement::out_of_memory(Some(error), &tried, length as u64))?;
             let chunk = PlacedChunk {
@@ -341,12 +346,20 @@ impl StreamWriter {
             id: self.stream_id,
             size: manifest.size(),
         };
-        let place = Place::Stream(Arc::new(manifest));
+        let manifest = Arc::new(manifest);
+        let mut expires = None;
+        if let Some(ttl) = self.options.ttl {
+            expires = Some(self.service.store.expiry().after(ttl));
+            // Later than what was counted above, so that the stream ends before its chunks.
+            self.service.expire_chunks(&manifest, Some(ttl)).await?;
+        }
+        let place = Place::Stream(manifest);
         self.service.add_object(
             PlacedBlock {
                 id: stored.id,
                 size: stored.size,
                 place,
+                expires,
             },
             None,
         )?;
@@ -382,6 +395,7 @@ impl Service {
                 bytes,
                 class,
                 chunk_of: Some(stream_id),
+                expires: None,
             },
             reservation,
         )?)

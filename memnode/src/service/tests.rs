@@ -9,7 +9,7 @@ use memproto::control::{ConnectRequest, ConsentAnswer, ConsentDecision, PeerStat
 use memproto::error::ErrorCode;
 use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::local::batch::BatchAnswer;
-use memproto::{BlockId, Placement};
+use memproto::{BlockId, LifetimeChange, Placement, ValueName};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -23,6 +23,8 @@ const MIB: u64 = 1024 * 1024;
 
 /// After how long a wait has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 struct TestNode {
     service: Arc<Service>,
@@ -155,6 +157,21 @@ impl TestNode {
         self.service.stream(Body::from_pieces(pieces), options).await
     }
 
+    /// Sets a key to a value that lives for an hour.
+    async fn set_for_an_hour(&self, key: &str, placement: Placement) -> Stored {
+        let options = PutOptions {
+            placement,
+            ..for_an_hour()
+        };
+        let body = Body::from(Bytes::from_static(b"value"));
+        self.service.set(key, body, options).await.unwrap()
+    }
+
+    /// Lets an hour pass for the data of this node alone.
+    fn let_an_hour_pass(&self) {
+        self.service.store.expiry().advance(HOUR);
+    }
+
     fn keys(&self) -> Vec<String> {
         self.service.keys("*", None, 1_000).unwrap().keys
     }
@@ -178,6 +195,13 @@ fn pattern(len: usize) -> Bytes {
         .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 29) as u8)
         .collect::<Vec<u8>>()
         .into()
+}
+
+fn for_an_hour() -> PutOptions {
+    PutOptions {
+        ttl: Some(HOUR.try_into().unwrap()),
+        ..PutOptions::default()
+    }
 }
 
 fn to(node: &TestNode) -> Placement {
@@ -557,6 +581,7 @@ async fn a_block_that_is_freed_while_it_is_stored_does_not_stay() {
         size: 6,
         class: BlockClass::Pinned,
         chunk_of: None,
+        ttl: None,
     };
     let mut storing = a.service.handle_peer_request(peer, 1, request, body);
     assert!(futures_util::poll!(&mut storing).is_pending());
@@ -680,4 +705,208 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
     assert_eq!(answers[0].as_ref().unwrap_err().code, ErrorCode::PeerUnreachable);
     assert_eq!(answers[1], Ok(BatchAnswer::Done(Bytes::from("value"))));
     a.stop().await;
+}
+
+#[tokio::test]
+async fn expired_data_is_gone_at_once_and_its_memory_comes_back() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let used_before = a.service.stats().used_bytes;
+    let set_now = a
+        .service
+        .set_now("now", b"value", &for_an_hour())
+        .unwrap()
+        .unwrap();
+    let set = a.set_for_an_hour("later", Placement::Auto).await;
+    let stored = a.service.store_now(b"value", &for_an_hour()).unwrap().unwrap();
+    let body = Body::from(pattern(3 * STREAM_CHUNK_SIZE));
+    let stream = a.service.stream(body, for_an_hour()).await.unwrap();
+    assert_eq!(a.get("now").await.unwrap().unwrap(), "value");
+    assert_eq!(a.blocks(), 6);
+
+    a.let_an_hour_pass();
+    for key in ["now", "later"] {
+        assert_eq!(a.get(key).await.unwrap(), None);
+    }
+    for id in [set_now.id, set.id, stored.id, stream.id] {
+        let error = a.load(id, ByteRange::ALL).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotFound);
+    }
+    a.service.drop_expired().await;
+    assert!(a.keys().is_empty());
+    assert_eq!((a.blocks(), a.service.stats().streams), (0, 0));
+    assert_eq!(a.service.stats().used_bytes, used_before);
+}
+
+#[tokio::test]
+async fn a_key_outlives_the_value_that_it_had_before() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    a.set_for_an_hour("k", Placement::Auto).await;
+    a.set("k", "stays").await;
+    a.let_an_hour_pass();
+    a.service.drop_expired().await;
+    assert_eq!(a.get("k").await.unwrap().unwrap(), "stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_needs_to_ask_for_the_memory_of_what_expired() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let used_before = a.service.stats().used_bytes;
+    let service = Arc::clone(&a.service);
+    let sweep = tokio::spawn(async move { service.sweep_expired().await });
+    for key in 0..1_000 {
+        let options = for_an_hour();
+        a.service
+            .set_now(&key.to_string(), b"value", &options)
+            .unwrap()
+            .unwrap();
+    }
+    tokio::time::advance(HOUR - Duration::from_secs(1)).await;
+    tokio::task::yield_now().await;
+    assert_eq!(a.blocks(), 1_000);
+    until("all of it is back", || {
+        a.service.stats().used_bytes == used_before
+    })
+    .await;
+    a.stop.cancel();
+    sweep.await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_and_streams_on_a_peer_expire_on_both_sides() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.set_for_an_hour("here", Placement::Local).await;
+    a.set_for_an_hour("there", to(&b)).await;
+    let options = PutOptions {
+        placement: to(&b),
+        ..for_an_hour()
+    };
+    let body = Body::from(pattern(3 * STREAM_CHUNK_SIZE));
+    let stream = a.service.stream(body, options).await.unwrap();
+    assert_eq!(b.get("here").await.unwrap().unwrap(), "value");
+    assert_eq!(b.get("there").await.unwrap().unwrap(), "value");
+    assert_eq!((b.keys().len(), b.blocks()), (2, 4));
+
+    // The peer counts for itself: it needs no word from the node that stored there.
+    b.let_an_hour_pass();
+    b.service.drop_expired().await;
+    assert_eq!((b.blocks(), b.service.lent(a.id()).used_bytes), (0, 0));
+
+    a.let_an_hour_pass();
+    for key in ["here", "there"] {
+        assert_eq!(b.get(key).await.unwrap(), None, "{key}");
+    }
+    let error = a.load(stream.id, ByteRange::ALL).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotFound);
+    a.set("other", "stays").await;
+    a.service.drop_expired().await;
+    until("the peer is told of the keys", || b.keys() == ["other"]).await;
+    assert_eq!(a.service.stats().remote_bytes, 0);
+}
+
+#[tokio::test]
+async fn only_the_node_that_stored_a_block_says_how_long_it_lives() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let peer = NodeId::from_bytes([0; 16]);
+    let own = a
+        .service
+        .store_now(b"mine", &PutOptions::default())
+        .unwrap()
+        .unwrap();
+    let request = PeerRequest::Expire {
+        ids: vec![own.id],
+        ttl: for_an_hour().ttl,
+    };
+    let (reply, _) = a
+        .service
+        .handle_peer_request(peer, 1, request, Body::empty())
+        .await;
+    assert_eq!(reply, PeerReply::Expiring { blocks: 0 });
+    a.let_an_hour_pass();
+    assert_eq!(a.load(own.id, ByteRange::ALL).await.unwrap(), "mine");
+}
+
+async fn left(node: &TestNode, name: impl Into<ValueName>) -> Option<Duration> {
+    let left = node.service.lifetime(&name.into(), LifetimeChange::Tell).await;
+    left.unwrap().map(Duration::from)
+}
+
+/// Whether it is this long, less what the test itself took.
+fn is_about(left: Option<Duration>, wanted: Duration) -> bool {
+    left.is_some_and(|left| left <= wanted && left + PATIENCE > wanted)
+}
+
+#[tokio::test]
+async fn how_long_a_value_lives_is_told_and_changed_from_either_side() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.set_for_an_hour("here", Placement::Local).await;
+    a.set_for_an_hour("there", to(&b)).await;
+    let block = a.store(Bytes::from_static(b"block"), to(&b)).await.unwrap();
+    let stream = a.stream(&pattern(3 * STREAM_CHUNK_SIZE), to(&b)).await.unwrap();
+    let (day, week) = (24 * HOUR, 7 * 24 * HOUR);
+    for node in [&a, &b] {
+        for key in ["here", "there"] {
+            assert!(is_about(left(node, key).await, HOUR), "{key}");
+        }
+        for id in [block.id, stream.id] {
+            assert_eq!(left(node, id).await, None);
+        }
+    }
+    let names = ["here", "there"].map(ValueName::from).into_iter();
+    let names: Vec<_> = names.chain([block.id, stream.id].map(ValueName::from)).collect();
+    for (node, ttl) in [(&a, day), (&b, week), (&a, day), (&b, week)] {
+        let change = LifetimeChange::Expire(ttl.try_into().unwrap());
+        for name in &names {
+            node.service.lifetime(name, change).await.unwrap();
+            assert!(is_about(left(&a, name.clone()).await, ttl), "{name:?}");
+            assert!(is_about(left(&b, name.clone()).await, ttl), "{name:?}");
+        }
+    }
+    for name in &names[1..] {
+        let before = b.service.lifetime(name, LifetimeChange::Persist).await.unwrap();
+        assert!(is_about(before.map(Duration::from), week), "{name:?}");
+        assert_eq!(left(&a, name.clone()).await, None);
+    }
+    for node in [&a, &b] {
+        node.service.store.expiry().advance(week);
+        node.service.drop_expired().await;
+    }
+    assert_eq!(b.get("here").await.unwrap(), None);
+    assert_eq!(b.get("there").await.unwrap().unwrap(), "value");
+    assert_eq!(b.load(block.id, ByteRange::ALL).await.unwrap(), "block");
+    assert_eq!(
+        a.load(stream.id, ByteRange::ALL).await.unwrap().len(),
+        3 * STREAM_CHUNK_SIZE
+    );
+    for name in [ValueName::from("here"), "nobody".into(), BlockId::MAX.into()] {
+        for change in [LifetimeChange::Tell, LifetimeChange::Persist] {
+            let error = b.service.lifetime(&name, change).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::NotFound, "{name:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_holder_is_away_lives_no_longer_than_its_chunks() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let options = PutOptions {
+        placement: to(&b),
+        ..for_an_hour()
+    };
+    let body = Body::from(pattern(3 * STREAM_CHUNK_SIZE));
+    let stream = a.service.stream(body, options).await.unwrap();
+    b.stop().await;
+    until("the link is gone", || a.service.peers.connected().is_empty()).await;
+    let name = ValueName::from(stream.id);
+    let day = LifetimeChange::Expire((24 * HOUR).try_into().unwrap());
+    for change in [day, LifetimeChange::Persist] {
+        let error = a.service.lifetime(&name, change).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PeerUnreachable);
+        assert!(is_about(left(&a, stream.id).await, HOUR));
+    }
 }

@@ -18,6 +18,7 @@ fn block(bytes: impl Into<Bytes>) -> Block {
         bytes: bytes.into(),
         class: BlockClass::Pinned,
         chunk_of: None,
+        expires: None,
     }
 }
 
@@ -35,6 +36,7 @@ fn a_block_is_read_until_it_is_removed() {
         bytes: Bytes::from_static(b"hello"),
         class: BlockClass::Cache,
         chunk_of: Some(id(9)),
+        expires: None,
     };
     store.insert(id(1), chunk, reservation).unwrap();
 
@@ -43,6 +45,7 @@ fn a_block_is_read_until_it_is_removed() {
         class: BlockClass::Cache,
         owner: Owner::Local,
         chunk_of: Some(id(9)),
+        expires: None,
     };
     assert_eq!(store.block(id(1)).unwrap(), "hello");
     assert_eq!(store.meta(id(1)), Some(meta));
@@ -305,4 +308,61 @@ fn threads_together_never_pass_budget_or_grant() {
             used_bytes: 0
         }
     );
+}
+
+fn hours(hours: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(hours * 3_600)
+}
+
+/// Reserves and inserts a block that lives some hours.
+fn put_for(store: &Store, at: u64, ttl_hours: u64) {
+    let expiring = Block {
+        expires: Some(store.expiry().after(hours(ttl_hours).try_into().unwrap())),
+        ..block("four")
+    };
+    store
+        .insert(id(at), expiring, store.reserve(Owner::Local, 4).unwrap())
+        .unwrap();
+}
+
+fn take_expired(store: &Store) -> Vec<BlockId> {
+    (0..SHARDS).flat_map(|shard| store.take_expired(shard)).collect()
+}
+
+#[test]
+fn what_has_expired_is_gone_and_its_memory_comes_back() {
+    let store = store();
+    put_for(&store, 1, 1);
+    put_for(&store, 2, 3);
+    put(&store, Owner::Local, 3, 4).unwrap();
+    store.expiry().advance(hours(1));
+    assert_eq!((store.block(id(1)), store.meta(id(1))), (None, None));
+    assert!(store.has_expired(id(1)) && !store.has_expired(id(2)) && !store.has_expired(id(3)));
+    assert_eq!(take_expired(&store), [id(1)]);
+    assert!(!store.has_expired(id(1)));
+    assert_eq!(store.usage().used_bytes, 2 * (4 + ENTRY_OVERHEAD));
+    store.expiry().advance(hours(2));
+    assert_eq!(store.remove(id(2)), None, "nobody is told that it was there");
+    assert_eq!(store.usage().used_bytes, 4 + ENTRY_OVERHEAD);
+    assert!(take_expired(&store).is_empty());
+}
+
+#[test]
+fn a_moment_can_be_moved_while_the_block_lives() {
+    let store = store();
+    put_for(&store, 1, 1);
+    let later = store.expiry().after(hours(5).try_into().unwrap());
+    assert_eq!(store.set_expiry(id(1), Some(later), |meta| meta.size == 0), None);
+    let before = store.set_expiry(id(1), Some(later), |_| true).unwrap();
+    assert!(before.expires.unwrap() < later);
+    store.expiry().advance(hours(2));
+    assert!(take_expired(&store).is_empty());
+    assert!(store.block(id(1)).is_some());
+    store.set_expiry(id(1), None, |_| true).unwrap();
+    store.expiry().advance(hours(9));
+    assert!(take_expired(&store).is_empty());
+    assert_eq!(store.meta(id(1)).unwrap().expires, None);
+    put_for(&store, 2, 1);
+    store.expiry().advance(hours(1));
+    assert_eq!(store.set_expiry(id(2), None, |_| true), None, "it is too late");
 }

@@ -76,6 +76,12 @@ ops! {
     Mset = 25, "MSET";
     /// Deletes several keys.
     Mdel = 26, "MDEL";
+    /// Tells how long a value lives.
+    Ttl = 32, "TTL";
+    /// Sets how long a value lives.
+    Expire = 33, "EXPIRE";
+    /// Lets a value live for good.
+    Persist = 34, "PERSIST";
     /// JSON: what the node is.
     Status = 64, "STATUS";
     /// JSON: what lies in it.

@@ -5,6 +5,7 @@ use bytes::{BufMut, BytesMut};
 use crate::control::Freed;
 use crate::error::ApiResult;
 use crate::id::{BlockId, NodeId};
+use crate::ttl::Ttl;
 
 use super::limits::FRAME_PAYLOAD_MAX;
 use super::read::Fields;
@@ -152,6 +153,26 @@ pub fn decode_deleted(payload: &[u8]) -> ApiResult<bool> {
     let deleted = fields.u8()? != 0;
     fields.end()?;
     Ok(deleted)
+}
+
+/// Writes the reply to TTL, EXPIRE and PERSIST: how long the value had to live in milliseconds, before any change; 0 for
+/// good.
+pub fn encode_lifetime(ttl: Option<Ttl>, out: &mut BytesMut) {
+    out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
+}
+
+/// Reads the reply to TTL, EXPIRE and PERSIST.
+///
+/// # Errors
+/// `InvalidArgument` for a wrong length, or a time over its limit.
+pub fn decode_lifetime(payload: &[u8]) -> ApiResult<Option<Ttl>> {
+    let mut fields = Fields::new(payload);
+    let ms = fields.u64()?;
+    fields.end()?;
+    match ms {
+        0 => Ok(None),
+        ms => Ttl::from_millis(ms).map(Some),
+    }
 }
 
 /// Writes the reply to FREE: number of blocks and their bytes, 8 bytes each.

@@ -8,7 +8,9 @@ use crate::id::BlockId;
 use crate::key::check_key;
 use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
 use crate::placement::Placement;
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
+use super::frame::Op;
 use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX, TOKEN_LEN_MAX};
 use super::read::{Fields, must_be_zero};
 
@@ -74,11 +76,14 @@ impl<'a> HelloRequest<'a> {
 /// +---------+---------+-------+-------+-------+------+---------+----------+-----+------+- -
 /// ```
 ///
-/// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms`, `repl.` and `opts` are 0 in this version.
+/// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms` is 0 for a value that does not expire.
+/// `repl.` and `opts` are 0 in this version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PutRequest<'a> {
     /// The size of the value in bytes, where it is known.
     pub size: Option<u64>,
+    /// How long the value lives; `None` is for good.
+    pub ttl: Option<Ttl>,
     /// The class.
     pub class: BlockClass,
     /// The placement.
@@ -93,7 +98,7 @@ impl<'a> PutRequest<'a> {
         let (placement, peer) = self.placement.to_wire();
         let key = self.key.unwrap_or_default();
         out.put_u64_le(self.size.unwrap_or(u64::MAX));
-        out.put_u64_le(0);
+        out.put_u64_le(self.ttl.map_or(0, Ttl::as_millis));
         out.put_u8(self.class.to_byte());
         out.put_u8(placement);
         out.put_u16_le(0);
@@ -110,7 +115,10 @@ impl<'a> PutRequest<'a> {
     pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
         let mut fields = Fields::new(payload);
         let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
-        must_be_zero(fields.u64()?, "values that expire")?;
+        let ttl = match fields.u64()? {
+            0 => None,
+            ms => Some(Ttl::from_millis(ms)?),
+        };
         let (class, placement) = (fields.u8()?, fields.u8()?);
         must_be_zero(fields.u8()?.into(), "replicas")?;
         must_be_zero(fields.u8()?.into(), "these options of a write")?;
@@ -134,6 +142,7 @@ impl<'a> PutRequest<'a> {
         Ok((
             Self {
                 size,
+                ttl,
                 class,
                 placement,
                 key,
@@ -279,6 +288,78 @@ impl FreeRequest {
             .map(|_| BlockId::try_from(fields.u64()?))
             .collect::<ApiResult<_>>()?;
         Ok(Self { ids })
+    }
+}
+
+/// Arguments of TTL, EXPIRE and PERSIST, with the key behind them, or the id as 8 bytes:
+///
+/// ```text
+///  0        8         12     13        16
+/// +--------+---------+------+---------+-----------+
+/// | ttl ms | options | kind | 3 zeroes| id or key |
+/// +--------+---------+------+---------+-----------+
+/// ```
+///
+/// `ttl ms` stands in EXPIRE alone, else it is 0. `kind` is 0 for an id, 1 for a key. `options` is 0 in this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LifetimeRequest {
+    /// The value.
+    pub name: ValueName,
+    /// What is done; it also decides the operation, see [`op`](Self::op).
+    pub change: LifetimeChange,
+}
+
+impl LifetimeRequest {
+    /// The operation with these arguments.
+    pub fn op(&self) -> Op {
+        match self.change {
+            LifetimeChange::Tell => Op::Ttl,
+            LifetimeChange::Expire(_) => Op::Expire,
+            LifetimeChange::Persist => Op::Persist,
+        }
+    }
+
+    /// Writes the arguments.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let ttl = self.change.wanted().flatten();
+        out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
+        out.put_u32_le(0);
+        match &self.name {
+            ValueName::Id(id) => {
+                out.put_u32_le(0);
+                out.put_u64_le(id.as_u64());
+            }
+            ValueName::Key(key) => {
+                out.put_u32_le(1);
+                out.put_slice(key.as_bytes());
+            }
+        }
+    }
+
+    /// Reads the arguments of one of the three operations.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge` for the key, or `Unsupported` for options of a later version.
+    pub fn decode(payload: &[u8], op: Op) -> ApiResult<Self> {
+        let mut fields = Fields::new(payload);
+        let ttl_ms = fields.u64()?;
+        let change = match op {
+            Op::Expire => LifetimeChange::Expire(Ttl::from_millis(ttl_ms)?),
+            _ if ttl_ms != 0 => return Err(ApiError::invalid("a time stands where none belongs")),
+            Op::Persist => LifetimeChange::Persist,
+            _ => LifetimeChange::Tell,
+        };
+        must_be_zero(fields.u32()?.into(), "these options of a time to live")?;
+        let name = match fields.u32()? {
+            0 => {
+                let id = BlockId::try_from(fields.u64()?)?;
+                fields.end()?;
+                ValueName::Id(id)
+            }
+            1 => ValueName::Key(check_key(fields.rest())?.to_owned()),
+            kind => return Err(ApiError::invalid(format!("unknown kind of name {kind}"))),
+        };
+        Ok(Self { name, change })
     }
 }
 

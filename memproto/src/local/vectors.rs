@@ -6,16 +6,19 @@ use serde_json::{Value, json};
 
 use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use super::reply::{
-    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, encode_deleted, encode_freed,
+    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
+    encode_deleted, encode_freed, encode_lifetime,
 };
 use super::request::{
-    DelRequest, FreeRequest, HelloRequest, KeysRequest, PutRequest, ReadRequest, decode_credit, decode_empty,
+    DelRequest, FreeRequest, HelloRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest,
+    decode_credit, decode_empty,
 };
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::placement::Placement;
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
 const FRAMES: &str = include_str!("../../../docs/protocol/vectors/local-frames.json");
 const REFUSED: &str = include_str!("../../../docs/protocol/vectors/local-refused.json");
@@ -91,7 +94,8 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
             let (placement, peer) = put.placement.to_wire();
             json!({
-                "size": put.size.map(|size| size.to_string()), "class": put.class,
+                "size": put.size.map(|size| size.to_string()),
+                "ttl_ms": put.ttl.map(|ttl| ttl.as_millis().to_string()), "class": put.class,
                 "placement": PLACEMENTS[usize::from(placement)],
                 "peer": peer, "key": put.key, "value_hex": hex(value),
             })
@@ -136,6 +140,21 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
         (true, Op::Free) => {
             let freed = decode_freed(payload)?;
             json!({"blocks": freed.blocks.to_string(), "bytes": freed.bytes.to_string()})
+        }
+        (false, Op::Ttl | Op::Expire | Op::Persist) => {
+            let LifetimeRequest { name, change } = LifetimeRequest::decode(payload, op)?;
+            let ttl = change.wanted().flatten();
+            let (id, key) = match name {
+                ValueName::Id(id) => (Some(id), None),
+                ValueName::Key(key) => (None, Some(key)),
+            };
+            json!({
+                "ttl_ms": ttl.map(|ttl| ttl.as_millis().to_string()), "key": key,
+                "id": id.map(|id| id.to_string()),
+            })
+        }
+        (true, Op::Ttl | Op::Expire | Op::Persist) => {
+            json!({"ttl_ms": decode_lifetime(payload)?.map(|ttl| ttl.as_millis().to_string())})
         }
         (false, Op::Keys) => {
             let KeysRequest {
@@ -195,6 +214,9 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
     if let Some(message) = meaning["message"].as_str() {
         return out.put_slice(message.as_bytes());
     }
+    let ttl = meaning["ttl_ms"]
+        .as_str()
+        .map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap());
     match (from_node, op) {
         (_, Op::Data) => out.put_slice(&value()),
         (_, Op::Credit) => out.put_u64_le(number(&meaning["bytes"])),
@@ -221,6 +243,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
             PutRequest {
                 size,
+                ttl,
                 class,
                 placement: placement(meaning),
                 key: meaning["key"].as_str(),
@@ -274,6 +297,21 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             let (blocks, bytes) = (number(&meaning["blocks"]), number(&meaning["bytes"]));
             encode_freed(&crate::control::Freed { blocks, bytes }, out);
         }
+        (false, Op::Ttl | Op::Expire | Op::Persist) => {
+            let name = match meaning["key"].as_str() {
+                Some(key) => ValueName::Key(key.to_owned()),
+                None => ValueName::Id(id(&meaning["id"])),
+            };
+            let change = match op {
+                Op::Expire => LifetimeChange::Expire(ttl.unwrap()),
+                Op::Persist => LifetimeChange::Persist,
+                _ => LifetimeChange::Tell,
+            };
+            let request = LifetimeRequest { name, change };
+            assert_eq!(request.op(), op);
+            request.encode(out);
+        }
+        (true, Op::Ttl | Op::Expire | Op::Persist) => encode_lifetime(ttl, out),
         (false, Op::Keys) => {
             let limit = meaning["limit"].as_u64().unwrap() as u32;
             KeysRequest {
@@ -389,6 +427,7 @@ fn truncated_arguments_are_errors() {
             Op::Hello | Op::Keys | Op::Free | Op::Mget | Op::Mset | Op::Mdel => payload.len(),
             Op::Set | Op::Store | Op::Stream => payload.len().min(24),
             Op::Get | Op::Load => payload.len().min(20),
+            Op::Ttl | Op::Expire | Op::Persist => payload.len().min(17),
             _ => 0,
         };
         if header.status == 0 {
@@ -436,12 +475,14 @@ proptest! {
     #[test]
     fn a_put_survives_its_bytes(
         size in proptest::option::of(0..=crate::limits::OBJECT_SIZE_MAX),
+        ttl_ms in proptest::option::of(1..=crate::ttl::TTL_MS_MAX),
         key in "[^\0]{1,200}",
         peer in "[a-z]{1,20}",
         value in proptest::collection::vec(any::<u8>(), 0..100),
     ) {
         let placement = Placement::Peer(peer);
-        let put = PutRequest { size, class: BlockClass::Cache, placement, key: Some(&key) };
+        let ttl = ttl_ms.map(|ms| Ttl::from_millis(ms).unwrap());
+        let put = PutRequest { size, ttl, class: BlockClass::Cache, placement, key: Some(&key) };
         let mut bytes = BytesMut::new();
         put.encode(&mut bytes);
         bytes.extend_from_slice(&value);

@@ -18,6 +18,7 @@ use super::message::{FREE_BATCH_MAX, PeerReply, PeerRequest, RECONCILE_BATCH_MAX
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::key::check_key;
 use crate::limits::OBJECT_SIZE_MAX;
+use crate::ttl::ValueName;
 
 /// The most bytes of a message, the size of its body included: the largest, a page of 256 keys of 1,024 bytes with
 /// their versions, has about 300 KiB.
@@ -148,14 +149,18 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
             Err(too_large("a block", *size, OBJECT_SIZE_MAX))
         }
         PeerRequest::Free { ids } => at_most("a request to free", ids.len(), FREE_BATCH_MAX),
+        PeerRequest::Expire { ids, .. } => at_most("a request to expire", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Reconcile { keys } => {
             at_most("a list of versions", keys.len(), RECONCILE_BATCH_MAX)?;
             keys.iter()
                 .try_for_each(|known| check_key(known.key.as_bytes()).map(drop))
         }
-        PeerRequest::Read { key, .. } | PeerRequest::Outdate { key, .. } => {
-            check_key(key.as_bytes()).map(drop)
-        }
+        PeerRequest::Read { key, .. }
+        | PeerRequest::Outdate { key, .. }
+        | PeerRequest::Lifetime {
+            name: ValueName::Key(key),
+            ..
+        } => check_key(key.as_bytes()).map(drop),
         _ => Ok(()),
     }
 }

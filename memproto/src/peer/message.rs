@@ -9,6 +9,7 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
+use crate::ttl::{LifetimeChange, Ttl, ValueName};
 use crate::version::Version;
 
 /// The most blocks that one [`PeerRequest::Free`] names: the message stays below 64 KiB.
@@ -30,6 +31,8 @@ pub enum PeerRequest {
         class: BlockClass,
         /// The stream whose chunk this is. Chunks of a sender that restarted are freed, for its manifests are gone.
         chunk_of: Option<BlockId>,
+        /// How long it lives, counted from when it was stored; `None` is for good.
+        ttl: Option<Ttl>,
     },
     /// Reads a block. What lies on another node, and a stream, is answered with `Elsewhere`.
     Load {
@@ -90,6 +93,20 @@ pub enum PeerRequest {
         /// The id of the stream.
         stream: BlockId,
     },
+    /// Sets how long blocks live that the sender stored, at most [`FREE_BATCH_MAX`].
+    Expire {
+        /// The ids. One that is not there is passed over.
+        ids: Vec<BlockId>,
+        /// How long they live from now on; `None` is for good.
+        ttl: Option<Ttl>,
+    },
+    /// Asks how long a value lives for which the receiver answers, and sets it where that is wanted.
+    Lifetime {
+        /// The value.
+        name: ValueName,
+        /// What is done.
+        change: LifetimeChange,
+    },
 }
 
 /// The answer to a [`PeerRequest`].
@@ -99,7 +116,7 @@ pub enum PeerReply {
     Failed(ApiError),
     /// To `Store`: the block is kept.
     Stored(GrantUse),
-    /// To `Load` and `Read`: it is not there.
+    /// To `Load`, `Read` and `Lifetime`: it is not there.
     Missing,
     /// To `Load`, `Read` and `Manifest`: bytes follow as the body.
     Loaded {
@@ -147,6 +164,13 @@ pub enum PeerReply {
         /// How many chunks of the stream the receiver holds.
         chunks: u64,
     },
+    /// To `Expire`.
+    Expiring {
+        /// How many of the ids were there.
+        blocks: u64,
+    },
+    /// To `Lifetime`: how long it had to live, before any change; `None` is for good.
+    Lives(Option<Ttl>),
 }
 
 /// Where a block lies.

@@ -19,6 +19,7 @@ use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
+use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
 use crate::{BlockClass, BlockId, NodeId, Version};
 
 /// Compares a file of vectors with what the code gives, or writes it where that is asked for.
@@ -320,6 +321,7 @@ fn requests() -> Vec<Value> {
                 size: 5,
                 class: BlockClass::Cache,
                 chunk_of: None,
+                ttl: Some(Ttl::from_millis(600_000).unwrap()),
             },
             Some(5),
         ),
@@ -329,6 +331,7 @@ fn requests() -> Vec<Value> {
                 size: 0,
                 class: BlockClass::Pinned,
                 chunk_of: Some(id(1)),
+                ttl: None,
             },
             Some(0),
         ),
@@ -376,6 +379,41 @@ fn requests() -> Vec<Value> {
         ),
         (PeerRequest::Usage, None),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
+        (
+            PeerRequest::Expire {
+                ids: vec![id(1), id(70_000)],
+                ttl: Some(Ttl::from_millis(TTL_MS_MAX).unwrap()),
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Expire {
+                ids: vec![id(2)],
+                ttl: None,
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Id(id(300)),
+                change: LifetimeChange::Tell,
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Key("k".to_owned()),
+                change: LifetimeChange::Expire(Ttl::from_millis(250).unwrap()),
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Lifetime {
+                name: ValueName::Key("k".to_owned()),
+                change: LifetimeChange::Persist,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -438,6 +476,9 @@ fn replies() -> Vec<Value> {
         ),
         (PeerReply::Usage(usage), Some(0)),
         (PeerReply::Finished { chunks: 3 }, Some(0)),
+        (PeerReply::Expiring { blocks: 2 }, Some(0)),
+        (PeerReply::Lives(None), Some(0)),
+        (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

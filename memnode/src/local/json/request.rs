@@ -7,7 +7,7 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
 use memproto::limits::PATTERN_LEN_MAX;
 use memproto::local::{FREE_IDS_MAX, KEYS_PAGE_MAX};
-use memproto::{BlockClass, BlockId, Placement};
+use memproto::{BlockClass, BlockId, Placement, Ttl};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -129,6 +129,7 @@ struct PutArgs {
     #[serde(default)]
     placement: PlacementArg,
     peer: Option<String>,
+    ttl_ms: Option<Ttl>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -271,6 +272,7 @@ fn put(fields: Map<String, Value>) -> ApiResult<(Option<String>, Put)> {
         class,
         placement,
         peer,
+        ttl_ms,
     } = args(fields)?;
     let placement = match (placement, peer) {
         (PlacementArg::Auto, Some(peer)) => Placement::from_wire(PLACEMENT_PEER, &peer)?,
@@ -294,7 +296,11 @@ fn put(fields: Map<String, Value>) -> ApiResult<(Option<String>, Put)> {
     }
     let put = Put {
         value: value.into(),
-        options: PutOptions { class, placement },
+        options: PutOptions {
+            class,
+            placement,
+            ttl: ttl_ms,
+        },
     };
     Ok((key, put))
 }

@@ -1,7 +1,7 @@
 //! A node of two maps, for tests of sessions and of clients. Keys that begin with `gated` and blocks that a test laid out
 //! as bodies go the asynchronous way; `gate` holds them up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use memproto::control::{
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
 use memproto::local::reply::KeysReply;
-use memproto::{BlockId, NodeId};
+use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored, Timings}
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
     pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
+    pub(crate) lifetimes: Mutex<HashMap<ValueName, Ttl>>,
     /// Bodies that a load gives away, once each.
     pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
     /// One permit lets one gated operation, or one piece of a gated write, pass.
@@ -48,6 +49,7 @@ impl Fake {
         Self {
             blocks: Mutex::default(),
             keys: Mutex::default(),
+            lifetimes: Mutex::default(),
             bodies: Mutex::default(),
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
@@ -228,6 +230,22 @@ impl Backend for Fake {
             }),
             None => self.read(id, range),
         }
+    }
+
+    async fn lifetime(&self, name: ValueName, change: LifetimeChange) -> ApiResult<Option<Ttl>> {
+        let known = match &name {
+            ValueName::Id(id) => self.blocks.lock().unwrap().contains_key(id),
+            ValueName::Key(key) => self.keys.lock().unwrap().contains_key(key),
+        };
+        let unknown = || ApiError::new(ErrorCode::NotFound, "no such value");
+        let mut lifetimes = self.lifetimes.lock().unwrap();
+        let before = lifetimes.get(&name).copied();
+        match change.wanted() {
+            Some(Some(ttl)) => drop(lifetimes.insert(name, ttl)),
+            Some(None) => drop(lifetimes.remove(&name)),
+            None => {}
+        }
+        known.then_some(before).ok_or_else(unknown)
     }
 
     async fn free(&self, ids: Vec<BlockId>) -> ApiResult<Freed> {

@@ -148,6 +148,7 @@ pub(super) fn put(key: Option<&str>, size: Option<u64>, value: &[u8]) -> Vec<u8>
     let mut out = BytesMut::new();
     PutRequest {
         size,
+        ttl: None,
         class: BlockClass::Pinned,
         placement,
         key,

@@ -345,6 +345,7 @@ fn store(size: u64) -> PeerRequest {
         size,
         class: BlockClass::default(),
         chunk_of: None,
+        ttl: None,
     }
 }
 

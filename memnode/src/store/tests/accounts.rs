@@ -15,6 +15,7 @@ enum Step {
         size: u16,
         spare: u16,
         cache: bool,
+        ttl: Option<u64>,
     },
     Hold {
         owner: usize,
@@ -51,13 +52,23 @@ enum Step {
         peer: usize,
         quota: Option<u16>,
     },
+    SetExpiry {
+        at: u64,
+        ttl: Option<u64>,
+    },
+    Advance {
+        by: u64,
+    },
+    TakeExpired,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let (at, owner, which) = (1..12_u64, 0..3_usize, 0..8_usize);
+    // In hours: what the test itself takes does not matter.
+    let ttl = proptest::option::of(1..4_u64);
     prop_oneof![
-        6 => (at.clone(), owner.clone(), 0..3_000_u16, 0..500_u16, any::<bool>())
-            .prop_map(|(at, owner, size, spare, cache)| Step::Put { at, owner, size, spare, cache }),
+        6 => (at.clone(), owner.clone(), 0..3_000_u16, 0..500_u16, any::<bool>(), ttl.clone())
+            .prop_map(|(at, owner, size, spare, cache, ttl)| Step::Put { at, owner, size, spare, cache, ttl }),
         2 => (owner.clone(), 0..3_000_u16).prop_map(|(owner, size)| Step::Hold { owner, size }),
         1 => which.clone().prop_map(|which| Step::GiveBack { which }),
         1 => (which.clone(), 0..3_000_u16).prop_map(|(which, size)| Step::Grow { which, size }),
@@ -65,7 +76,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which.clone().prop_map(|which| Step::Keep { which }),
         2 => at.clone().prop_map(|at| Step::Read { at }),
         2 => which.prop_map(|which| Step::StopReading { which }),
-        3 => at.prop_map(|at| Step::Remove { at }),
+        3 => at.clone().prop_map(|at| Step::Remove { at }),
+        1 => (at, ttl).prop_map(|(at, ttl)| Step::SetExpiry { at, ttl }),
+        1 => (1..3_u64).prop_map(|by| Step::Advance { by }),
+        1 => Just(Step::TakeExpired),
         1 => (owner, any::<bool>()).prop_map(|(owner, odd)| Step::RemoveOwned { owner, odd }),
         1 => (0..2_usize, proptest::option::of(0..9_000_u16)).prop_map(|(peer, quota)| Step::SetQuota { peer, quota }),
     ]
@@ -82,9 +96,16 @@ struct Model {
     readers: Vec<(u64, usize, u64, Bytes)>,
     quotas: [u64; 2],
     made: u64,
+    /// When which block expires, in hours.
+    expires: BTreeMap<u64, u64>,
+    now: u64,
 }
 
 const OWNERS: [Owner; 3] = [Owner::Local, Owner::Peer(PEERS[0]), Owner::Peer(PEERS[1])];
+
+fn moment_in(store: &Store, ttl_hours: u64) -> Moment {
+    store.expiry().after(hours(ttl_hours).try_into().unwrap())
+}
 
 impl Model {
     /// What an owner uses: its blocks, what it holds, and its removed blocks that are still read, each once.
@@ -122,6 +143,15 @@ impl Model {
         }
     }
 
+    fn has_expired(&self, at: u64) -> bool {
+        self.expires.get(&at).is_some_and(|&moment| moment <= self.now)
+    }
+
+    fn set_expiry(&mut self, at: u64, ttl: Option<u64>) {
+        self.expires.remove(&at);
+        self.expires.extend(ttl.map(|ttl| (at, self.now + ttl)));
+    }
+
     fn check(&self, store: &Store) {
         let used: Vec<u64> = (0..3).map(|owner| self.used(owner)).collect();
         let cache = self
@@ -155,6 +185,7 @@ impl Model {
                 size,
                 self.blocks
                     .get(&at)
+                    .filter(|_| !self.has_expired(at))
                     .map(|block| (OWNERS[block.0], block.1, block.2))
             );
         }
@@ -168,6 +199,7 @@ impl Model {
                 size,
                 spare,
                 cache,
+                ttl,
             } => {
                 let (size, reserved) = (u64::from(size), u64::from(size) + u64::from(spare));
                 let refusal = self.refusal(owner, reserved + ENTRY_OVERHEAD);
@@ -183,6 +215,7 @@ impl Model {
                 };
                 let new = Block {
                     class,
+                    expires: ttl.map(|ttl| moment_in(store, ttl)),
                     ..block(vec![at as u8; size as usize])
                 };
                 let expected = if self.blocks.contains_key(&at) {
@@ -194,6 +227,7 @@ impl Model {
                 if expected.is_ok() {
                     self.made += 1;
                     self.blocks.insert(at, (owner, size, cache, self.made));
+                    self.set_expiry(at, ttl);
                 }
             }
             Step::Hold { owner, size } => {
@@ -233,7 +267,10 @@ impl Model {
             }
             Step::Read { at } => {
                 let bytes = store.block(id(at));
-                assert_eq!(bytes.is_some(), self.blocks.contains_key(&at));
+                assert_eq!(
+                    bytes.is_some(),
+                    self.blocks.contains_key(&at) && !self.has_expired(at)
+                );
                 if let (Some(bytes), Some(&(owner, size, _, made))) = (bytes, self.blocks.get(&at)) {
                     assert!(bytes.len() as u64 == size && bytes.iter().all(|&byte| byte == at as u8));
                     self.readers.push((made, owner, size, bytes));
@@ -245,7 +282,10 @@ impl Model {
             Step::GiveBack { .. } | Step::StopReading { .. } => {}
             Step::Remove { at } => {
                 let removed = store.remove(id(at)).map(|meta| meta.size);
-                assert_eq!(removed, self.blocks.remove(&at).map(|block| block.1));
+                let was_live = !self.has_expired(at);
+                let expected = self.blocks.remove(&at).filter(|_| was_live);
+                assert_eq!(removed, expected.map(|block| block.1));
+                self.expires.remove(&at);
             }
             Step::RemoveOwned { owner, odd } => {
                 let freed = store.remove_owned(OWNERS[owner], |id, _| id.as_u64() % 2 == u64::from(odd));
@@ -253,7 +293,8 @@ impl Model {
                     block.0 == owner && at % 2 == u64::from(odd)
                 };
                 let mut expected = Freed::default();
-                for (_, block) in self.blocks.extract_if(.., gone) {
+                for (at, block) in self.blocks.extract_if(.., gone) {
+                    self.expires.remove(&at);
                     expected.blocks += 1;
                     expected.bytes += block.1;
                 }
@@ -262,6 +303,29 @@ impl Model {
             Step::SetQuota { peer, quota } => {
                 store.set_quota(PEERS[peer], quota.map(u64::from));
                 self.quotas[peer] = quota.unwrap_or(0).into();
+            }
+            Step::SetExpiry { at, ttl } => {
+                let expires = ttl.map(|ttl| moment_in(store, ttl));
+                let is_live = self.blocks.contains_key(&at) && !self.has_expired(at);
+                assert_eq!(store.set_expiry(id(at), expires, |_| true).is_some(), is_live);
+                if is_live {
+                    self.set_expiry(at, ttl);
+                }
+            }
+            Step::Advance { by } => {
+                store.expiry().advance(hours(by));
+                self.now += by;
+            }
+            Step::TakeExpired => {
+                let mut taken = take_expired(store);
+                taken.sort();
+                let now = self.now;
+                let due = self.expires.extract_if(.., |_, moment| *moment <= now);
+                let due: Vec<BlockId> = due.map(|(at, _)| id(at)).collect();
+                assert_eq!(taken, due);
+                for at in due {
+                    self.blocks.remove(&at.as_u64());
+                }
             }
         }
     }
