@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::local::{Listener, LocalConfig};
+use crate::local::{Listener, LocalConfig, Workers};
 use crate::peer::{Peers, PeersConfig};
 use crate::service::{Service, ServiceConfig};
 use crate::store::{Store, StoreConfig};
@@ -20,6 +20,7 @@ use crate::trust::TrustStore;
 pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
+    workers: Arc<Workers>,
     sweep: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -50,6 +51,8 @@ impl Node {
             ..LocalConfig::new(&settings.socket)
         };
         let listener = Listener::bind(&local)?;
+        let workers = Workers::start().context("cannot start the threads that serve programs")?;
+        let workers = Arc::new(workers);
         let store = Store::new(StoreConfig {
             budget_bytes: settings.memory,
         });
@@ -64,12 +67,14 @@ impl Node {
             memory_bytes = settings.memory, "the node runs"
         );
         service.note_listening(addresses, listener.gauge());
-        let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
+        let serve = listener.serve(Arc::clone(&service), Arc::clone(&workers), stop.clone());
+        let local = tokio::spawn(serve);
         let sweeper = Arc::clone(&service);
         let sweep = tokio::spawn(async move { sweeper.sweep_deletions().await });
         Ok(Node {
             service,
             local,
+            workers,
             sweep,
             stop,
         })
@@ -90,6 +95,8 @@ impl Node {
             .await
             .context("the sweep of deletions ended in a fault")?;
         self.service.finish().await;
+        // Only now: small tasks that the service tracks may have begun on them.
+        drop(self.workers);
         tracing::info!("the node has stopped");
         Ok(())
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fake::Fake;
 use futures_util::future::{join_all, try_join_all};
-use memnode::local::{Listener, LocalConfig};
+use memnode::local::{Listener, LocalConfig, Workers};
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
 use memsdk::{BlockClass, BlockId, Error, ErrorCode, MemCloud, Placement};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,7 +52,8 @@ impl Running {
     fn start_at(socket: PathBuf) -> Self {
         let listener = Listener::bind(&LocalConfig::new(&socket)).unwrap();
         let (fake, stop) = (Arc::new(Fake::new()), CancellationToken::new());
-        let served = tokio::spawn(listener.serve(Arc::clone(&fake), stop.clone()));
+        let workers = Arc::new(Workers::none());
+        let served = tokio::spawn(listener.serve(Arc::clone(&fake), workers, stop.clone()));
         Self {
             fake,
             socket,

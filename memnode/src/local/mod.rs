@@ -4,7 +4,7 @@
 //! [`Backend`] and encodes what it returns. Neither decides anything about data. The protocol is specified in
 //! `docs/protocol/local.md` and its codecs lie in [`memproto::local`].
 //!
-//! Read `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit.
+//! Read `workers` for the threads on which connections are served, `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit.
 
 mod backend;
 mod incoming;
@@ -13,10 +13,14 @@ mod listener;
 mod operations;
 mod outgoing;
 mod session;
+#[cfg(unix)]
+mod workers;
 
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
+#[cfg(unix)]
+pub use workers::Workers;
 
 #[cfg(test)]
 mod tests;
