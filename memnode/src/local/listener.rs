@@ -18,6 +18,7 @@ use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 use super::backend::Backend;
 use super::session::Session;
+use super::socket::Socket;
 use super::workers::Workers;
 
 /// The default of [`LocalConfig::connections_max`]: with the default limit of 1,024 open files there is room for peers.
@@ -167,7 +168,7 @@ impl Listener {
             Err(error) => return warn!(%error, "lost a connection"),
         };
         let (backend, calls_on) = (Arc::clone(backend), Handle::current());
-        let session = move || match UnixStream::from_std(stream) {
+        let session = move || match Socket::new(stream) {
             Ok(stream) => Some(Session::new(backend, stream, calls_on)),
             Err(error) => {
                 warn!(%error, "cannot wait for a connection");

@@ -14,6 +14,8 @@ mod operations;
 mod outgoing;
 mod session;
 #[cfg(unix)]
+mod socket;
+#[cfg(unix)]
 mod workers;
 
 pub use backend::Backend;
