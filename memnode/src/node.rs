@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig};
+use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
 use crate::peer::{Peers, PeersConfig};
 use crate::service::{Service, ServiceConfig};
 use crate::store::{Store, StoreConfig};
@@ -21,6 +21,7 @@ use crate::trust::TrustStore;
 pub struct Node {
     service: Arc<Service>,
     local: JoinHandle<()>,
+    workers: Arc<Workers>,
     tcp: Option<JoinHandle<()>>,
     deletions: JoinHandle<()>,
     expiry: JoinHandle<()>,
@@ -55,6 +56,8 @@ impl Node {
         };
         let listener = Listener::bind(&local)?;
         let tcp = bind_tcp(settings, home, listener.gauge()).await?;
+        let workers = Workers::start().context("cannot start the threads that serve programs")?;
+        let workers = Arc::new(workers);
         let store = Store::new(StoreConfig {
             budget_bytes: settings.memory,
         });
@@ -70,7 +73,8 @@ impl Node {
         );
         let api_address = tcp.as_ref().map(TcpApi::address);
         service.note_listening(addresses, api_address, listener.gauge());
-        let local = tokio::spawn(listener.serve(Arc::clone(&service), stop.clone()));
+        let serve = listener.serve(Arc::clone(&service), Arc::clone(&workers), stop.clone());
+        let local = tokio::spawn(serve);
         let tcp = tcp.map(|tcp| tokio::spawn(tcp.serve(Arc::clone(&service), stop.clone())));
         let sweeper = Arc::clone(&service);
         let deletions = tokio::spawn(async move { sweeper.sweep_deletions().await });
@@ -79,6 +83,7 @@ impl Node {
         Ok(Node {
             service,
             local,
+            workers,
             tcp,
             deletions,
             expiry,
@@ -107,6 +112,8 @@ impl Node {
             .await
             .context("the sweep of what expired ended in a fault")?;
         self.service.finish().await;
+        // Only now: small tasks that the service tracks may have begun on them.
+        drop(self.workers);
         tracing::info!("the node has stopped");
         Ok(())
     }

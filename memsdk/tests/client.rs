@@ -25,7 +25,7 @@ use bytes::Bytes;
 use fake::Fake;
 use futures_util::future::{join_all, try_join_all};
 use memnode::home::Home;
-use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig};
+use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
 use memnode::token::Token;
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
 use memsdk::{BlockClass, BlockId, Error, ErrorCode, Lifetime, MemCloud, Placement};
@@ -55,7 +55,8 @@ impl Running {
     fn start_at(socket: PathBuf) -> Self {
         let listener = Listener::bind(&LocalConfig::new(&socket)).unwrap();
         let (fake, stop) = (Arc::new(Fake::new()), CancellationToken::new());
-        let served = tokio::spawn(listener.serve(Arc::clone(&fake), stop.clone()));
+        let workers = Arc::new(Workers::none());
+        let served = tokio::spawn(listener.serve(Arc::clone(&fake), workers, stop.clone()));
         Self {
             fake,
             socket,

@@ -48,19 +48,7 @@ impl Programs {
     /// # Errors
     /// When they do not build.
     pub fn build(profile: Profile) -> Result<Self> {
-        let mut command = cargo(["build", "--package", "memnode", "--package", "memcli", "--bins"]);
-        if profile == Profile::Release {
-            command.arg("--release");
-        }
-        let status = command.status().context("cannot run cargo")?;
-        ensure!(status.success(), "memnode and memcli do not build");
-        let folder = match profile {
-            Profile::Debug => "debug",
-            Profile::Release => "release",
-        };
-        let target = env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| workspace_dir().join("target"), |dir| workspace_dir().join(dir));
-        Self::in_folder(&target.join(folder))
+        Self::in_folder(&build(&["memnode", "memcli"], profile)?)
     }
 
     /// The programs that were built beside this one: `target/debug` for a test, whose own file lies in `target/debug/deps`.
@@ -90,4 +78,32 @@ impl Programs {
         }
         Ok(found)
     }
+}
+
+/// Builds the daemon alone, and says where it lies.
+///
+/// # Errors
+/// When it does not build.
+pub fn memnode(profile: Profile) -> Result<PathBuf> {
+    Ok(build(&["memnode"], profile)?.join("memnode"))
+}
+
+/// Builds the programs of some packages, showing cargo's own progress, and says in which folder they lie.
+fn build(packages: &[&str], profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo(["build", "--bins"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "{} does not build", packages.join(" and "));
+    let folder = match profile {
+        Profile::Debug => "debug",
+        Profile::Release => "release",
+    };
+    let target = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace_dir().join("target"), |dir| workspace_dir().join(dir));
+    Ok(target.join(folder))
 }

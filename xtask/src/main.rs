@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{demo, lab, test};
+use xtask::{bench, demo, lab, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -13,6 +13,9 @@ enum Chore {
     Demo(demo::Args),
     /// Check everything that must hold before a change lands
     Test(test::Args),
+    /// Measure MemCloud beside other stores
+    #[command(subcommand)]
+    Bench(bench::Args),
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
     let result = match Chore::parse() {
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

@@ -11,12 +11,15 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use memproto::error::{ApiError, ErrorCode};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 use super::backend::Backend;
 use super::session::Session;
+use super::socket::Socket;
+use super::workers::Workers;
 
 /// The default of [`LocalConfig::connections_max`]: with the default limit of 1,024 open files there is room for peers.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 512;
@@ -115,8 +118,8 @@ impl Listener {
         self.gauge.clone()
     }
 
-    /// Serves programs until `stop` is cancelled; then ends all sessions and removes the socket.
-    pub async fn serve<B: Backend>(self, backend: Arc<B>, stop: CancellationToken) {
+    /// Serves programs on the workers until `stop` is cancelled; then ends all sessions and removes the socket.
+    pub async fn serve<B: Backend>(self, backend: Arc<B>, workers: Arc<Workers>, stop: CancellationToken) {
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -131,7 +134,7 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.begin(stream, &backend, &stop, &mut sessions),
+                Ok((stream, _)) => self.begin(stream, &backend, &workers, &stop, &mut sessions),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -146,6 +149,7 @@ impl Listener {
         &self,
         stream: UnixStream,
         backend: &Arc<B>,
+        workers: &Workers,
         stop: &CancellationToken,
         sessions: &mut JoinSet<()>,
     ) {
@@ -154,27 +158,45 @@ impl Listener {
             Ok(peer) => return warn!(uid = peer.uid(), "refused a program of another user"),
             Err(error) => return warn!(%error, "cannot tell whose program it is"),
         }
-        let session = Session::new(Arc::clone(backend), stream);
         // Refused sessions count too, for a moment: twice as many is the end of patience.
         let open = sessions.len();
         if open >= 2 * self.config.connections_max {
             return debug!("dropped a connection over the limit");
         }
+        // The worker waits for its socket itself.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return warn!(%error, "lost a connection"),
+        };
+        let (backend, calls_on) = (Arc::clone(backend), Handle::current());
+        let session = move || match Socket::new(stream) {
+            Ok(stream) => Some(Session::new(backend, stream, calls_on)),
+            Err(error) => {
+                warn!(%error, "cannot wait for a connection");
+                None
+            }
+        };
+        let worker = workers.next();
         let guard = self.gauge.enter();
         if open >= self.config.connections_max {
-            sessions.spawn(async move {
+            let refuse = async move {
                 let message = "too many programs are connected to this node: close some, then try again";
-                session.refuse(&ApiError::new(ErrorCode::Busy, message)).await;
+                if let Some(session) = session() {
+                    session.refuse(&ApiError::new(ErrorCode::Busy, message)).await;
+                }
                 drop(guard);
-            });
+            };
+            sessions.spawn_on(refuse, worker);
             return;
         }
         let stop = stop.clone();
         let serve = async move {
-            session.run(stop).await;
+            if let Some(session) = session() {
+                session.run(stop).await;
+            }
             drop(guard);
         };
-        sessions.spawn(serve.instrument(debug_span!("local")));
+        sessions.spawn_on(serve.instrument(debug_span!("local")), worker);
     }
 
     fn remove_socket(&self) {

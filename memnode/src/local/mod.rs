@@ -5,8 +5,8 @@
 //! requests, calls the [`Backend`] and encodes what it returns. None of them decides anything about data. The protocols
 //! are specified in `docs/protocol/local.md` and the native codecs lie in [`memproto::local`].
 //!
-//! Read `session` for how one task serves a connection, `outgoing` and `incoming` for bodies under credit, `tcp` for what
-//! a stranger on TCP gets, `json` for the lines.
+//! Read `workers` for the threads on which connections are served, `session` for how one task serves a connection,
+//! `outgoing` and `incoming` for bodies under credit, `tcp` for what a stranger on TCP gets, `json` for the lines.
 
 mod backend;
 mod batches;
@@ -18,12 +18,18 @@ mod listener;
 mod operations;
 mod outgoing;
 mod session;
+#[cfg(unix)]
+mod socket;
 mod tcp;
+#[cfg(unix)]
+mod workers;
 
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
 pub use tcp::{API_PORT_DEFAULT, ApiPort, TcpApi, TcpConfig};
+#[cfg(unix)]
+pub use workers::Workers;
 
 #[cfg(test)]
 mod tests;

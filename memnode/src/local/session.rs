@@ -1,6 +1,9 @@
 //! One connection of a program of this host.
 //!
-//! One task serves it. It turns in a circle: finished calls become replies, buffered frames are handled (small requests are
+//! One task serves it, on a thread that serves others like it. What a request must wait for runs on the node's own runtime:
+//! it may open sockets and begin tasks that outlive the connection, and may keep a core busy.
+//!
+//! The task turns in a circle: finished calls become replies, buffered frames are handled (small requests are
 //! answered there and then), bodies add their next pieces, all of it leaves in one write, and then it reads again. Where
 //! nothing moves it sleeps. So one read takes many pipelined requests and one write carries all their replies.
 //!
@@ -24,6 +27,7 @@ use memproto::local::{
     reply::HelloReply, request::HelloRequest,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -109,6 +113,7 @@ pub(super) struct Session<B, S> {
     gate: Option<Gate>,
     calls: HashMap<u64, Call>,
     tasks: JoinSet<Finished>,
+    calls_on: Handle,
     held: u64,
     serial: u64,
     grants: (mpsc::UnboundedSender<Grant>, mpsc::UnboundedReceiver<Grant>),
@@ -123,8 +128,9 @@ enum Greeting {
 }
 
 impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
-    /// A session on a socket whose other end is proven to be of this host's owner.
-    pub(super) fn new(backend: Arc<B>, socket: S) -> Self {
+    /// A session on a socket whose other end is proven to be of this host's owner. Requests that must wait do so on
+    /// the runtime `calls_on`.
+    pub(super) fn new(backend: Arc<B>, socket: S, calls_on: Handle) -> Self {
         Self {
             backend,
             input: Input::default(),
@@ -137,15 +143,17 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             gate: None,
             calls: HashMap::new(),
             tasks: JoinSet::new(),
+            calls_on,
             held: 0,
             serial: 0,
             grants: mpsc::unbounded_channel(),
         }
     }
 
-    /// A session on a socket that anybody on this host may open: HELLO has to pass the gate. `read` was read already.
+    /// A session on a socket that anybody on this host may open: HELLO has to pass the gate. `read` was read already. It is served where it is made,
+    /// within a runtime.
     pub(super) fn gated(backend: Arc<B>, socket: S, gate: Gate, read: &[u8]) -> Self {
-        let mut session = Self::new(backend, socket);
+        let mut session = Self::new(backend, socket, Handle::current());
         session.input.extend(read);
         session.gate = Some(gate);
         session
@@ -482,18 +490,24 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     ) {
         let request = header.request;
         let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
-        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+        let first = {
+            // What it begins belongs to that runtime from here on.
+            let _entered = self.calls_on.enter();
+            future.as_mut().poll(cx)
+        };
+        if let Poll::Ready(result) = first {
             self.reply(header, result.unwrap_or_else(|panic| Err(panicked(&*panic))));
             return;
         }
-        let task = self.tasks.spawn(async move {
+        let call = async move {
             let result = future.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
             Finished {
                 serial,
                 request,
                 result,
             }
-        });
+        };
+        let task = self.tasks.spawn_on(call, &self.calls_on);
         self.held += held;
         self.calls.insert(
             request,

@@ -19,6 +19,7 @@ use memproto::error::{ApiError, ErrorCode};
 use memproto::local::PREFACE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -267,7 +268,11 @@ impl<B: Backend> Visitor<B> {
         let socket = &mut stream;
         match opening {
             Err(error) => refuse(socket, &error).await,
-            Ok(Opening::Native) if is_one_too_many => Session::new(backend, socket).refuse(&busy()).await,
+            Ok(Opening::Native) if is_one_too_many => {
+                Session::new(backend, socket, Handle::current())
+                    .refuse(&busy())
+                    .await;
+            }
             Ok(Opening::Json) if is_one_too_many => refuse(socket, &busy()).await,
             Ok(Opening::Native) => Session::gated(backend, socket, gate, &read).run(stop).await,
             Ok(Opening::Json) => JsonSession::new(backend, socket, gate, read).run(stop).await,

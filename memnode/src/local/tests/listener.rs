@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
 use super::program::frame;
-use crate::local::{Listener, LocalConfig};
+use crate::local::{Listener, LocalConfig, Workers};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -38,6 +38,10 @@ async fn greet(stream: &mut UnixStream) {
     assert_eq!(first_frame(stream).await.0.op, Op::Hello.to_byte());
 }
 
+fn workers() -> Arc<Workers> {
+    Arc::new(Workers::start().unwrap())
+}
+
 #[tokio::test]
 async fn the_socket_is_the_owner_s_and_goes_with_the_node() {
     let home = tempfile::tempdir().unwrap();
@@ -46,7 +50,7 @@ async fn the_socket_is_the_owner_s_and_goes_with_the_node() {
     assert_eq!(mode(&config.socket), 0o600);
     assert_eq!(mode(config.socket.parent().unwrap()), 0o700);
     let (gauge, stop) = (listener.gauge(), CancellationToken::new());
-    let served = tokio::spawn(listener.serve(Arc::new(Fake::new()), stop.clone()));
+    let served = tokio::spawn(listener.serve(Arc::new(Fake::new()), workers(), stop.clone()));
     let mut stream = UnixStream::connect(&config.socket).await.unwrap();
     greet(&mut stream).await;
     assert_eq!(gauge.open(), 1);
@@ -69,7 +73,7 @@ async fn a_second_node_is_refused_and_does_the_first_no_harm() {
         "{error}"
     );
     let stop = CancellationToken::new();
-    tokio::spawn(first.serve(Arc::new(Fake::new()), stop.clone()));
+    tokio::spawn(first.serve(Arc::new(Fake::new()), workers(), stop.clone()));
     greet(&mut UnixStream::connect(&config.socket).await.unwrap()).await;
     stop.cancel();
 }
@@ -115,7 +119,7 @@ async fn one_connection_too_many_is_told_so() {
     };
     let listener = Listener::bind(&config).unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(listener.serve(Arc::new(Fake::new()), stop.clone()));
+    tokio::spawn(listener.serve(Arc::new(Fake::new()), workers(), stop.clone()));
     let mut first = UnixStream::connect(&config.socket).await.unwrap();
     greet(&mut first).await;
     let mut second = UnixStream::connect(&config.socket).await.unwrap();

@@ -10,6 +10,7 @@ use memproto::local::request::{HelloRequest, PutRequest, ReadRequest};
 use memproto::local::{FrameHeader, Input, Op, Output, PREFACE};
 use memproto::{BlockClass, BlockId, Placement};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
@@ -32,7 +33,8 @@ impl Program {
         let (stream, socket) = tokio::io::duplex(64 * 1024);
         let fake = Arc::new(Fake::new());
         let stop = CancellationToken::new();
-        let session = tokio::spawn(Session::new(Arc::clone(&fake), socket).run(stop.clone()));
+        let session =
+            tokio::spawn(Session::new(Arc::clone(&fake), socket, Handle::current()).run(stop.clone()));
         Self {
             stream,
             fake,

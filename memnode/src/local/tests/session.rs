@@ -82,7 +82,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 async fn the_replies_of_a_batch_leave_in_one_write() {
     let (mut stream, socket) = tokio::io::duplex(64 * 1024);
     let writes = Arc::new(AtomicUsize::new(0));
-    let session = Session::new(Arc::new(Fake::new()), Counted(socket, Arc::clone(&writes)));
+    let session = Session::new(
+        Arc::new(Fake::new()),
+        Counted(socket, Arc::clone(&writes)),
+        tokio::runtime::Handle::current(),
+    );
     tokio::spawn(session.run(CancellationToken::new()));
     let hello = [
         &PREFACE[..],
