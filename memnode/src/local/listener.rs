@@ -6,7 +6,6 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use memproto::error::{ApiError, ErrorCode};
@@ -14,8 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, debug_span, error, info, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
+use super::accept::accept_until;
 use super::backend::Backend;
 use super::session::Session;
 use super::socket::Socket;
@@ -23,9 +23,6 @@ use super::workers::Workers;
 
 /// The default of [`LocalConfig::connections_max`]: with the default limit of 1,024 open files there is room for peers.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 512;
-
-/// How long to wait where the system has no file descriptor for another connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Where and how much the local API listens.
 #[derive(Clone, Debug)]
@@ -120,27 +117,12 @@ impl Listener {
 
     /// Serves programs on the workers until `stop` is cancelled; then ends all sessions and removes the socket.
     pub async fn serve<B: Backend>(self, backend: Arc<B>, workers: Arc<Workers>, stop: CancellationToken) {
-        let mut sessions = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(ended) = sessions.join_next() => {
-                    if let Err(panic) = ended {
-                        error!(%panic, "a session failed");
-                    }
-                    continue;
-                }
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => self.begin(stream, &backend, &workers, &stop, &mut sessions),
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
+        let mut sessions = accept_until(
+            &stop,
+            |cx| self.listener.poll_accept(cx),
+            |(stream, _), sessions| self.begin(stream, &backend, &workers, &stop, sessions),
+        )
+        .await;
         self.remove_socket();
         while sessions.join_next().await.is_some() {}
     }

@@ -8,6 +8,7 @@
 //! Read `workers` for the threads on which connections are served, `session` for how one task serves a connection,
 //! `outgoing` and `incoming` for bodies under credit, `tcp` for what a stranger on TCP gets, `json` for the lines.
 
+mod accept;
 mod backend;
 mod batches;
 mod gate;

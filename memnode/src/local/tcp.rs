@@ -11,7 +11,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::BytesMut;
@@ -23,8 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, debug_span, error, info, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
+use super::accept::accept_until;
 use super::backend::Backend;
 use super::gate::Gate;
 use super::json::{JsonSession, error_line};
@@ -44,9 +44,6 @@ const OPENING_MAX: usize = 32;
 /// The most bytes of a refused connection that are read and dropped, so that it gets its refusal: the system throws away
 /// what was sent on a connection that is closed with bytes unread.
 const DRAIN_MAX: u64 = 64 * 1024;
-
-/// How long to wait where the system has no file descriptor for another connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Which port the local API has on TCP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,27 +148,12 @@ impl TcpApi {
 
     /// Serves programs until `stop` is cancelled; then ends all sessions.
     pub async fn serve<B: Backend>(self, backend: Arc<B>, stop: CancellationToken) {
-        let mut sessions = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(ended) = sessions.join_next() => {
-                    if let Err(panic) = ended {
-                        error!(%panic, "a session failed");
-                    }
-                    continue;
-                }
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => self.begin(stream, from, &backend, &stop, &mut sessions),
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
+        let mut sessions = accept_until(
+            &stop,
+            |cx| self.listener.poll_accept(cx),
+            |(stream, from), sessions| self.begin(stream, from, &backend, &stop, sessions),
+        )
+        .await;
         while sessions.join_next().await.is_some() {}
     }
 
