@@ -43,16 +43,7 @@ impl PeerEvents for Service {
         let before = lock(&self.incarnations).insert(peer, incarnation);
         if before.is_some_and(|before| before != incarnation) {
             self.drop_what_lay_on(peer);
-        }
-        if before != Some(incarnation) {
-            self.open_streams.abandon(peer);
-        }
-        // Chunks of an earlier process of this peer: nobody has their manifest any more.
-        let orphans = self.store.remove_owned(Owner::Peer(peer), |_, meta| {
-            before != Some(incarnation) && meta.chunk_of.is_some()
-        });
-        if orphans.blocks > 0 {
-            tracing::info!(peer = %peer.short(), blocks = orphans.blocks, bytes = orphans.bytes, "freed the streams of a peer that restarted");
+            self.free_orphans(peer);
         }
         let service = self.shared();
         self.spawn(async move { service.greet(peer).await });
@@ -286,6 +277,17 @@ impl Service {
     fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> PeerReply {
         let newer = keys.iter().filter_map(|told| self.outdate(told).1).collect();
         PeerReply::Reconciled { newer }
+    }
+
+    /// Frees the chunks of an earlier process of a peer: nobody has their manifest any more.
+    fn free_orphans(&self, peer: NodeId) {
+        self.open_streams.abandon(peer);
+        let orphans = self
+            .store
+            .remove_owned(Owner::Peer(peer), |_, meta| meta.chunk_of.is_some());
+        if orphans.blocks > 0 {
+            tracing::info!(peer = %peer.short(), blocks = orphans.blocks, bytes = orphans.bytes, "freed the streams of a peer that restarted");
+        }
     }
 
     /// Frees the streams that a peer has begun here and not finished.
