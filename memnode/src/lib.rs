@@ -7,7 +7,6 @@ mod args;
 pub mod body;
 pub mod config;
 pub mod counters;
-pub mod directory;
 pub mod discovery;
 pub mod expiry;
 pub mod hex;

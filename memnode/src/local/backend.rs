@@ -13,7 +13,7 @@ use memproto::local::reply::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
-use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
 use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for a program of this host's owner.
@@ -34,11 +34,21 @@ pub trait Backend: Send + Sync + 'static {
     /// [`store`](Self::store) of a small value where nothing needs to be waited for.
     fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
 
-    /// [`get`](Self::get) of what lies here.
-    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>>;
+    /// [`get`](Self::get) of what lies here, which `answer` is given while it is looked at: it may copy it, and no more.
+    fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R>;
 
-    /// [`load`](Self::load) of what lies here.
-    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>>;
+    /// [`load`](Self::load) of what lies here, in the same way.
+    fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R>;
 
     /// Makes a key name a value.
     fn set(

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::session::{Reply, Session};
-use crate::service::{ByteRange, Loaded, PutOptions};
+use crate::service::{ByteRange, Here, Loaded, PutOptions};
 
 type Entry = ApiResult<BatchAnswer>;
 
@@ -26,8 +26,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         let mut elsewhere = Vec::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(keys.len());
         for key in keys {
-            entries.push(match self.backend.get_now(key, ByteRange::ALL) {
-                Some(found) => found.and_then(|found| found.map(entry_of).ok_or(BatchReply::missing())),
+            let entry = |found: ApiResult<Option<Here<'_>>>| match found? {
+                Some(here) => Ok(entry_of(here)),
+                None => Err(BatchReply::missing()),
+            };
+            entries.push(match self.backend.get_now(key, ByteRange::ALL, entry) {
+                Some(entry) => entry,
                 None => {
                     elsewhere.push((entries.len(), key.to_owned()));
                     Err(BatchReply::missing())
@@ -120,7 +124,8 @@ fn done() -> BatchAnswer {
 }
 
 /// The entry of a value that was found here.
-fn entry_of(Loaded { size, body, .. }: Loaded) -> BatchAnswer {
+fn entry_of(here: Here<'_>) -> BatchAnswer {
+    let Loaded { size, body, .. } = here.into();
     match body.as_whole() {
         Some(value) if value.len() <= INLINE_MAX => BatchAnswer::Done(value),
         _ => BatchAnswer::Later { size },

@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::incoming::Incoming;
+use super::outgoing::Outgoing;
 use super::session::{Reply, Session};
 use crate::body::Body;
-use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
 
 impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
@@ -69,27 +70,36 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     }
 
     fn get(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
-        let read = ReadRequest::<&str>::decode(self.input.payload(&header));
-        let (now, owned) = match read {
-            Err(error) => (Some(Err(error)), None),
+        let Self {
+            backend,
+            input,
+            output,
+            outgoing,
+            ..
+        } = self;
+        let waits = match ReadRequest::<&str>::decode(input.payload(&header)) {
+            Err(error) => {
+                output.error(header, &error);
+                None
+            }
             Ok(ReadRequest {
                 offset,
                 length,
                 target,
             }) => {
                 let range = ByteRange { offset, length };
-                match self.backend.get_now(target, range) {
-                    Some(found) => (Some(found_or_missing(found, target).map(Reply::Loaded)), None),
-                    None => (None, Some((target.to_owned(), range))),
+                let answer = |found: ApiResult<Option<Here<'_>>>| append_here(header, found_or_missing(found, target), output, outgoing);
+                match backend.get_now(target, range, answer) {
+                    Some(()) => None,
+                    None => Some((target.to_owned(), range)),
                 }
             }
         };
-        self.input.skip(&header);
-        if let Some(result) = now {
-            self.reply(header, result);
-        } else if let Some((key, range)) = owned
-            && self.admit(header, 0)
-        {
+        input.skip(&header);
+        let Some((key, range)) = waits else {
+            return self.answered.note(header.op);
+        };
+        if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
             let call =
@@ -110,8 +120,10 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Err(error) => return self.output.error(header, &error),
         };
         let range = ByteRange { offset, length };
-        if let Some(result) = self.backend.load_now(target, range) {
-            self.reply(header, result.map(Reply::Loaded));
+        let (output, outgoing) = (&mut self.output, &mut self.outgoing);
+        let answer = |found: ApiResult<Here<'_>>| append_here(header, found, output, outgoing);
+        if self.backend.load_now(target, range, answer).is_some() {
+            self.answered.note(header.op);
         } else if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
@@ -319,15 +331,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(Reply::Stored(Stored { id, size })) => {
                 output.frame_copied(header, |out| PutReply { id, size }.encode(out), &[]);
             }
-            Ok(Reply::Loaded(Loaded { id, size, body })) => {
-                let Some(length) = body.size() else {
-                    let error = ApiError::new(ErrorCode::Internal, "the length of the value is not known");
-                    return output.error(header, &error);
-                };
-                let args = ReadReply { id, size, length };
-                self.outgoing
-                    .begin(header, |out| args.encode(out), length, body, output);
-            }
+            Ok(Reply::Loaded(loaded)) => append_loaded(header, loaded, output, &mut self.outgoing),
             Ok(Reply::Deleted(deleted)) => {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
@@ -341,6 +345,37 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }
         }
     }
+}
+
+/// Appends the reply to a read of what lies here.
+fn append_here(
+    header: FrameHeader,
+    here: ApiResult<Here<'_>>,
+    output: &mut memproto::local::Output,
+    outgoing: &mut Outgoing,
+) {
+    match here {
+        Err(error) => output.error(header, &error),
+        Ok(Here::Small { id, size, bytes }) => {
+            let length = bytes.len() as u64;
+            output.frame_copied(header, |out| ReadReply { id, size, length }.encode(out), bytes);
+        }
+        Ok(Here::Large(loaded)) => append_loaded(header, loaded, output, outgoing),
+    }
+}
+
+fn append_loaded(
+    header: FrameHeader,
+    Loaded { id, size, body }: Loaded,
+    output: &mut memproto::local::Output,
+    outgoing: &mut Outgoing,
+) {
+    let Some(length) = body.size() else {
+        let error = ApiError::new(ErrorCode::Internal, "the length of the value is not known");
+        return output.error(header, &error);
+    };
+    let args = ReadReply { id, size, length };
+    outgoing.begin(header, |out| args.encode(out), length, body, output);
 }
 
 /// Why a request is refused before its arguments are looked at.
@@ -403,7 +438,7 @@ async fn put_call<B: Backend>(
 ///
 /// # Errors
 /// `NotFound` where there is none.
-pub(super) fn found_or_missing(found: ApiResult<Option<Loaded>>, key: &str) -> ApiResult<Loaded> {
+pub(super) fn found_or_missing<T>(found: ApiResult<Option<T>>, key: &str) -> ApiResult<T> {
     found?.ok_or_else(|| {
         ApiError::new(
             ErrorCode::NotFound,

@@ -4,6 +4,7 @@
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
+mod memory;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -14,6 +15,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+pub use memory::discard;
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
     detach, is_same_file, private_file,

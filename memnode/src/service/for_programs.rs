@@ -12,7 +12,7 @@ use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
-use super::{ByteRange, Loaded, PutOptions, Service, Stored};
+use super::{ByteRange, Here, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
 use crate::timings::Timings;
@@ -34,12 +34,22 @@ impl Backend for Service {
         Some(self.counted(Service::store_now(self, value, options)?))
     }
 
-    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
-        Some(self.counted(Service::get_now(self, key, range)?))
+    fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R> {
+        Service::get_now(self, key, range, |found| answer(self.counted(found)))
     }
 
-    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
-        Some(self.counted(Service::load_now(self, id, range)?))
+    fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R> {
+        Service::load_now(self, id, range, |found| answer(self.counted(found)))
     }
 
     async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {

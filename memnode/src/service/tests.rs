@@ -48,7 +48,6 @@ impl TestNode {
             node_id: identity.node_id(),
             home: home.path().to_owned(),
             socket: home.path().join("memnode.sock"),
-            first_block_id: rand::random(),
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: Duration::from_millis(50),
         };
@@ -59,7 +58,11 @@ impl TestNode {
         };
         let peers = Peers::new(peers_config, identity, trust);
         let stop = CancellationToken::new();
-        let store = Store::new(StoreConfig { budget_bytes });
+        let store = Store::new(StoreConfig {
+            budget_bytes,
+            node_id: config.node_id,
+            first_block_id: rand::random(),
+        });
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let address = peers.start(Arc::clone(&service) as _).await.unwrap()[0];
         Self {
@@ -225,7 +228,7 @@ async fn a_node_alone_keeps_replaces_and_deletes() {
     assert!(!a.service.del("k").await.unwrap());
     assert_eq!(a.get("k").await.unwrap(), None);
     assert_eq!(a.keys(), [""; 0]);
-    a.service.directory.forget_deletions(Duration::ZERO);
+    a.service.store.forget_deletions(Duration::ZERO, unix_ms());
     assert_eq!(a.service.stats().used_bytes, used_before, "nothing is left of it");
 }
 
@@ -235,20 +238,18 @@ async fn the_way_without_waiting_is_the_same_way() {
     let options = PutOptions::default();
     let stored = a.service.set_now("k", b"one", &options).unwrap().unwrap();
     let again = a.service.set_now("k", b"two", &options).unwrap().unwrap();
-    let loaded = a.service.get_now("k", ByteRange::ALL).unwrap().unwrap().unwrap();
+    let get = |key, range| {
+        let owned = |found: ApiResult<Option<Here<'_>>>| found.map(|found| found.map(Loaded::from));
+        a.service.get_now(key, range, owned).unwrap()
+    };
+    let loaded = get("k", ByteRange::ALL).unwrap().unwrap();
     assert_eq!((loaded.id, loaded.size), (again.id, 3));
     assert_eq!(loaded.body.as_whole().unwrap(), "two");
-    assert!(a.service.load_now(stored.id, ByteRange::ALL).is_none());
-    assert!(
-        a.service
-            .get_now("other", ByteRange::ALL)
-            .unwrap()
-            .unwrap()
-            .is_none()
-    );
+    assert!(a.service.load_now(stored.id, ByteRange::ALL, |_| ()).is_none());
+    assert!(get("other", ByteRange::ALL).unwrap().is_none());
     let past_the_end = ByteRange { offset: 4, length: 1 };
     assert_eq!(
-        a.service.get_now("k", past_the_end).unwrap().unwrap_err().code,
+        get("k", past_the_end).unwrap_err().code,
         ErrorCode::InvalidArgument
     );
     assert_eq!(
@@ -479,7 +480,7 @@ async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
     a.wait_for(&b, PeerState::Connected).await;
     b.wait_for(&a, PeerState::Connected).await;
     until("both agree", || {
-        let value = |node: &TestNode, key: &str| node.service.directory.key(key).map(|record| record.version);
+        let value = |node: &TestNode, key: &str| node.service.store.key(key).map(|record| record.version);
         ["mine", "theirs"]
             .iter()
             .all(|key| value(&a, key) == value(&b, key))
