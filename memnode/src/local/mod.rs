@@ -18,6 +18,7 @@ mod json;
 mod listener;
 mod operations;
 mod outgoing;
+mod patience;
 mod session;
 #[cfg(unix)]
 mod socket;

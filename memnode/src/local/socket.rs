@@ -17,12 +17,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+use super::patience::Patience;
+
 /// A connected Unix socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     readable: AsyncFd<UnixStream>,
     /// The same socket under a descriptor of its own, while a write waits for room.
     writable: Option<AsyncFd<UnixStream>>,
+    patience: Patience,
 }
 
 impl Socket {
@@ -35,6 +38,7 @@ impl Socket {
         Ok(Self {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
+            patience: Patience::default(),
         })
     }
 
@@ -78,24 +82,38 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        if socket.patience.is_looking() {
+            match read(socket.readable.get_ref(), buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    socket.patience.found();
+                    return Poll::Ready(read.map(drop));
+                }
+            }
+        }
         loop {
-            let mut ready = ready!(self.readable.poll_read_ready(cx))?;
+            // Its task is woken at once, behind the others of the thread.
+            if socket.patience.is_looking() && socket.patience.look_again() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Poll::Ready(ready) = socket.readable.poll_read_ready(cx) else {
+                if socket.patience.look_again() {
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            };
+            let mut ready = ready?;
             let offered = buffer.remaining();
-            let read = ready.try_io(|socket| {
-                // SAFETY: the system writes bytes into this room and takes none out, so what is initialized stays so.
-                let room = unsafe { buffer.unfilled_mut() };
-                let (filled, _) = rustix::io::read(socket.get_ref(), room)?;
-                Ok(filled.len())
-            });
-            match read {
+            match ready.try_io(|stream| read(stream.get_ref(), buffer)) {
                 Ok(Ok(read)) => {
                     if 0 < read && read < offered {
                         // All was read: epoll(7) tells of what comes next, so that no call is needed to find nothing.
                         ready.clear_ready();
                     }
-                    // SAFETY: the system has written so many bytes to the beginning of the room.
-                    unsafe { buffer.assume_init(read) };
-                    buffer.advance(read);
+                    drop(ready);
+                    socket.patience.found();
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
@@ -103,6 +121,18 @@ impl AsyncRead for Socket {
             }
         }
     }
+}
+
+/// Reads once into the room of a buffer. Returns how many bytes came.
+fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    // SAFETY: the system writes bytes into this room and takes none out, so what is initialized stays so.
+    let room = unsafe { buffer.unfilled_mut() };
+    let (filled, _) = rustix::io::read(stream, room)?;
+    let read = filled.len();
+    // SAFETY: the system has written so many bytes to the beginning of the room.
+    unsafe { buffer.assume_init(read) };
+    buffer.advance(read);
+    Ok(read)
 }
 
 impl AsyncWrite for Socket {

@@ -16,7 +16,8 @@ pub(super) const SLOT_LEN_MAX: usize = 8 * 1024;
 /// Lengths and places of slots are multiples of this many bytes.
 const UNIT: usize = 8;
 
-/// Slots up to this length are told apart by one unit, longer ones by an eighth of their length: few entries waste more than that.
+/// Slots up to this length are told apart by one unit, longer ones by a sixteenth of their length: few entries waste
+/// more than that.
 const FINE_LEN_MAX: usize = 256;
 
 /// Bits of a handle for the place in its page, in units.
@@ -43,7 +44,7 @@ const fn next_len(len: usize) -> usize {
         return len + UNIT;
     }
     // The longest slot of which so many fit a page, then one fewer fits.
-    let mut per_page = PAGE_LEN / (len + len / 8);
+    let mut per_page = PAGE_LEN / (len + len / 16);
     if per_page >= PAGE_LEN / len {
         per_page = PAGE_LEN / len - 1;
     }
