@@ -45,7 +45,7 @@ impl BlockBuffer {
     pub fn new(files: &MemoryFiles, size: u64) -> ApiResult<Self> {
         let len = usize::try_from(size).map_err(|_| no_memory(size))?;
         let memory = match files.create(len) {
-            None => return Self::in_heap(len),
+            None => return Self::in_heap(size),
             Some(file) if file.memfd().is_resident() => Memory::Resident { file, filled: 0 },
             Some(file) => Memory::Fresh {
                 file,
@@ -61,13 +61,12 @@ impl BlockBuffer {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn in_heap(size: usize) -> ApiResult<Self> {
+    pub fn in_heap(size: u64) -> ApiResult<Self> {
+        let len = usize::try_from(size).map_err(|_| no_memory(size))?;
         let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(size)
-            .map_err(|_| no_memory(size as u64))?;
+        bytes.try_reserve_exact(len).map_err(|_| no_memory(size))?;
         let memory = Memory::Heap { bytes, filled: 0 };
-        Ok(Self { size, memory })
+        Ok(Self { size: len, memory })
     }
 
     /// How many bytes are filled.

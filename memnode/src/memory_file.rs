@@ -8,22 +8,26 @@
 //! keeps a block gives its charge to the file ([`MemoryFile::keep`]).
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use memproto::BlockId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::platform::{self, Memfd};
+use crate::platform::{self, Descriptor, DescriptorRef, Memfd};
 
 /// Blocks from this size in bytes on lie in memory files. Handing over a descriptor takes about as long as copying 100 KiB through a
 /// socket, and a smaller block is not worth a descriptor.
 pub const MAPPED_MIN: usize = 1024 * 1024;
+
+/// How many there are at most where nobody says otherwise: half of the mappings that Linux lets a process have.
+pub const MEMORY_FILES_MAX_DEFAULT: usize = 32_768;
 
 /// The most bytes of files that wait to be used again. They count for no budget, so that they must be few against what a node's
 /// process may have beyond its budget; and enough for what a handful of programs replace at the same time.
@@ -44,8 +48,30 @@ struct Inner {
     /// Files that exist, those that wait included.
     open: AtomicUsize,
     waiting: Mutex<Waiting>,
+    leases: Mutex<Leases>,
     /// Told when the first file waits.
     begun: Notify,
+}
+
+/// What programs have mapped. A block counts once, however often it is mapped.
+#[derive(Debug, Default)]
+struct Leases {
+    next: u64,
+    /// Of each lease the block and its length in bytes.
+    mapped: HashMap<u64, (BlockId, u64)>,
+}
+
+/// A block that a program has mapped. It keeps the memory, and with it what the block costs of the budget, until it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    number: u64,
+    file: Arc<MemoryFile>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.file.files.leases().mapped.remove(&self.number);
+    }
 }
 
 /// Files without a block, the one that has waited longest first.
@@ -79,19 +105,22 @@ impl MemoryFiles {
                 files_max,
                 open: AtomicUsize::new(0),
                 waiting: Mutex::default(),
+                leases: Mutex::default(),
                 begun: Notify::new(),
             }),
         }
     }
 
-    /// As many files as this process may have, where `descriptors_reserved` descriptors are for connections and other
-    /// files. The process's own limit is raised first as far as the system lets it.
-    pub fn within_limits(descriptors_reserved: usize) -> Self {
+    /// At most `files_max` files, and fewer where this process may have fewer descriptors or mappings:
+    /// `descriptors_reserved` are for connections and other files. The process's own limit on descriptors is raised
+    /// first as far as the system lets it.
+    pub fn within_limits(files_max: usize, descriptors_reserved: usize) -> Self {
         let descriptors = platform::raise_descriptor_limit().unwrap_or(u64::MAX);
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         // Half of the mappings are for threads and for large blocks in ordinary memory, which the allocator maps one by one.
         let mappings = platform::mappings_max() / 2;
-        Self::new(descriptors.saturating_sub(descriptors_reserved).min(mappings))
+        let left = descriptors.saturating_sub(descriptors_reserved);
+        Self::new(files_max.min(left).min(mappings))
     }
 
     /// How many files there may be at a time.
@@ -131,8 +160,7 @@ impl MemoryFiles {
     ///
     /// # Errors
     /// `InvalidArgument` where it is none, or not sealed; `Busy` where there may be no more files.
-    #[cfg(target_os = "linux")]
-    pub fn adopt(&self, descriptor: std::os::fd::OwnedFd) -> ApiResult<MemoryFile> {
+    pub fn adopt(&self, descriptor: Descriptor) -> ApiResult<MemoryFile> {
         let busy = || {
             ApiError::new(
                 ErrorCode::Busy,
@@ -153,6 +181,11 @@ impl MemoryFiles {
                 Err(busy())
             }
         }
+    }
+
+    /// The blocks that programs have mapped, with their lengths in bytes. Looks at every lease.
+    pub fn mapped(&self) -> HashMap<BlockId, u64> {
+        self.inner.leases().mapped.values().copied().collect()
     }
 
     /// Gives back the memory of files that have waited for [`WAITING_TIME`], for as long as it is polled.
@@ -200,6 +233,10 @@ impl MemoryFiles {
 impl Inner {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a file for the next block, or closes it.
@@ -271,9 +308,20 @@ impl MemoryFile {
     ///
     /// # Errors
     /// What the system says where it cannot seal the file; then the bytes must flow.
-    #[cfg(target_os = "linux")]
-    pub fn share(&self) -> io::Result<std::os::fd::BorrowedFd<'_>> {
+    pub fn share(&self) -> io::Result<DescriptorRef<'_>> {
         self.memfd().share()
+    }
+
+    /// Notes that a program maps this file, which is the memory of a block, until the lease is dropped.
+    pub fn lease(self: &Arc<Self>, id: BlockId) -> Lease {
+        let mut leases = self.files.leases();
+        let number = leases.next;
+        leases.next += 1;
+        leases.mapped.insert(number, (id, self.len() as u64));
+        Lease {
+            number,
+            file: Arc::clone(self),
+        }
     }
 
     /// Keeps something, such as the charge of the block, for as long as the memory is in use. Only the first thing is
@@ -281,6 +329,11 @@ impl MemoryFile {
     pub fn keep(&self, guard: impl Any + Send + Sync) {
         let first = self.kept.set(Box::new(guard)).is_ok();
         debug_assert!(first, "a memory file is the memory of one block");
+    }
+
+    /// Whether something is: then the file is the memory of a block already.
+    pub fn is_kept(&self) -> bool {
+        self.kept.get().is_some()
     }
 
     pub(crate) fn memfd(&self) -> &Memfd {

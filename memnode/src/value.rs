@@ -59,6 +59,12 @@ impl Value {
     }
 }
 
+impl From<Bytes> for Value {
+    fn from(bytes: Bytes) -> Self {
+        Value::Heap(bytes)
+    }
+}
+
 impl AsRef<[u8]> for Value {
     fn as_ref(&self) -> &[u8] {
         match self {

@@ -21,7 +21,7 @@ fn put(store: &Store, at: u64, size: usize) {
     let mut bytes = BytesMut::with_capacity(size);
     bytes.resize(size, at as u8);
     let block = Block {
-        bytes: bytes.freeze(),
+        bytes: bytes.freeze().into(),
         class: BlockClass::Pinned,
         chunk_of: None,
         expires: None,

@@ -23,6 +23,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
 use rustix::fs::{FsWord, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstatfs, memfd_create};
 
+/// A descriptor that a program gave.
+pub type Descriptor = OwnedFd;
+
+/// A descriptor that a program is given.
+pub type DescriptorRef<'a> = BorrowedFd<'a>;
+
 /// What files of this kind are called under `/proc/PID/fd`. They have no other name.
 const NAME: &str = "memcloud";
 
@@ -85,7 +91,7 @@ impl Memfd {
     ///
     /// # Errors
     /// `InvalidInput`, with a message for the program, where it is no such file; else what the system says of mapping it.
-    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+    pub fn adopt(descriptor: Descriptor) -> io::Result<Self> {
         let refused = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
         let file = File::from(descriptor);
         let no_memory_file = "the descriptor is not that of a memory file (memfd_create) without huge pages";
@@ -207,7 +213,7 @@ impl Memfd {
     ///
     /// # Errors
     /// Where the system cannot seal it so (Linux before 5.1).
-    pub fn share(&self) -> io::Result<BorrowedFd<'_>> {
+    pub fn share(&self) -> io::Result<DescriptorRef<'_>> {
         let mut is_shared = self.shared();
         if !*is_shared {
             fcntl_add_seals(&self.file, SHARED)?;

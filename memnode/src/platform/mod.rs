@@ -22,7 +22,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-pub use memory_file::{Memfd, mappings_max};
+pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
     detach, is_same_file, private_file, raise_descriptor_limit,

@@ -1,6 +1,13 @@
 //! Systems without memory files that can be sealed: none is ever made, and all blocks lie in ordinary memory.
 
+use std::convert::Infallible;
 use std::io;
+
+/// A descriptor that a program gave: never.
+pub type Descriptor = Infallible;
+
+/// A descriptor that a program is given: never.
+pub type DescriptorRef<'a> = &'a Infallible;
 
 /// A memory file, of which there is none here.
 #[derive(Debug)]
@@ -11,6 +18,12 @@ impl Memfd {
     /// `Unsupported`.
     pub fn create(_len: usize) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// # Errors
+    /// None: there is no descriptor.
+    pub fn adopt(descriptor: Descriptor) -> io::Result<Self> {
+        match descriptor {}
     }
 
     /// The length in bytes.
@@ -51,6 +64,12 @@ impl Memfd {
 
     /// Whether a block of this length fits it.
     pub fn fits(&self, _len: usize) -> bool {
+        match *self {}
+    }
+
+    /// # Errors
+    /// None: there is no file.
+    pub fn share(&self) -> io::Result<DescriptorRef<'_>> {
         match *self {}
     }
 

@@ -46,6 +46,7 @@ use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::ids::BlockIds;
 use crate::local::ConnectionGauge;
+use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
 use crate::platform;
 use crate::store::{Owner, Store};
@@ -162,6 +163,8 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// Where large blocks lie.
+    pub files: MemoryFiles,
 }
 
 /// Where the node listens.

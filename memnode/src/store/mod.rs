@@ -20,6 +20,7 @@ use memproto::error::ApiResult;
 use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId};
 
 use crate::expiry::{Expiry, Moment, Queue};
+use crate::value::Value;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
 
@@ -55,10 +56,10 @@ pub struct StoreConfig {
 pub struct Block {
     /// The bytes.
     ///
-    /// They are kept in an allocation of exactly their length. Bytes that have one of their own (a `Vec`, a `BytesMut` that was
-    /// filled for this block alone) are taken over; a slice of a larger or shared buffer is copied out of it, because
-    /// ten bytes that hold on to a read buffer of 256 KiB would make the accounts a lie.
-    pub bytes: Bytes,
+    /// In ordinary memory they are kept in an allocation of exactly their length. Bytes that have one of their own (a `Vec`,
+    /// a `BytesMut` that was filled for this block alone) are taken over; a slice of a larger or shared buffer is copied out of it,
+    /// because ten bytes that hold on to a read buffer of 256 KiB would make the accounts a lie.
+    pub bytes: Value,
     /// The class.
     pub class: BlockClass,
     /// The stream whose chunk this is.
@@ -151,9 +152,9 @@ impl Shard {
     }
 }
 
-/// A block in the map. Its charge lives with its bytes (see [`Kept`]), so that both go together.
+/// A block in the map. Its charge lives with its bytes (see [`Value::keeping`]), so that both go together.
 struct Entry {
-    bytes: Bytes,
+    bytes: Value,
     class: BlockClass,
     owner: Owner,
     chunk_of: Option<BlockId>,
@@ -178,18 +179,6 @@ impl Entry {
             chunk_of: self.chunk_of,
             expires: self.expires,
         }
-    }
-}
-
-/// The owner of a block's memory behind its [`Bytes`]: when the last handle goes, so does the charge.
-struct Kept {
-    bytes: Box<[u8]>,
-    _charge: Charge,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -241,10 +230,11 @@ impl Store {
         let charge = reservation.keep();
         let owner = charge.owner();
         // Outside of the lock: it may copy.
-        let bytes = Bytes::from_owner(Kept {
-            bytes: own_allocation(block.bytes),
-            _charge: charge,
-        });
+        let bytes = match block.bytes {
+            Value::Heap(bytes) => Value::Heap(own_allocation(bytes).into()),
+            file @ Value::File(_) => file,
+        };
+        let bytes = bytes.keeping(charge);
         let entry = Entry {
             bytes,
             class: block.class,
@@ -270,7 +260,7 @@ impl Store {
     }
 
     /// The bytes of a block, without a copy. One that has expired is not there.
-    pub fn block(&self, id: BlockId) -> Option<Bytes> {
+    pub fn block(&self, id: BlockId) -> Option<Value> {
         let shard = self.shard(id);
         shard
             .live(id, &self.inner.expiry)

@@ -266,7 +266,7 @@ impl Model {
                 *charge = charge.take().or(reservation.take().map(Reservation::keep));
             }
             Step::Read { at } => {
-                let bytes = store.block(id(at));
+                let bytes = store.block(id(at)).map(|value| value.bytes());
                 assert_eq!(
                     bytes.is_some(),
                     self.blocks.contains_key(&at) && !self.has_expired(at)
