@@ -14,15 +14,15 @@ use memproto::local::request::{
 use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::incoming::Incoming;
 use super::session::{Reply, Session};
+use super::wire::Wire;
 use crate::body::Body;
 use crate::service::{ByteRange, Loaded, PutOptions, Stored};
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
     pub(super) fn request(&mut self, header: FrameHeader, op: Option<Op>, cx: &mut Context<'_>) {
         let refused = refusal(&header, op);
@@ -32,8 +32,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return;
         }
         match op {
-            Some(Op::Get) => self.get(header, cx),
-            Some(Op::Load) => self.load(header, cx),
+            Some(Op::Get) => self.get(header, Reply::Loaded, cx),
+            Some(Op::Load) => self.load(header, Reply::Loaded, cx),
+            Some(Op::GetMapped) => self.get(header, Reply::Mapped, cx),
+            Some(Op::LoadMapped) => self.load(header, Reply::Mapped, cx),
+            Some(op @ (Op::SetMapped | Op::StoreMapped)) => self.put_mapped(header, op, cx),
+            Some(Op::Attach) => self.attach(header),
             Some(op @ (Op::Set | Op::Store | Op::Stream)) => self.put(header, op, cx),
             Some(Op::Ping) => self.now(header, |payload| decode_empty(payload).map(|()| Reply::Empty)),
             Some(Op::Del) => self.call(
@@ -68,7 +72,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         }
     }
 
-    fn get(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+    fn get(&mut self, header: FrameHeader, reply: fn(Loaded) -> Reply, cx: &mut Context<'_>) {
         let read = ReadRequest::<&str>::decode(self.input.payload(&header));
         let (now, owned) = match read {
             Err(error) => (Some(Err(error)), None),
@@ -79,7 +83,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }) => {
                 let range = ByteRange { offset, length };
                 match self.backend.get_now(target, range) {
-                    Some(found) => (Some(found_or_missing(found, target).map(Reply::Loaded)), None),
+                    Some(found) => (Some(found_or_missing(found, target).map(reply)), None),
                     None => (None, Some((target.to_owned(), range))),
                 }
             }
@@ -92,13 +96,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call =
-                async move { found_or_missing(backend.get(&key, range).await, &key).map(Reply::Loaded) };
+            let call = async move { found_or_missing(backend.get(&key, range).await, &key).map(reply) };
             self.begin(header, serial, 0, None, call, cx);
         }
     }
 
-    fn load(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+    fn load(&mut self, header: FrameHeader, reply: fn(Loaded) -> Reply, cx: &mut Context<'_>) {
         let read = ReadRequest::<BlockId>::decode(self.input.payload(&header));
         self.input.skip(&header);
         let ReadRequest {
@@ -111,11 +114,11 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         };
         let range = ByteRange { offset, length };
         if let Some(result) = self.backend.load_now(target, range) {
-            self.reply(header, result.map(Reply::Loaded));
+            self.reply(header, result.map(reply));
         } else if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call = async move { backend.load(target, range).await.map(Reply::Loaded) };
+            let call = async move { backend.load(target, range).await.map(reply) };
             self.begin(header, serial, 0, None, call, cx);
         }
     }
@@ -328,6 +331,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 self.outgoing
                     .begin(header, |out| args.encode(out), length, body, output);
             }
+            Ok(Reply::Mapped(loaded)) => self.append_mapped(header, loaded),
             Ok(Reply::Deleted(deleted)) => {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
@@ -384,7 +388,7 @@ fn decode_put(payload: &[u8], op: Op, more: bool) -> ApiResult<(PutRequest<'_>, 
     }
 }
 
-async fn put_call<B: Backend>(
+pub(super) async fn put_call<B: Backend>(
     backend: Arc<B>,
     op: Op,
     key: Option<String>,

@@ -273,6 +273,7 @@ impl Service {
         let usage = self.store.usage();
         let (keys, streams) = self.directory.counts();
         let counters = &self.counters;
+        let (mapped_bytes, mapped_freed_bytes) = self.mapped_bytes();
         Stats {
             blocks: usage.blocks,
             keys,
@@ -282,6 +283,8 @@ impl Service {
             pinned_bytes: usage.pinned_bytes,
             cache_bytes: usage.cache_bytes,
             peers_used_bytes: usage.peers_used_bytes,
+            mapped_bytes,
+            mapped_freed_bytes,
             remote_bytes: self.directory.remote_bytes(self.config.node_id),
             resident_bytes: platform::resident_bytes().unwrap_or(0),
             hits: counters.hits.count(),
@@ -293,6 +296,13 @@ impl Service {
             operations: self.timings.stats(),
             peers: self.connected_peers(),
         }
+    }
+
+    /// What programs have mapped, and the part of it that is no block any more.
+    fn mapped_bytes(&self) -> (u64, u64) {
+        let mapped = self.config.files.mapped();
+        let freed = mapped.iter().filter(|&(&id, _)| self.store.meta(id).is_none());
+        (mapped.values().sum(), freed.map(|(_, len)| len).sum())
     }
 
     fn connected_peers(&self) -> Vec<PeerInfo> {
