@@ -25,8 +25,16 @@ pub const TIMED: [Op; 11] = [
     Op::Mdel,
 ];
 
-/// The place of an operation among [`TIMED`], whose bytes follow one another.
+/// The place of an operation among [`TIMED`], whose bytes follow one another. One that passes a descriptor counts as the
+/// one that passes bytes.
 fn place(op: u8) -> Option<usize> {
+    let op = match Op::from_byte(op) {
+        Some(Op::GetMapped) => Op::Get.to_byte(),
+        Some(Op::LoadMapped) => Op::Load.to_byte(),
+        Some(Op::SetMapped) => Op::Set.to_byte(),
+        Some(Op::StoreMapped) => Op::Store.to_byte(),
+        _ => op,
+    };
     let place = usize::from(op.checked_sub(TIMED[0].to_byte())?);
     (place < TIMED.len()).then_some(place)
 }

@@ -11,6 +11,7 @@ mod scripted;
 mod node {
     pub(crate) use memnode::body::Body;
     pub(crate) use memnode::local::Backend;
+    pub(crate) use memnode::memory_file::MemoryFiles;
     pub(crate) use memnode::service::{ByteRange, Loaded, PutOptions, Stored};
     pub(crate) use memnode::timings::Timings;
 }

@@ -76,6 +76,7 @@ fn show_briefly(stats: &Stats) -> String {
                 show_size(stats.peers_used_bytes)
             ),
         ),
+        ("mapped", show_mapped(stats)),
         ("on peers", show_size(stats.remote_bytes)),
         (
             "holds",
@@ -105,6 +106,7 @@ fn show_stats(stats: &Stats) -> String {
         ("- pinned", show_size(stats.pinned_bytes)),
         ("- cache", show_size(stats.cache_bytes)),
         ("- of peers", show_size(stats.peers_used_bytes)),
+        ("mapped", show_mapped(stats)),
         ("on peers", show_size(stats.remote_bytes)),
         ("resident", show_size(stats.resident_bytes)),
     ]);
@@ -127,6 +129,15 @@ fn show_stats(stats: &Stats) -> String {
         text.push_str(&table);
     }
     text
+}
+
+/// What programs have mapped, and what of it is used although it was freed.
+fn show_mapped(stats: &Stats) -> String {
+    let mapped = show_size(stats.mapped_bytes);
+    match stats.mapped_freed_bytes {
+        0 => mapped,
+        freed => format!("{mapped}, {} of it freed", show_size(freed)),
+    }
 }
 
 /// A line for each operation that was asked for.

@@ -13,6 +13,7 @@ use memproto::local::reply::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
+use crate::memory_file::MemoryFiles;
 use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
 use crate::timings::Timings;
 
@@ -27,6 +28,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Where a session writes down how long its answers took.
     fn timings(&self) -> &Timings;
+
+    /// Where a session takes over the memory files of programs.
+    fn files(&self) -> &MemoryFiles;
 
     /// [`set`](Self::set) of a small value where nothing needs to be waited for.
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;

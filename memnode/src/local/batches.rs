@@ -7,15 +7,15 @@ use bytes::Bytes;
 use memproto::error::ApiResult;
 use memproto::local::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, INLINE_MAX};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::session::{Reply, Session};
+use super::wire::Wire;
 use crate::service::{ByteRange, Here, Loaded, PutOptions};
 
 type Entry = ApiResult<BatchAnswer>;
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     pub(super) fn mget(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let payload = self.input.take(&header);
         let keys = match BatchKeys::decode(&payload) {

@@ -14,16 +14,16 @@ use memproto::local::request::{
 use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::session::{Reply, Session};
+use super::wire::Wire;
 use crate::body::Body;
 use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
     pub(super) fn request(&mut self, header: FrameHeader, op: Option<Op>, cx: &mut Context<'_>) {
         let refused = refusal(&header, op);
@@ -33,8 +33,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return;
         }
         match op {
-            Some(Op::Get) => self.get(header, cx),
-            Some(Op::Load) => self.load(header, cx),
+            Some(Op::Get) => self.get(header, false, cx),
+            Some(Op::Load) => self.load(header, false, cx),
+            Some(Op::GetMapped) => self.get(header, true, cx),
+            Some(Op::LoadMapped) => self.load(header, true, cx),
+            Some(op @ (Op::SetMapped | Op::StoreMapped)) => self.put_mapped(header, op, cx),
+            Some(Op::Attach) => self.attach(header),
             Some(op @ (Op::Set | Op::Store | Op::Stream)) => self.put(header, op, cx),
             Some(Op::Ping) => self.now(header, |payload| decode_empty(payload).map(|()| Reply::Empty)),
             Some(Op::Del) => self.call(
@@ -69,7 +73,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         }
     }
 
-    fn get(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+    fn get(&mut self, header: FrameHeader, as_file: bool, cx: &mut Context<'_>) {
         let Self {
             backend,
             input,
@@ -88,9 +92,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 target,
             }) => {
                 let range = ByteRange { offset, length };
-                let answer = |found: ApiResult<Option<Here<'_>>>| append_here(header, found_or_missing(found, target), output, outgoing);
+                let answer = |found: ApiResult<Option<Here<'_>>>| {
+                    let found = found_or_missing(found, target);
+                    append_here(header, found, as_file, output, outgoing)
+                };
                 match backend.get_now(target, range, answer) {
-                    Some(()) => None,
+                    Some(as_file) => {
+                        input.skip(&header);
+                        return self.answered_here(header, as_file);
+                    }
                     None => Some((target.to_owned(), range)),
                 }
             }
@@ -102,13 +112,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call =
-                async move { found_or_missing(backend.get(&key, range).await, &key).map(Reply::Loaded) };
+            let call = async move {
+                let loaded = found_or_missing(backend.get(&key, range).await, &key)?;
+                Ok(Reply::of(loaded, as_file))
+            };
             self.begin(header, serial, 0, None, call, cx);
         }
     }
 
-    fn load(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+    fn load(&mut self, header: FrameHeader, as_file: bool, cx: &mut Context<'_>) {
         let read = ReadRequest::<BlockId>::decode(self.input.payload(&header));
         self.input.skip(&header);
         let ReadRequest {
@@ -121,13 +133,13 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         };
         let range = ByteRange { offset, length };
         let (output, outgoing) = (&mut self.output, &mut self.outgoing);
-        let answer = |found: ApiResult<Here<'_>>| append_here(header, found, output, outgoing);
-        if self.backend.load_now(target, range, answer).is_some() {
-            self.answered.note(header.op);
+        let answer = |found: ApiResult<Here<'_>>| append_here(header, found, as_file, output, outgoing);
+        if let Some(as_file) = self.backend.load_now(target, range, answer) {
+            self.answered_here(header, as_file);
         } else if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call = async move { backend.load(target, range).await.map(Reply::Loaded) };
+            let call = async move { Ok(Reply::of(backend.load(target, range).await?, as_file)) };
             self.begin(header, serial, 0, None, call, cx);
         }
     }
@@ -311,6 +323,14 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         self.reply(header, result);
     }
 
+    /// Ends a read that was answered while it was looked at, but for what goes as a file.
+    fn answered_here(&mut self, header: FrameHeader, as_file: Option<Loaded>) {
+        self.answered.note(header.op);
+        if let Some(loaded) = as_file {
+            self.append_mapped(header, loaded);
+        }
+    }
+
     /// Answers a request at once.
     pub(super) fn reply(&mut self, header: FrameHeader, result: ApiResult<Reply>) {
         self.answered.note(header.op);
@@ -332,6 +352,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 output.frame_copied(header, |out| PutReply { id, size }.encode(out), &[]);
             }
             Ok(Reply::Loaded(loaded)) => append_loaded(header, loaded, output, &mut self.outgoing),
+            Ok(Reply::Mapped(loaded)) => self.append_mapped(header, loaded),
             Ok(Reply::Deleted(deleted)) => {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
@@ -347,21 +368,24 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     }
 }
 
-/// Appends the reply to a read of what lies here.
+/// Appends the reply to a read of what lies here, or returns what is to go as a file.
 fn append_here(
     header: FrameHeader,
     here: ApiResult<Here<'_>>,
+    as_file: bool,
     output: &mut memproto::local::Output,
     outgoing: &mut Outgoing,
-) {
+) -> Option<Loaded> {
     match here {
         Err(error) => output.error(header, &error),
+        Ok(here) if as_file => return Some(here.into()),
         Ok(Here::Small { id, size, bytes }) => {
             let length = bytes.len() as u64;
             output.frame_copied(header, |out| ReadReply { id, size, length }.encode(out), bytes);
         }
         Ok(Here::Large(loaded)) => append_loaded(header, loaded, output, outgoing),
     }
+    None
 }
 
 fn append_loaded(
@@ -419,7 +443,7 @@ fn decode_put(payload: &[u8], op: Op, more: bool) -> ApiResult<(PutRequest<'_>, 
     }
 }
 
-async fn put_call<B: Backend>(
+pub(super) async fn put_call<B: Backend>(
     backend: Arc<B>,
     op: Op,
     key: Option<String>,

@@ -26,7 +26,7 @@ use memproto::local::{
     FrameHeader, HELD_BYTES_MAX, HELLO_LEN_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION,
     reply::HelloReply, request::HelloRequest,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -34,9 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::backend::Backend;
+use super::descriptors::{Descriptors, NextWrite, cut};
 use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
+use super::wire::{Arrived, Wire};
 use crate::timings::Answered;
 
 /// No request is taken while this many bytes of replies wait: a program that does not read its replies gets none of its
@@ -57,12 +59,24 @@ pub(super) enum Reply {
     Empty,
     Stored(crate::service::Stored),
     Loaded(crate::service::Loaded),
+    Mapped(crate::service::Loaded),
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
     Keys(memproto::local::reply::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
+}
+
+impl Reply {
+    /// The reply to a read, as a file where that was asked for.
+    pub(super) fn of(loaded: crate::service::Loaded, as_file: bool) -> Self {
+        if as_file {
+            Reply::Mapped(loaded)
+        } else {
+            Reply::Loaded(loaded)
+        }
+    }
 }
 
 /// A request that is being worked on by a task.
@@ -103,7 +117,8 @@ pub(super) struct Session<B, S> {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) outgoing: Outgoing,
-    socket: S,
+    pub(super) descriptors: Descriptors,
+    pub(super) socket: S,
     greeting: Greeting,
     /// When the requests that are being handled were read.
     read_at: Instant,
@@ -127,7 +142,7 @@ enum Greeting {
     Done,
 }
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     /// A session on a socket whose other end is proven to be of this host's owner. Requests that must wait do so on
     /// the runtime `calls_on`.
     pub(super) fn new(backend: Arc<B>, socket: S, calls_on: Handle) -> Self {
@@ -136,6 +151,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             input: Input::default(),
             output: Output::default(),
             outgoing: Outgoing::default(),
+            descriptors: Descriptors::default(),
             socket,
             greeting: Greeting::Preface,
             read_at: Instant::now(),
@@ -155,6 +171,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     pub(super) fn gated(backend: Arc<B>, socket: S, gate: Gate, read: &[u8]) -> Self {
         let mut session = Self::new(backend, socket, Handle::current());
         session.input.extend(read);
+        // No descriptor comes on such a socket, but what was read counts.
+        let _ = session.descriptors.note_read(read.len(), Arrived::Nothing);
         session.gate = Some(gate);
         session
     }
@@ -227,13 +245,18 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             if until_hello && self.greeting == Greeting::Done {
                 return Poll::Ready(Ok(()));
             }
-            if self.output.len() < OUTPUT_MAX {
+            if self.output.len() < OUTPUT_MAX && !self.holds_descriptor() {
                 moved |= self.poll_read(cx)?.is_ready();
             }
             if !moved {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the descriptor of a frame that is there whole waits to be taken: until then no other one is let in.
+    fn holds_descriptor(&self) -> bool {
+        self.descriptors.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -244,6 +267,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(bytes) => {
                 self.input.received(bytes);
                 self.read_at = Instant::now();
+                self.descriptors.note_read(bytes, self.socket.take_arrived())?;
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -253,11 +277,18 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = self.output.slices(&mut slices);
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..filled]));
+        let NextWrite { len_max, file } = self.descriptors.next_write();
+        let (whole, part) = cut(&slices[..filled], len_max);
+        let slices = part.as_ref().map_or(whole, std::slice::from_ref);
+        let written = ready!(match file {
+            None => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+            Some(file) => self.socket.poll_write_attached(cx, slices, &file),
+        });
         match written {
             Ok(0) => Poll::Ready(Err(End::Gone(None))),
             Ok(bytes) => {
                 self.output.advance(bytes);
+                self.descriptors.note_written(bytes);
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -341,6 +372,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             };
             moved = true;
             self.handle_frame(header, cx)?;
+            self.descriptors.check_taken(self.input.len())?;
         }
         Ok(moved)
     }
@@ -360,8 +392,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Some(Op::Data) => self.data(header),
             Some(Op::Credit) => self.credit(header),
             Some(Op::Cancel) => self.cancel(header),
+            Some(Op::Unmap) => self.unmap(header),
             Some(Op::Fault | Op::Hello) => Err(ApiError::invalid("this frame has no place here").into()),
-            _ if self.calls.contains_key(&header.request) || self.outgoing.contains(header.request) => {
+            _ if self.calls.contains_key(&header.request)
+                || self.outgoing.contains(header.request)
+                || self.descriptors.is_mapped(header.request) =>
+            {
                 Err(ApiError::invalid("a request has the id of one that is still in flight").into())
             }
             op => {
@@ -450,7 +486,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             self.output
                 .error(FrameHeader::new(Op::Data, header.request), &error);
         }
-        // Else the reply is under way already.
+        // Else the reply is under way already. Where a descriptor is, the program will not map it.
+        self.descriptors.unmap(header.request);
+        Ok(())
+    }
+
+    fn unmap(&mut self, header: FrameHeader) -> Result<(), End> {
+        memproto::local::request::decode_empty(self.input.payload(&header))?;
+        self.input.skip(&header);
+        self.descriptors.unmap(header.request);
         Ok(())
     }
 

@@ -16,9 +16,12 @@ use tokio::time::timeout;
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
+use crate::buffer::BlockBuffer;
+use crate::memory_file::MemoryFiles;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::store::{Block, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store};
+use crate::value::Value;
 
 /// By how much the reservation of a value of unknown size grows at a time: few enough steps, little room held in vain.
 const GATHER_STEP: u64 = 1024 * 1024;
@@ -138,7 +141,7 @@ impl Service {
     /// Keeps a value ready for this node's memory without waiting.
     pub(super) fn content_now(&self, value: &[u8], options: &PutOptions) -> ApiResult<(Block, Reservation)> {
         let reservation = self.store.reserve(Owner::Local, value.len() as u64)?;
-        Ok((self.block(Bytes::copy_from_slice(value), options), reservation))
+        Ok((self.block(Bytes::copy_from_slice(value).into(), options), reservation))
     }
 
     pub(super) fn small<'a>(&self, bytes: &'a [u8], options: &PutOptions) -> SmallValue<'a> {
@@ -149,7 +152,7 @@ impl Service {
         }
     }
 
-    fn block(&self, bytes: Bytes, options: &PutOptions) -> Block {
+    fn block(&self, bytes: Value, options: &PutOptions) -> Block {
         Block {
             bytes,
             class: options.class,
@@ -181,7 +184,10 @@ impl Service {
         };
         let refusal = match reserved {
             Some(Ok(reservation)) => {
-                let bytes = read_exactly(body, size).await?;
+                let bytes = match whole_file(&body, size) {
+                    Some(file) => file,
+                    None => read_exactly(&self.config.files, body, size).await?,
+                };
                 return Ok(Placed {
                     id: self.store.new_id(key),
                     size,
@@ -514,10 +520,10 @@ pub(super) fn found_in(link: &PeerLink, (reply, body): (PeerReply, Body)) -> Api
 }
 
 /// A part of bytes that are here, without a copy.
-pub(super) fn loaded_from(id: BlockId, bytes: &Bytes, range: ByteRange) -> ApiResult<Loaded> {
+pub(super) fn loaded_from(id: BlockId, bytes: &Value, range: ByteRange) -> ApiResult<Loaded> {
     let size = bytes.len() as u64;
     let part = range.within(size)?;
-    let body = Body::from(bytes.slice(part.start as usize..part.end as usize));
+    let body = Body::part_of(bytes, part);
     Ok(Loaded { id, size, body })
 }
 
@@ -532,7 +538,7 @@ pub(super) fn here(found: Looked<'_>, range: ByteRange) -> Option<ApiResult<Here
                 bytes: &bytes[part.start as usize..part.end as usize],
             }))
         }
-        Looked::Block(id, bytes) => Some(loaded_from(id, &bytes, range).map(Here::Large)),
+        Looked::Block(id, value) => Some(loaded_from(id, &value, range).map(Here::Large)),
         Looked::Object(..) => None,
     }
 }
@@ -552,35 +558,32 @@ pub(super) fn is_out_of_memory<T>(result: &ApiResult<T>) -> bool {
         .is_err_and(|error| error.code == ErrorCode::OutOfMemory)
 }
 
-/// Reads a body of a known size into an allocation of exactly that size.
+/// The memory file that a body is all of, where a program gave it and it is no block yet.
+fn whole_file(body: &Body, size: u64) -> Option<Value> {
+    let (file, _) = body
+        .file()
+        .filter(|(file, _)| file.len() as u64 == size && !file.is_kept())?;
+    Some(Value::File(Arc::clone(file)))
+}
+
+/// Reads a body of a known size into memory of exactly that size: a memory file where it is large.
 ///
 /// # Errors
-/// `InvalidArgument` where the body is longer or shorter, and what it fails with.
-pub(super) async fn read_exactly(mut body: Body, size: u64) -> ApiResult<Bytes> {
-    // The size is reserved, but the system may have less than the budget says.
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size as usize).map_err(|_| {
-        ApiError::new(
-            ErrorCode::OutOfMemory,
-            format!("the system has no {size} bytes for the node: start it with a smaller --memory"),
-        )
-    })?;
+/// `InvalidArgument` where the body is longer or shorter, `OutOfMemory` where the system has less than the budget says,
+/// and what the body fails with.
+pub(super) async fn read_exactly(files: &MemoryFiles, body: Body, size: u64) -> ApiResult<Value> {
+    fill(BlockBuffer::new(files, size)?, body).await
+}
+
+/// Fills memory with a body that must have just as many bytes.
+///
+/// # Errors
+/// As [`read_exactly`].
+pub(super) async fn fill(mut buffer: BlockBuffer, mut body: Body) -> ApiResult<Value> {
     while let Some(piece) = body.next().await {
-        let piece = piece?;
-        if (bytes.len() + piece.len()) as u64 > size {
-            return Err(ApiError::invalid(format!(
-                "the value was said to have {size} bytes, but has more"
-            )));
-        }
-        bytes.extend_from_slice(&piece);
+        buffer.extend(&piece?)?;
     }
-    if bytes.len() as u64 != size {
-        return Err(ApiError::invalid(format!(
-            "the value was said to have {size} bytes, but has {}",
-            bytes.len()
-        )));
-    }
-    Ok(Bytes::from(bytes))
+    buffer.finish()
 }
 
 fn too_large(size: u64) -> ApiError {

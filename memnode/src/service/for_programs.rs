@@ -15,6 +15,7 @@ use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use super::{ByteRange, Here, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
+use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
 
 impl Backend for Service {
@@ -24,6 +25,10 @@ impl Backend for Service {
 
     fn timings(&self) -> &Timings {
         &self.timings
+    }
+
+    fn files(&self) -> &MemoryFiles {
+        &self.config.files
     }
 
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {

@@ -12,9 +12,10 @@ use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Ttl};
 
-use super::blocks::{loaded_from, read_exactly};
+use super::blocks::{fill, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
+use crate::buffer::BlockBuffer;
 use crate::store::{Block, KeyValue, Owner, Place};
 
 impl PeerEvents for Service {
@@ -153,7 +154,11 @@ impl Service {
         let taken = || ApiError::invalid(format!("block id {id} is taken"));
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
-        let bytes = read_exactly(body, size).await?;
+        let bytes = match chunk_of {
+            // No program maps a chunk.
+            Some(_) => fill(BlockBuffer::in_heap(size)?, body).await?,
+            None => read_exactly(&self.config.files, body, size).await?,
+        };
         let block = Block {
             bytes,
             class,

@@ -43,6 +43,7 @@ use self::storing::Storing;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::local::ConnectionGauge;
+use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
 use crate::platform;
 use crate::store::{Owner, Store};
@@ -186,6 +187,8 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// Where large blocks lie.
+    pub files: MemoryFiles,
 }
 
 /// Where the node listens.
@@ -289,6 +292,7 @@ impl Service {
     pub fn stats(&self) -> Stats {
         let usage = self.store.usage();
         let counters = &self.counters;
+        let (mapped_bytes, mapped_freed_bytes) = self.mapped_bytes();
         Stats {
             blocks: usage.blocks,
             keys: usage.keys,
@@ -298,6 +302,8 @@ impl Service {
             pinned_bytes: usage.pinned_bytes,
             cache_bytes: usage.cache_bytes,
             peers_used_bytes: usage.peers_used_bytes,
+            mapped_bytes,
+            mapped_freed_bytes,
             remote_bytes: usage.remote_bytes,
             resident_bytes: platform::resident_bytes().unwrap_or(0),
             hits: counters.hits.count(),
@@ -309,6 +315,13 @@ impl Service {
             operations: self.timings.stats(),
             peers: self.connected_peers(),
         }
+    }
+
+    /// What programs have mapped, and the part of it that is no block any more.
+    fn mapped_bytes(&self) -> (u64, u64) {
+        let mapped = self.config.files.mapped();
+        let freed = mapped.iter().filter(|&(&id, _)| self.store.meta(id).is_none());
+        (mapped.values().sum(), freed.map(|(_, len)| len).sum())
     }
 
     fn connected_peers(&self) -> Vec<PeerInfo> {

@@ -14,10 +14,11 @@ use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::{Manifest, PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Placement};
 
-use super::blocks::{Found, loaded_from, read_exactly};
+use super::blocks::{Found, fill, loaded_from};
 use super::unfinished::Unfinished;
 use super::{ByteRange, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
+use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::store::{Block, Object, Owner, Place};
@@ -144,16 +145,15 @@ impl Service {
                 Some(Found::Elsewhere(..)) | None => return Err(self.chunk_gone(&part)),
             }
         };
-        let bytes = read_exactly(loaded.body, part.within_chunk.length)
-            .await
-            .map_err(|error| {
-                if error.code == ErrorCode::InvalidArgument {
-                    self.chunk_gone(&part)
-                } else {
-                    error
-                }
-            })?;
-        Ok(bytes)
+        let buffer = BlockBuffer::in_heap(part.within_chunk.length)?;
+        let bytes = fill(buffer, loaded.body).await.map_err(|error| {
+            if error.code == ErrorCode::InvalidArgument {
+                self.chunk_gone(&part)
+            } else {
+                error
+            }
+        })?;
+        Ok(bytes.bytes())
     }
 
     fn chunk_gone(&self, part: &ChunkPart) -> ApiError {
@@ -385,7 +385,9 @@ impl Service {
         stream_id: BlockId,
     ) -> ApiResult<()> {
         let reservation = self.store.reserve(Owner::Local, length as u64)?;
-        let bytes = read_exactly(Body::from_pieces(pieces), length as u64).await?;
+        // Not a memory file, however large: no program maps a chunk, and a stream has thousands.
+        let buffer = BlockBuffer::in_heap(length as u64)?;
+        let bytes = fill(buffer, Body::from_pieces(pieces)).await?;
         Ok(self.store.insert(
             id,
             Block {

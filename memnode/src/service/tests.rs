@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::home::Home;
 use crate::identity::Identity;
+use crate::memory_file::MemoryFiles;
 use crate::peer::PeersConfig;
 use crate::store::StoreConfig;
 use crate::trust::TrustStore;
@@ -50,6 +51,7 @@ impl TestNode {
             socket: home.path().join("memnode.sock"),
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: Duration::from_millis(50),
+            files: MemoryFiles::new(100),
         };
         let peers_config = PeersConfig {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],

@@ -39,17 +39,18 @@ use tokio::sync::Notify;
 
 use crate::expiry::{Expiry, Moment};
 use crate::ids::BlockIds;
+use crate::value::Value;
 use arena::Handle;
 use entry::Kind;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
 use outside::{Outside, kept};
 use pages::PagePool;
+pub use keys::SetSmall;
 pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
 };
-pub use keys::SetSmall;
 use shard::{Common, Displaced, Key, Lack, New, NoPage, Shard, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
@@ -269,9 +270,9 @@ impl Store {
     }
 
     /// The bytes of a block of this node's memory. One that has expired is not there.
-    pub fn block(&self, id: BlockId) -> Option<bytes::Bytes> {
+    pub fn block(&self, id: BlockId) -> Option<Value> {
         self.look_up_id(id, |found| match found? {
-            Found::Small(_, value) => Some(bytes::Bytes::copy_from_slice(value)),
+            Found::Small(_, value) => Some(bytes::Bytes::copy_from_slice(value).into()),
             Found::Block(_, bytes) => Some(bytes),
             Found::Object(..) => None,
         })
@@ -535,7 +536,7 @@ struct Prepared {
 
 enum What {
     /// It is copied next to its entry; the reservation is given back behind that.
-    Inline(bytes::Bytes, Reservation),
+    Inline(Value, Reservation),
     Outside(Outside),
 }
 
@@ -587,7 +588,7 @@ impl Prepared {
             What::Inline(bytes, reservation) => {
                 let new = New {
                     kind: Kind::Inline,
-                    payload: &bytes,
+                    payload: bytes.as_ref(),
                     ..new
                 };
                 // What was reserved is at least what the entry costs but for the key: it gives its room to it.

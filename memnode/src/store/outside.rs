@@ -9,13 +9,14 @@ use memproto::{BlockId, NodeId};
 use super::ledger::Charge;
 use super::records::Place;
 use super::{ENTRY_OVERHEAD, Owner};
+use crate::value::Value;
 
 /// A value of an entry that lies outside of the arena.
 pub(super) enum Outside {
     /// A block of this node.
     Block {
         /// Their charge lives with them, see [`kept`].
-        bytes: Bytes,
+        bytes: Value,
         owner: Owner,
         chunk_of: Option<BlockId>,
     },
@@ -82,24 +83,13 @@ impl Outside {
     }
 }
 
-/// The owner of a block's memory behind its [`Bytes`]: when the last handle goes, so does the charge.
-struct Kept {
-    bytes: Box<[u8]>,
-    _charge: Charge,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 /// The bytes in memory of their own, with the charge for it.
-pub(super) fn kept(bytes: Bytes, charge: Charge) -> Bytes {
-    Bytes::from_owner(Kept {
-        bytes: own_allocation(bytes),
-        _charge: charge,
-    })
+pub(super) fn kept(bytes: Value, charge: Charge) -> Value {
+    let bytes = match bytes {
+        Value::Heap(bytes) => Value::Heap(own_allocation(bytes).into()),
+        file @ Value::File(_) => file,
+    };
+    bytes.keeping(charge)
 }
 
 /// The bytes in an allocation of exactly their length: their own, where nobody shares it, else a copy.

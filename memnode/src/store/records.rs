@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use memproto::peer::Manifest;
 use memproto::{BlockClass, BlockId, NodeId, Version};
 
 use super::{Owner, Reservation};
 use crate::expiry::Moment;
+use crate::value::Value;
 
 /// A block that is to be kept. Who pays for it is in the [`Reservation`] that comes with it.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// The bytes.
     ///
-    /// Those of a small block of this host's programs are copied next to its entry. Others are kept in an allocation of exactly their
-    /// length: bytes that have one of their own (a `Vec`, a `BytesMut` that was filled for this block alone) are taken over; a slice of
+    /// Those of a small block of this host's programs are copied next to its entry. Others lie in a memory file, or in an allocation of
+    /// exactly their length: bytes that have one of their own (a `Vec`, a `BytesMut` that was filled for this block alone) are taken over; a slice of
     /// a larger or shared buffer is copied out of it, because ten bytes that hold on to a read buffer of 256 KiB would make the
     /// accounts a lie.
-    pub bytes: Bytes,
+    pub bytes: Value,
     /// The class.
     pub class: BlockClass,
     /// The stream whose chunk this is.
@@ -135,7 +135,7 @@ pub enum Found<'a> {
     /// A small value, which is here while the look-up lasts.
     Small(BlockId, &'a [u8]),
     /// A block.
-    Block(BlockId, Bytes),
+    Block(BlockId, Value),
     /// An object that lies elsewhere, or in chunks.
     Object(BlockId, Object),
 }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::control::Freed;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::id::{BlockId, NodeId};
 use crate::ttl::Ttl;
 
@@ -136,6 +136,53 @@ impl ReadReply {
             length: fields.u64()?,
         };
         Ok((reply, fields.rest()))
+    }
+}
+
+/// The reply to GET_MAPPED and LOAD_MAPPED, in front of the bytes or the first of them where there is no descriptor:
+///
+/// ```text
+///  0        8        16       24       32
+/// +--------+--------+--------+--------+- - - -
+/// |   id   |  size  | length | offset | value
+/// +--------+--------+--------+--------+- - - -
+/// ```
+///
+/// `offset` is `u64::MAX` where bytes follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedReply {
+    /// What was found, as in the reply to GET.
+    pub read: ReadReply,
+    /// From which byte of the attached memory file on the bytes lie; `None` where they follow as in a reply to GET.
+    pub offset: Option<u64>,
+}
+
+impl MappedReply {
+    /// The length of the reply in front of the value.
+    pub const LEN: usize = ReadReply::LEN + 8;
+
+    /// Writes the reply; where there is no descriptor the value goes behind it.
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.read.encode(out);
+        out.put_u64_le(self.offset.unwrap_or(u64::MAX));
+    }
+
+    /// Reads it. The second part is the value, or its first bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is too short, where bytes follow although a descriptor is attached, and where the range
+    /// ends behind the last byte that can be counted.
+    pub fn decode(payload: &[u8]) -> ApiResult<(Self, &[u8])> {
+        let (read, rest) = ReadReply::decode(payload)?;
+        let mut fields = Fields::new(rest);
+        let offset = Some(fields.u64()?).filter(|&offset| offset != u64::MAX);
+        let value = fields.rest();
+        let is_wrong =
+            offset.is_some_and(|offset| !value.is_empty() || offset.checked_add(read.length).is_none());
+        if is_wrong {
+            return Err(ApiError::invalid("the range of a memory file is none"));
+        }
+        Ok((Self { read, offset }, value))
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use super::reply::{
-    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
+    HelloReply, KeysReply, MappedReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
     encode_deleted, encode_freed, encode_lifetime,
 };
 use super::request::{
@@ -70,7 +70,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
     Ok(match (from_node, op) {
         (_, Op::Data) => json!({"value_hex": hex(payload)}),
         (_, Op::Credit) => json!({"bytes": decode_credit(payload)?.to_string()}),
-        (_, Op::Ping | Op::Cancel | Op::Status | Op::Stats | Op::Stop) => {
+        (_, Op::Ping | Op::Attach | Op::Cancel | Op::Unmap | Op::Status | Op::Stats | Op::Stop) => {
             decode_empty(payload)?;
             json!({})
         }
@@ -90,8 +90,8 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 "held_bytes_max": reply.held_bytes_max, "node_id": reply.node_id, "node_version": reply.node_version,
             })
         }
-        (false, Op::Set | Op::Store | Op::Stream) => {
-            let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
+        (false, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
+            let (put, value) = PutRequest::decode(payload, matches!(op, Op::Set | Op::SetMapped))?;
             let (placement, peer) = put.placement.to_wire();
             json!({
                 "size": put.size.map(|size| size.to_string()),
@@ -100,11 +100,11 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 "peer": peer, "key": put.key, "value_hex": hex(value),
             })
         }
-        (true, Op::Set | Op::Store | Op::Stream) => {
+        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let PutReply { id, size } = PutReply::decode(payload)?;
             json!({"id": id.to_string(), "size": size.to_string()})
         }
-        (false, Op::Get) => {
+        (false, Op::Get | Op::GetMapped) => {
             let ReadRequest {
                 offset,
                 length,
@@ -112,7 +112,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             } = ReadRequest::<&str>::decode(payload)?;
             json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target})
         }
-        (false, Op::Load) => {
+        (false, Op::Load | Op::LoadMapped) => {
             let ReadRequest {
                 offset,
                 length,
@@ -125,6 +125,14 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             json!({
                 "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
                 "value_hex": hex(value),
+            })
+        }
+        (true, Op::GetMapped | Op::LoadMapped) => {
+            let (MappedReply { read, offset }, value) = MappedReply::decode(payload)?;
+            let ReadReply { id, size, length } = read;
+            json!({
+                "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
+                "offset": offset.map(|offset| offset.to_string()), "value_hex": hex(value),
             })
         }
         (false, Op::Del) => json!({"key": DelRequest::decode(payload)?.key}),
@@ -238,7 +246,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             node_version: text(&meaning["node_version"]).to_owned(),
         }
         .encode(out),
-        (false, Op::Set | Op::Store | Op::Stream) => {
+        (false, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let class: BlockClass = serde_json::from_value(meaning["class"].clone()).unwrap();
             let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
             PutRequest {
@@ -251,14 +259,14 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             .encode(out);
             out.put_slice(&value());
         }
-        (true, Op::Set | Op::Store | Op::Stream) => {
+        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             PutReply {
                 id: id(&meaning["id"]),
                 size: number(&meaning["size"]),
             }
             .encode(out);
         }
-        (false, Op::Get) => {
+        (false, Op::Get | Op::GetMapped) => {
             ReadRequest {
                 offset: number(&meaning["offset"]),
                 length: length(),
@@ -266,13 +274,24 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             }
             .encode(out);
         }
-        (false, Op::Load) => {
+        (false, Op::Load | Op::LoadMapped) => {
             ReadRequest {
                 offset: number(&meaning["offset"]),
                 length: length(),
                 target: id(&meaning["id"]),
             }
             .encode(out);
+        }
+        (true, Op::GetMapped | Op::LoadMapped) => {
+            let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
+            let read = ReadReply {
+                id,
+                size,
+                length: length(),
+            };
+            let offset = meaning["offset"].as_str().map(|offset| offset.parse().unwrap());
+            MappedReply { read, offset }.encode(out);
+            out.put_slice(&value());
         }
         (true, Op::Get | Op::Load) => {
             let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
@@ -425,8 +444,8 @@ fn truncated_arguments_are_errors() {
         // What ends with a text or a value of free length may end anywhere in it.
         let fixed_len = match op {
             Op::Hello | Op::Keys | Op::Free | Op::Mget | Op::Mset | Op::Mdel => payload.len(),
-            Op::Set | Op::Store | Op::Stream => payload.len().min(24),
-            Op::Get | Op::Load => payload.len().min(20),
+            Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped => payload.len().min(24),
+            Op::Get | Op::Load | Op::GetMapped | Op::LoadMapped => payload.len().min(20),
             Op::Ttl | Op::Expire | Op::Persist => payload.len().min(17),
             _ => 0,
         };

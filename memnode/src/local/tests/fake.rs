@@ -18,7 +18,7 @@ use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored, Timings};
+use super::node::{Backend, Body, ByteRange, Loaded, MemoryFiles, PutOptions, Stored, Timings};
 
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
@@ -32,6 +32,7 @@ pub(crate) struct Fake {
     pub(crate) running: AtomicU64,
     pub(crate) stop: CancellationToken,
     pub(crate) timings: Timings,
+    pub(crate) files: MemoryFiles,
     next: AtomicU64,
 }
 
@@ -55,6 +56,7 @@ impl Fake {
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
             timings: Timings::default(),
+            files: MemoryFiles::new(100),
             next: AtomicU64::new(1),
         }
     }
@@ -141,6 +143,10 @@ impl Backend for Fake {
 
     fn timings(&self) -> &Timings {
         &self.timings
+    }
+
+    fn files(&self) -> &MemoryFiles {
+        &self.files
     }
 
     fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
