@@ -14,7 +14,7 @@ use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
 use crate::memory_file::MemoryFiles;
-use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
 use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for a program of this host's owner.
@@ -53,6 +53,13 @@ pub trait Backend: Send + Sync + 'static {
         range: ByteRange,
         answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
     ) -> Option<R>;
+
+    /// Takes memory for a value of a known size that is to be set, or stored where there is no key. `None` where it has to go the way of
+    /// [`set`](Self::set) or [`store`](Self::store).
+    fn begin_intake(&self, key: Option<&str>, size: u64, options: &PutOptions) -> Option<ApiResult<Intake>>;
+
+    /// Sets or stores a value that was received whole.
+    fn finish_intake(&self, intake: Intake) -> impl Future<Output = ApiResult<Stored>> + Send;
 
     /// Makes a key name a value.
     fn set(

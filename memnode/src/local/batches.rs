@@ -9,7 +9,7 @@ use memproto::local::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, INLINE_MAX};
 
 use super::backend::Backend;
-use super::session::{Reply, Session};
+use super::session::{self, Reply, Session};
 use super::wire::Wire;
 use crate::service::{ByteRange, Here, Loaded, PutOptions};
 
@@ -55,7 +55,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             }
             Ok(Reply::Batch(BatchReply { entries }))
         };
-        self.begin(header, serial, held, None, call, cx);
+        self.begin(header, serial, held, session::Body::None, call, cx);
     }
 
     pub(super) fn mset(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
@@ -91,7 +91,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             entries.extend(stored.map(|stored| stored.map(|()| done())));
             Ok(Reply::Batch(BatchReply { entries }))
         };
-        self.begin(header, serial, held, None, call, cx);
+        self.begin(header, serial, held, session::Body::None, call, cx);
     }
 
     pub(super) fn mdel(&mut self, header: FrameHeader, cx: &mut Context<'_>) {

@@ -21,6 +21,7 @@ mod mapped;
 mod operations;
 mod outgoing;
 mod patience;
+mod receiving;
 mod session;
 #[cfg(unix)]
 mod socket;

@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 use super::backend::Backend;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
-use super::session::{Reply, Session};
+use super::receiving::Receiving;
+use super::session::{self, Reply, Session};
 use super::wire::Wire;
 use crate::body::Body;
 use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
@@ -116,7 +117,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 let loaded = found_or_missing(backend.get(&key, range).await, &key)?;
                 Ok(Reply::of(loaded, as_file))
             };
-            self.begin(header, serial, 0, None, call, cx);
+            self.begin(header, serial, 0, session::Body::None, call, cx);
         }
     }
 
@@ -140,7 +141,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
             let call = async move { Ok(Reply::of(backend.load(target, range).await?, as_file)) };
-            self.begin(header, serial, 0, None, call, cx);
+            self.begin(header, serial, 0, session::Body::None, call, cx);
         }
     }
 
@@ -175,6 +176,15 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     self.input.skip(&header);
                     return self.reply(header, result.map(Reply::Stored));
                 }
+                let intake = match (header.more(), op, size) {
+                    (true, Op::Set | Op::Store, Some(size)) => self.backend.begin_intake(key, size, &options),
+                    _ => None,
+                };
+                if let Some(intake) = intake {
+                    let receiving = intake.and_then(|intake| Receiving::begin(intake, value));
+                    self.input.skip(&header);
+                    return self.receive_put(header, receiving);
+                }
                 (size, key.map(str::to_owned), options, value.len())
             }
         };
@@ -187,15 +197,27 @@ impl<B: Backend, S: Wire> Session<B, S> {
         let serial = self.next_serial();
         let (incoming, body) = if header.more() {
             match Incoming::begin(serial, header.request, size, value, self.grant_sender()) {
-                Ok((incoming, body)) => (Some(incoming), body),
+                Ok((incoming, body)) => (session::Body::Piped(incoming), body),
                 Err(error) => return self.output.error(header, &error),
             }
         } else {
-            (None, Body::from(value))
+            (session::Body::None, Body::from(value))
         };
         let backend = Arc::clone(&self.backend);
         let call = put_call(backend, op, key, body, options);
         self.begin(header, serial, held, incoming, call, cx);
+    }
+
+    /// Goes on with a write whose memory is there: its budget is what bounds it, and the connection holds nothing of it.
+    fn receive_put(&mut self, header: FrameHeader, receiving: ApiResult<Receiving>) {
+        match receiving {
+            Err(error) => self.output.error(header, &error),
+            Ok(receiving) if self.admit(header, 0) => {
+                let serial = self.next_serial();
+                self.begin_receiving(header, serial, 0, receiving);
+            }
+            Ok(_) => {}
+        }
     }
 
     fn keys(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
@@ -311,7 +333,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Ok(args) if self.admit(header, held) => {
                 let serial = self.next_serial();
                 let future = run(Arc::clone(&self.backend), args);
-                self.begin(header, serial, held, None, future, cx);
+                self.begin(header, serial, held, session::Body::None, future, cx);
             }
             Ok(_) => {}
         }

@@ -111,6 +111,29 @@ impl Wire for Socket {
         std::mem::take(&mut self.arrived)
     }
 
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+        behind: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let (offered, mut came) = (room.len() + behind.len(), 0);
+        let mut arrived = Arrived::Nothing;
+        let is_attached = self.is_attached;
+        let polled = self.poll_read_with(cx, |stream| {
+            let mut slices = [IoSliceMut::new(room), IoSliceMut::new(behind)];
+            if is_attached {
+                (came, arrived) = receive_attached(stream, &mut slices)?;
+            } else {
+                came = rustix::io::readv(stream, &mut slices)?;
+            }
+            let perhaps_more = came == offered || !matches!(arrived, Arrived::Nothing);
+            Ok(Brought { bytes: came, perhaps_more })
+        });
+        self.arrived = arrived;
+        polled.map_ok(|()| came)
+    }
+
     fn poll_write_attached(
         &mut self,
         cx: &mut Context<'_>,
@@ -140,12 +163,11 @@ fn send_attached(
 
 /// Reads bytes, and descriptors that were attached to them.
 #[cfg(target_os = "linux")]
-fn receive_attached(socket: &UnixStream, room: &mut [u8]) -> io::Result<(usize, Arrived)> {
+fn receive_attached(socket: &UnixStream, room: &mut [IoSliceMut<'_>]) -> io::Result<(usize, Arrived)> {
     // Room for one more than may come, to tell.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(room)];
-    let received = recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, room, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut arrived = if received.flags.contains(ReturnFlags::CTRUNC) {
         Arrived::Lost
     } else {
@@ -184,7 +206,8 @@ impl AsyncRead for Socket {
             let polled = socket.poll_read_with(cx, |stream| {
                 let offered = buffer.remaining().min(ATTACHED_READ_MAX);
                 let bytes;
-                (bytes, arrived) = receive_attached(stream, buffer.initialize_unfilled_to(offered))?;
+                let mut room = [IoSliceMut::new(buffer.initialize_unfilled_to(offered))];
+                (bytes, arrived) = receive_attached(stream, &mut room)?;
                 buffer.advance(bytes);
                 // A read also ends behind a descriptor.
                 let perhaps_more = bytes == offered || !matches!(arrived, Arrived::Nothing);

@@ -67,12 +67,20 @@ impl Service {
     pub async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
         self.counters.writes.increment();
         let mut unfinished = Unfinished::new(self.shared());
-        let Placed { id, size, content } = self.put(body, &options, None, &mut unfinished).await?;
+        let placed = self.put(body, &options, None, &mut unfinished).await?;
+        self.store_placed(placed, Some(unfinished))
+    }
+
+    /// Makes known what has its place.
+    pub(super) fn store_placed(&self, placed: Placed, unfinished: Option<Unfinished>) -> ApiResult<Stored> {
+        let Placed { id, size, content } = placed;
         match content {
             Content::Block(block, reservation) => self.store.insert(id, block, reservation)?,
             Content::Object(object) => self.store.add_object(id, object)?,
         }
-        unfinished.finish();
+        if let Some(unfinished) = unfinished {
+            unfinished.finish();
+        }
         Ok(Stored { id, size })
     }
 
@@ -152,7 +160,7 @@ impl Service {
         }
     }
 
-    fn block(&self, bytes: Value, options: &PutOptions) -> Block {
+    pub(super) fn block(&self, bytes: Value, options: &PutOptions) -> Block {
         Block {
             bytes,
             class: options.class,
@@ -586,7 +594,7 @@ pub(super) async fn fill(mut buffer: BlockBuffer, mut body: Body) -> ApiResult<V
     buffer.finish()
 }
 
-fn too_large(size: u64) -> ApiError {
+pub(super) fn too_large(size: u64) -> ApiError {
     ApiError::new(
         ErrorCode::TooLarge,
         format!("{size} bytes are more than one object may have ({OBJECT_SIZE_MAX})"),

@@ -12,7 +12,7 @@ use memproto::local::batch::BatchAnswer;
 use memproto::local::reply::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
-use super::{ByteRange, Here, Loaded, PutOptions, Service, Stored};
+use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
 use crate::memory_file::MemoryFiles;
@@ -55,6 +55,14 @@ impl Backend for Service {
         answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
     ) -> Option<R> {
         Service::load_now(self, id, range, |found| answer(self.counted(found)))
+    }
+
+    fn begin_intake(&self, key: Option<&str>, size: u64, options: &PutOptions) -> Option<ApiResult<Intake>> {
+        Some(self.counted(Service::begin_intake(self, key, size, options)?))
+    }
+
+    async fn finish_intake(&self, intake: Intake) -> ApiResult<Stored> {
+        self.counted(Service::finish_intake(self, intake).await)
     }
 
     async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {

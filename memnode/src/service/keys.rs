@@ -81,10 +81,23 @@ impl Service {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
         let mut unfinished = Unfinished::new(self.shared());
-        let Placed { id, size, content } = self.put(body, &options, Some(key), &mut unfinished).await?;
+        let placed = self.put(body, &options, Some(key), &mut unfinished).await?;
+        self.set_placed(key, placed, Some(unfinished)).await
+    }
+
+    /// Sets a key to what has its place.
+    pub(super) async fn set_placed(
+        &self,
+        key: &str,
+        placed: Placed,
+        unfinished: Option<Unfinished>,
+    ) -> ApiResult<Stored> {
+        let Placed { id, size, content } = placed;
         let version = self.tick();
         let displaced = self.write(key, version, id, content)?;
-        unfinished.finish();
+        if let Some(unfinished) = unfinished {
+            unfinished.finish();
+        }
         if let Some(displaced) = displaced {
             self.free_displaced(displaced);
         }

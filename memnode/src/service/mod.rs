@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod expiry;
 mod for_programs;
 pub mod from_peers;
+mod intake;
 pub mod keys;
 mod open_streams;
 mod storing;
@@ -37,6 +38,7 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::intake::Intake;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;

@@ -177,6 +177,14 @@ impl Backend for Fake {
         (!waits).then(|| answer(self.read(id, range).map(crate::service::Here::Large)))
     }
 
+    fn begin_intake(&self, _: Option<&str>, _: u64, _: &PutOptions) -> Option<ApiResult<crate::service::Intake>> {
+        None
+    }
+
+    async fn finish_intake(&self, _: crate::service::Intake) -> ApiResult<Stored> {
+        unreachable!("none is begun")
+    }
+
     async fn set(&self, key: &str, body: Body, _: PutOptions) -> ApiResult<Stored> {
         let _running = self.enter();
         Ok(self.name(key, self.take(key, body).await?))
