@@ -181,7 +181,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     _ => None,
                 };
                 if let Some(intake) = intake {
-                    let receiving = intake.and_then(|intake| Receiving::begin(intake, value));
+                    let receiving = intake.and_then(|intake| Receiving::begin(intake, value, value.len()));
                     self.input.skip(&header);
                     return self.receive_put(header, receiving);
                 }

@@ -31,6 +31,8 @@ thread_local! {
 /// The habits of a session's program.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
+    /// Whether it looks again beside others of its thread.
+    is_beside_others: bool,
     /// Whether the last wait was a short one.
     is_quick: bool,
     /// Since when nothing is there to read.
@@ -41,12 +43,21 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// For a session that waits for room to write: its program reads at this moment, so that there soon is some, and as long as there is
+    /// something to write the thread has work.
+    pub(super) fn for_room() -> Self {
+        Self {
+            is_beside_others: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether to look without having been told that something is there.
     pub(super) fn is_looking(&self) -> bool {
         self.is_looking
     }
 
-    /// Something was there.
+    /// There was something.
     pub(super) fn found(&mut self) {
         if let Some(since) = self.waits_since.take() {
             self.is_quick = since.elapsed() < LOOK_MAX;
@@ -54,7 +65,7 @@ impl Patience {
         self.stop_looking();
     }
 
-    /// Nothing was there. Returns whether to look again at once; others have had the core then.
+    /// There was nothing. Returns whether to look again at once; others have had the core then.
     pub(super) fn look_again(&mut self) -> bool {
         let now = Instant::now();
         let since = *self.waits_since.get_or_insert(now);
@@ -63,7 +74,7 @@ impl Patience {
             return false;
         }
         if !self.is_looking {
-            if LOOKING.replace(true) {
+            if !self.is_beside_others && LOOKING.replace(true) {
                 return false;
             }
             self.is_looking = true;
@@ -76,7 +87,7 @@ impl Patience {
     }
 
     fn stop_looking(&mut self) {
-        if std::mem::take(&mut self.is_looking) {
+        if std::mem::take(&mut self.is_looking) && !self.is_beside_others {
             LOOKING.set(false);
         }
     }

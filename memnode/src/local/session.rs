@@ -541,8 +541,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Whether a request that makes the node hold this many bytes may begin; otherwise it is answered `Busy`.
     pub(super) fn admit(&mut self, header: FrameHeader, held: u64) -> bool {
-        let full = self.calls.len() + self.outgoing.len() >= IN_FLIGHT_MAX as usize;
-        if full || self.held + held > HELD_BYTES_MAX {
+        if !self.has_room_for_call() || self.held + held > HELD_BYTES_MAX {
             let message =
                 "too many requests of this connection are in flight: wait for replies, then try again";
             self.output
@@ -550,6 +549,15 @@ impl<B: Backend, S: Wire> Session<B, S> {
             return false;
         }
         true
+    }
+
+    /// Whether another request may be in flight.
+    pub(super) fn has_room_for_call(&self) -> bool {
+        self.calls.len() + self.outgoing.len() < IN_FLIGHT_MAX as usize
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeting == Greeting::Done
     }
 
     /// The number of the next call: a request id may be used again, this one is not.

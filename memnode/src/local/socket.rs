@@ -39,6 +39,7 @@ pub(super) struct Socket {
     /// The same socket under a descriptor of its own, while a write waits for room.
     writable: Option<AsyncFd<UnixStream>>,
     patience: Patience,
+    patience_for_room: Patience,
     /// Whether reads look for descriptors.
     is_attached: bool,
     /// What the last read brought beside its bytes.
@@ -50,6 +51,10 @@ pub(super) struct Socket {
 #[cfg(target_os = "linux")]
 const ATTACHED_READ_MAX: usize = 64 * 1024;
 
+/// Bytes that a socket may hold of what its program has not read: a frame of the largest size with the system's own costs. Linux doubles the
+/// number, and gives a user without privileges at most as much as this (`net.core.wmem_max`).
+const SEND_BUFFER: usize = 208 * 1024;
+
 impl Socket {
     /// Waits for the socket on the runtime of the caller.
     ///
@@ -57,10 +62,13 @@ impl Socket {
     /// Where the system refuses.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
+        // Where it is refused the socket holds what the system gives every one.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
         Ok(Self {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
             patience: Patience::default(),
+            patience_for_room: Patience::for_room(),
             is_attached: false,
             arrived: Arrived::Nothing,
         })
@@ -77,6 +85,7 @@ impl Socket {
                 match ready.try_io(|socket| write(socket.get_ref())) {
                     Ok(written) => {
                         self.writable = None;
+                        self.patience_for_room.found();
                         return Poll::Ready(written);
                     }
                     Err(_would_block) => continue,
@@ -84,10 +93,17 @@ impl Socket {
             }
             match write(self.readable.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.patience_for_room.look_again() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     let same = self.readable.get_ref().try_clone()?;
                     self.writable = Some(register(same, Interest::WRITABLE)?);
                 }
-                written => return Poll::Ready(written),
+                written => {
+                    self.patience_for_room.found();
+                    return Poll::Ready(written);
+                }
             }
         }
     }
