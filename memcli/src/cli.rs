@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Expire(ExpireArgs),
     /// Let a value live for good
     Persist(TtlArgs),
-    /// List the keys that match a pattern
+    /// List the keys that match patterns
     Keys(KeysArgs),
     /// Show what lies in the node, what it did and how fast
     Stats(StatsArgs),
@@ -325,10 +325,13 @@ pub(crate) struct ExpireArgs {
 /// `keys`
 #[derive(Args, Debug)]
 pub(crate) struct KeysArgs {
-    // Several are taken only to say that the shell made them of an unquoted `*`.
-    /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
+    /// Patterns with *, ? and [a-z], in quotes so that the shell leaves them alone; a key that matches any is listed
     #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
-    pub(crate) pattern: Vec<String>,
+    pub(crate) patterns: Vec<String>,
+
+    /// List at most so many keys: whichever are found first, not the first by name
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
 }
 
 /// `stats`

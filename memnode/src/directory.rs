@@ -6,21 +6,24 @@
 //!
 //! The directory never talks to a peer and never frees a block: it says what was displaced, and the service acts.
 
+use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use memproto::peer::Manifest;
 use memproto::peer::message::KeyVersion;
-use memproto::{BlockId, NodeId, Version, pattern};
+use memproto::{BlockId, NodeId, Version};
 
 use crate::expiry::{Expiry, Moment, Queue};
 use crate::store::Charge;
 
 /// Number of shards of each map: with a lock held for well under a microsecond, far more than any host has cores.
-pub const SHARDS: usize = 64;
+pub const SHARDS: usize = 1 << SHARD_BITS;
+
+/// The bits of a hash that choose the shard.
+const SHARD_BITS: u32 = 6;
 
 /// What this node knows of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,30 +247,59 @@ impl Directory {
         Some(told.map(version).collect())
     }
 
-    /// The first `limit` keys in ascending order behind `after` that match, of this node and of its peers, and whether
-    /// more follow.
-    pub fn keys(&self, glob: &str, after: Option<&str>, limit: usize) -> (BTreeSet<Arc<str>>, bool) {
-        let mut found = BTreeSet::new();
-        let mut more = false;
-        for shard in &self.keys {
-            for (key, slot) in lock(shard).iter() {
-                let wanted = slot.record.value != KeyValue::Deleted;
-                let beyond = found.len() >= limit && found.last().is_some_and(|last| key > last);
-                if !wanted || after.is_some_and(|after| &**key <= after) || !pattern::matches(glob, key) {
-                    continue;
-                }
-                if beyond {
-                    more = true;
-                    continue;
-                }
-                found.insert(Arc::clone(key));
-                if found.len() > limit {
-                    found.pop_last();
-                    more = true;
+    /// Goes through the keys of this node and of its peers that are not deleted, in no order, a part at a time.
+    ///
+    /// `cursor` is 0 for the first part, and then what was returned. `each` is given the keys of the part, one after the
+    /// other, and returns false to end it behind that key; it also ends when `looked_at_max` records were looked at.
+    /// Returns the cursor of the next part, 0 behind the last. A key that is there from the first part to the last is
+    /// given at least once.
+    pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
+        let mut left = looked_at_max.max(1);
+        let mut position = cursor;
+        while left > 0 {
+            let Some(part) = self.part_from(position, left) else {
+                return 0;
+            };
+            left = left.saturating_sub(part.len());
+            for (at, key) in part {
+                // Behind the greatest position is the end.
+                position = at.wrapping_add(1);
+                if key.is_some_and(|key| !each(&key)) || position == 0 {
+                    return position;
                 }
             }
         }
-        (found, more)
+        position
+    }
+
+    /// The first records from a position on, in ascending order, at most `count_max` and all of one shard; `None` behind the
+    /// last. A deleted key is left out, its record is not.
+    fn part_from(&self, position: u64, count_max: usize) -> Option<Vec<(u64, Option<Arc<str>>)>> {
+        let first_shard = (position >> (u64::BITS - SHARD_BITS)) as usize;
+        self.keys[first_shard..].iter().find_map(|shard| {
+            let shard = lock(shard);
+            let mut part: Vec<_> = shard
+                .iter()
+                .map(|(key, slot)| (self.position_of(key), key, slot))
+                .filter(|(at, ..)| *at >= position)
+                .collect();
+            if part.len() > count_max {
+                part.select_nth_unstable_by_key(count_max - 1, |(at, ..)| *at);
+                part.truncate(count_max);
+            }
+            part.sort_unstable_by_key(|(at, ..)| *at);
+            let key = |key: &Arc<str>, slot: &KeySlot| {
+                (slot.record.value != KeyValue::Deleted).then(|| Arc::clone(key))
+            };
+            let part = part.into_iter().map(|(at, name, slot)| (at, key(name, slot)));
+            let part: Vec<_> = part.collect();
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    /// Where a scan comes to a key: shard by shard, and in a shard by the rest of the hash.
+    fn position_of(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key).rotate_right(SHARD_BITS)
     }
 
     /// Number of keys this node answers for, and of streams among its objects.
@@ -475,37 +507,94 @@ mod tests {
         );
     }
 
+    /// All keys, scanned in parts that end after so many records and so many keys.
+    fn scanned(directory: &Directory, looked_at_max: usize, keys_max: usize) -> Vec<String> {
+        let mut listed = Vec::new();
+        let mut cursor = 0;
+        loop {
+            let before = listed.len();
+            cursor = directory.scan(cursor, looked_at_max, &mut |key| {
+                listed.push(key.to_owned());
+                listed.len() - before < keys_max
+            });
+            assert!(listed.len() - before <= keys_max.min(looked_at_max));
+            if cursor == 0 {
+                return listed;
+            }
+        }
+    }
+
     #[test]
-    fn pages_of_keys_are_in_order_and_leave_none_out() {
+    fn a_scan_leaves_out_no_key_however_it_is_cut() {
         let (directory, store) = (Directory::new(Arc::default()), store());
-        for i in 0..100 {
-            let value = if i % 2 == 0 {
-                KeyValue::Ours(id(i + 1))
-            } else {
-                KeyValue::Theirs
+        assert_eq!(scanned(&directory, 1, 1), [""; 0]);
+        for i in 0..1_000 {
+            let value = match i % 3 {
+                0 => KeyValue::Ours(id(i + 1)),
+                1 => KeyValue::Theirs,
+                _ => KeyValue::Deleted,
             };
             write(&directory, &store, &format!("key:{i:03}"), version(i, 1), value);
         }
-        write(
-            &directory,
-            &store,
-            "key:deleted",
-            version(1, 1),
-            KeyValue::Deleted,
-        );
-        let mut listed = Vec::new();
-        let mut after = None;
+        let expected: Vec<String> = (0..1_000)
+            .filter(|i| i % 3 < 2)
+            .map(|i| format!("key:{i:03}"))
+            .collect();
+        for (looked_at_max, keys_max) in [
+            (1, 1),
+            (2, 7),
+            (100, 100),
+            (100, 3),
+            (10_000, 9),
+            (10_000, 10_000),
+        ] {
+            let mut listed = scanned(&directory, looked_at_max, keys_max);
+            listed.sort();
+            assert_eq!(listed, expected, "{looked_at_max}, {keys_max}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stays_is_scanned_while_others_come_and_go() {
+        let (directory, store) = (Directory::new(Arc::default()), store());
+        for i in 0..500 {
+            write(
+                &directory,
+                &store,
+                &format!("stays:{i:03}"),
+                version(i, 1),
+                KeyValue::Theirs,
+            );
+        }
+        let (mut listed, mut cursor, mut step) = (Vec::new(), 0, 0);
         loop {
-            let (page, more) = directory.keys("key:*", after.as_deref(), 7);
-            assert!(page.len() <= 7);
-            listed.extend(page.iter().map(ToString::to_string));
-            after = listed.last().cloned();
-            if !more {
+            cursor = directory.scan(cursor, 10, &mut |key| {
+                listed.push(key.to_owned());
+                true
+            });
+            if cursor == 0 {
                 break;
             }
+            step += 1;
+            let record = KeyRecord {
+                version: version(step, 1),
+                value: KeyValue::Theirs,
+            };
+            write(
+                &directory,
+                &store,
+                &format!("goes:{step}"),
+                record.version,
+                record.value,
+            );
+            if step % 2 == 0 {
+                directory.forget_key(&format!("goes:{step}"), record);
+            }
         }
-        let expected: Vec<String> = (0..100).map(|i| format!("key:{i:03}")).collect();
-        assert_eq!(listed, expected);
+        listed.retain(|key| key.starts_with("stays"));
+        listed.sort();
+        listed.dedup();
+        assert_eq!(listed.len(), 500);
     }
 
     #[test]

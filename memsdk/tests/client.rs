@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fake::Fake;
+use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use memnode::home::Home;
 use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
@@ -210,6 +211,16 @@ async fn a_long_list_of_keys_comes_in_pages() {
         .extend(names.iter().map(|name| (name.clone(), id)));
     assert_eq!(cloud.keys("*").await.unwrap(), names);
     assert!(cloud.keys("none*").await.unwrap().is_empty());
+    let several = cloud.keys(["key0000[0-2]", "key00001", "none"]).await.unwrap();
+    assert_eq!(several, names[..3]);
+
+    let mut scan = cloud.scan("key0[0-9]*");
+    assert_eq!(scan.next().await.unwrap().as_ref(), Some(&names[0]));
+    let mut rest = scan.next_page().await.unwrap().unwrap();
+    let streamed: Vec<String> = scan.into_stream().try_collect().await.unwrap();
+    assert!(!streamed.is_empty(), "it is one page");
+    rest.extend(streamed);
+    assert_eq!(rest, names[1..]);
 }
 
 #[tokio::test]
@@ -385,6 +396,10 @@ async fn wrong_arguments_do_not_reach_the_wire() {
     assert_eq!(
         cloud.keys(&too_long).await.unwrap_err().api_code(),
         Some(ErrorCode::TooLarge)
+    );
+    assert_eq!(
+        cloud.keys([""; 0]).await.unwrap_err().api_code(),
+        Some(ErrorCode::InvalidArgument)
     );
     let put = cloud.store("v").placement(Placement::Peer(too_long));
     assert_eq!(

@@ -9,7 +9,7 @@ use memproto::control::{
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -87,11 +87,11 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys in ascending order, at most `limit`.
+    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
     fn keys(
         &self,
-        pattern: &str,
-        after: Option<&str>,
+        patterns: &[String],
+        cursor: u64,
         limit: u32,
     ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 

@@ -60,7 +60,7 @@ pub(super) enum Reply {
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
-    Keys(memproto::local::reply::KeysReply),
+    Keys(memproto::local::keys::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::pattern::Globs;
 use memproto::peer::message::KeyVersion;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
@@ -24,8 +24,9 @@ use crate::body::Body;
 use crate::directory::{KeyRecord, KeyValue, KeyWrite, Place};
 use crate::store::{Owner, Reservation};
 
-/// The most keys in one page: some hundred KiB at usual lengths, and a scan that others do not feel.
-pub const KEYS_PAGE_MAX: u32 = 1_000;
+/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
+/// pages where none of ten million keys matches.
+const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
 /// Each round means that a writer was faster, so that the value moved on.
@@ -146,26 +147,18 @@ impl Service {
         Ok(known || dropped)
     }
 
-    /// The next page of the keys of the whole pool that match, in ascending order behind `after`.
+    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
+    /// last; a key that is there from the first page to the last comes at least once.
     ///
     /// # Errors
-    /// `TooLarge` for a pattern over its limit.
-    pub fn keys(&self, glob: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
-        if glob.len() > PATTERN_LEN_MAX {
-            return Err(ApiError::new(
-                ErrorCode::TooLarge,
-                format!(
-                    "the pattern has {} bytes, at most {PATTERN_LEN_MAX} are allowed",
-                    glob.len()
-                ),
-            ));
-        }
-        let limit = limit.clamp(1, KEYS_PAGE_MAX) as usize;
-        let (keys, more) = self.directory.keys(glob, after, limit);
-        Ok(KeysReply {
-            keys: keys.iter().map(ToString::to_string).collect(),
-            more,
-        })
+    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
+    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        let globs = Globs::new(patterns)?;
+        let mut page = KeysPage::new(limit);
+        let next = self.directory.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
+            !globs.match_key(key) || page.push(key)
+        });
+        Ok(page.finish(next))
     }
 
     /// Lets a key point to a placed block. Returns the object it pointed to before, or the new one where a write at

@@ -173,7 +173,9 @@ impl TestNode {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.service.keys("*", None, 1_000).unwrap().keys
+        let page = self.service.keys(&["*"], 0, 1_000).unwrap();
+        assert_eq!(page.cursor, 0, "all keys of a test fit a page");
+        page.keys
     }
 
     fn blocks(&self) -> u64 {

@@ -6,7 +6,7 @@ use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::key::check_key;
-use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
+use crate::limits::OBJECT_SIZE_MAX;
 use crate::placement::Placement;
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
@@ -360,67 +360,6 @@ impl LifetimeRequest {
             kind => return Err(ApiError::invalid(format!("unknown kind of name {kind}"))),
         };
         Ok(Self { name, change })
-    }
-}
-
-/// Arguments of KEYS:
-///
-/// ```text
-///  0         4       8             10          12
-/// +---------+-------+-------------+-----------+---------+-------+
-/// | options | limit | pattern len | after len | pattern | after |
-/// +---------+-------+-------------+-----------+---------+-------+
-/// ```
-///
-/// `options` is 0 in this version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeysRequest<'a> {
-    /// A glob, see [`crate::pattern`].
-    pub pattern: &'a str,
-    /// Only keys greater than this one.
-    pub after: Option<&'a str>,
-    /// How many keys at most; the node may return fewer and say that there are more.
-    pub limit: u32,
-}
-
-impl<'a> KeysRequest<'a> {
-    /// Writes the arguments.
-    pub fn encode(&self, out: &mut BytesMut) {
-        let after = self.after.unwrap_or_default();
-        out.put_u32_le(0);
-        out.put_u32_le(self.limit);
-        out.put_u16_le(self.pattern.len() as u16);
-        out.put_u16_le(after.len() as u16);
-        out.put_slice(self.pattern.as_bytes());
-        out.put_slice(after.as_bytes());
-    }
-
-    /// Reads them.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, `TooLarge` for the pattern or the key.
-    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
-        let mut fields = Fields::new(payload);
-        must_be_zero(fields.u32()?.into(), "these options of KEYS")?;
-        let limit = fields.u32()?;
-        let (pattern_len, after_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
-        check_len(pattern_len, PATTERN_LEN_MAX, "the pattern")?;
-        let pattern = fields.text(pattern_len, "the pattern")?;
-        let after = fields.bytes(after_len)?;
-        fields.end()?;
-        let after = if after.is_empty() {
-            None
-        } else {
-            Some(check_key(after)?)
-        };
-        if limit == 0 {
-            return Err(ApiError::invalid("a limit of 0 keys lists nothing"));
-        }
-        Ok(Self {
-            pattern,
-            after,
-            limit,
-        })
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding as _};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::local::KEYS_PAGE_MAX;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -93,10 +92,9 @@ async fn loaded(Loaded { id, size, body }: Loaded, read: Read) -> ApiResult<Valu
 }
 
 async fn list<B: Backend>(backend: &B, keys: Keys) -> ApiResult<Value> {
-    let limit = keys.limit.min(KEYS_PAGE_MAX);
-    let mut page = backend.keys(&keys.pattern, keys.after.as_deref(), limit).await?;
-    page.cut_to_frame();
-    Ok(json!({"keys": page.keys, "more": page.more}))
+    let page = backend.keys(&keys.patterns, keys.cursor, keys.limit).await?;
+    let cursor = (page.cursor != 0).then(|| page.cursor.to_string());
+    Ok(json!({"keys": page.keys, "cursor": cursor}))
 }
 
 fn json_of(value: &impl Serialize) -> ApiResult<Value> {

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
+use memproto::local::keys::check_limit;
 use memproto::local::{FREE_IDS_MAX, KEYS_PAGE_MAX};
+use memproto::pattern::check_patterns;
 use memproto::{BlockClass, BlockId, Placement, Ttl};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -98,20 +99,26 @@ pub(super) enum Encoding {
     Base64,
 }
 
-/// Arguments of `keys`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Which keys are wanted.
+#[derive(Debug)]
 pub(super) struct Keys {
-    #[serde(default = "every_key")]
-    pub(super) pattern: String,
-    #[serde(default)]
-    pub(super) after: Option<String>,
-    #[serde(default = "keys_page_max")]
+    pub(super) patterns: Vec<String>,
+    pub(super) cursor: u64,
     pub(super) limit: u32,
 }
 
-fn every_key() -> String {
-    "*".to_owned()
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysArgs {
+    #[serde(default = "every_key")]
+    patterns: Vec<String>,
+    cursor: Option<String>,
+    #[serde(default = "keys_page_max")]
+    limit: u32,
+}
+
+fn every_key() -> Vec<String> {
+    vec!["*".to_owned()]
 }
 
 fn keys_page_max() -> u32 {
@@ -225,15 +232,7 @@ fn operation(mut fields: Map<String, Value>) -> ApiResult<Operation> {
             check_len(blocks.len(), FREE_IDS_MAX, "blocks in one request")?;
             Operation::Free(blocks)
         }
-        "keys" => {
-            let keys: Keys = args(fields)?;
-            check_len(keys.pattern.len(), PATTERN_LEN_MAX, "bytes in a pattern")?;
-            keys.after
-                .as_deref()
-                .map(|after| check_key(after.as_bytes()))
-                .transpose()?;
-            Operation::Keys(keys)
-        }
+        "keys" => Operation::Keys(keys(fields)?),
         "connect" => Operation::Connect(args(fields)?),
         "peer_wait" => Operation::PeerWait(args(fields)?),
         "disconnect" => Operation::Disconnect(args(fields)?),
@@ -321,6 +320,25 @@ fn read(fields: Map<String, Value>) -> ApiResult<(Option<String>, Option<BlockId
         length: length.unwrap_or(u64::MAX),
     };
     Ok((key, block, Read { range, encoding }))
+}
+
+fn keys(fields: Map<String, Value>) -> ApiResult<Keys> {
+    let KeysArgs {
+        patterns,
+        cursor,
+        limit,
+    } = args(fields)?;
+    check_patterns(&patterns)?;
+    check_limit(limit)?;
+    // A text, since not every reader of JSON has exact numbers of 64 bits.
+    let cursor = cursor.map_or(Ok(0), |cursor| cursor.parse()).map_err(|_| {
+        ApiError::invalid("a cursor is the text that the last page gave, or null for the first page")
+    })?;
+    Ok(Keys {
+        patterns,
+        cursor,
+        limit,
+    })
 }
 
 fn named<T>(field: Option<T>, name: &str) -> ApiResult<T> {

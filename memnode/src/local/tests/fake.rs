@@ -13,7 +13,8 @@ use memproto::control::{
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::pattern::Globs;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -263,18 +264,18 @@ impl Backend for Fake {
         self.store(body, options)
     }
 
-    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
+    /// In ascending order; a cursor is the number of keys that came before, plus one so that an empty page has one too.
+    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        let globs = Globs::new(patterns)?;
         let keys = self.keys.lock().unwrap();
-        let mut found = keys
-            .keys()
-            .filter(|key| after.is_none_or(|after| key.as_str() > after))
-            .filter(|key| memproto::pattern::matches(pattern, key))
-            .cloned();
-        let page = found.by_ref().take(limit as usize).collect();
-        Ok(KeysReply {
-            keys: page,
-            more: found.next().is_some(),
-        })
+        let mut page = KeysPage::new(limit);
+        for (passed, key) in keys.keys().enumerate().skip(cursor.saturating_sub(1) as usize) {
+            if globs.match_key(key) && !page.push(key) {
+                let next = passed + 1;
+                return Ok(page.finish(if next == keys.len() { 0 } else { next as u64 + 1 }));
+            }
+        }
+        Ok(page.finish(0))
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

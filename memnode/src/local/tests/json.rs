@@ -123,6 +123,30 @@ async fn a_quick_request_overtakes_a_slow_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_come_in_pages_by_their_cursor() {
+    let mut program = Piped::greeted().await;
+    for key in ["a:1", "a:2", "a:3", "b:1"] {
+        program.send(&json!({"op": "set", "key": key, "text": ""})).await;
+        program.read().await;
+    }
+    let (mut listed, mut cursor, mut pages) = (Vec::new(), Value::Null, 0);
+    while pages == 0 || !cursor.is_null() {
+        let request = json!({"op": "keys", "patterns": ["a:*", "*:1"], "cursor": cursor, "limit": 3});
+        program.send(&request).await;
+        let mut reply = program.read().await;
+        let keys = reply["result"]["keys"].as_array().unwrap();
+        assert!(keys.len() <= 3);
+        listed.extend(keys.clone());
+        cursor = reply["result"]["cursor"].take();
+        pages += 1;
+    }
+    assert_eq!(
+        (pages, listed),
+        (2, vec![json!("a:1"), json!("a:2"), json!("a:3"), json!("b:1")])
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_beyond_the_limit_wait() {
     let mut program = Piped::greeted().await;
     for id in 0..2 * IN_FLIGHT_MAX {
