@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use memproto::{BlockId, Ttl};
+use memproto::{BlockClass, BlockId, Ttl};
 
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
@@ -242,6 +242,10 @@ pub(crate) struct MsetArgs {
     /// A key and its value, as often as wanted; - as a value is a dash, not stdin
     #[arg(required = true, value_names = ["KEY", "VALUE"], num_args = 2.., allow_negative_numbers = true)]
     pub(crate) pairs: Vec<OsString>,
+
+    /// How they are kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 /// How new data is kept.
@@ -250,6 +254,34 @@ pub(crate) struct KeepArgs {
     /// Until this much time has passed, such as 30s, 10m or 2h; without it for good
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) ttl: Option<Duration>,
+
+    /// What happens when room is needed: pinned data stays, cache data may be dropped to make it
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "pinned",
+        hide_default_value = true
+    )]
+    pub(crate) mode: Mode,
+}
+
+/// The class of new data, as it is typed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Mode {
+    /// It stays until it is freed, or its time is over (the default)
+    #[default]
+    Pinned,
+    /// It may be dropped
+    Cache,
+}
+
+impl From<Mode> for BlockClass {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Pinned => BlockClass::Pinned,
+            Mode::Cache => BlockClass::Cache,
+        }
+    }
 }
 
 /// Where new data is to lie.

@@ -68,6 +68,7 @@ mod connection;
 mod error;
 mod object;
 mod put;
+mod put_many;
 mod scan;
 mod socket;
 mod wire;
@@ -83,6 +84,7 @@ pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+pub use put_many::PutMany;
 pub use scan::{Patterns, Scan};
 
 /// How long a value lives.

@@ -516,12 +516,40 @@ async fn batches_of_any_length_and_size_come_back_in_order() {
 }
 
 #[tokio::test]
+async fn every_value_of_a_batch_is_kept_as_the_batch_says() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    node.fake.gate.add_permits(100);
+    // One that is answered at once, one that waits, and one that fits no frame.
+    let pairs = [("now", 1), ("gated", 2), ("large", 3_000_000)].map(|(key, len)| (key, pattern(len)));
+    let hour = Duration::from_secs(3_600);
+    let peer = Placement::Peer("büro".to_owned());
+    let put = cloud.mset(&pairs).ttl(hour).class(BlockClass::Cache);
+    put.placement(peer.clone()).await.unwrap();
+    let noted = node.fake.options.lock().unwrap().clone();
+    assert_eq!(noted.len(), 3);
+    for (key, options) in noted {
+        assert_eq!(options.ttl.map(Duration::from), Some(hour), "{key}");
+        assert_eq!(
+            (options.class, options.placement),
+            (BlockClass::Cache, peer.clone()),
+            "{key}"
+        );
+    }
+    let error = cloud.mset(&pairs).ttl(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.api_code(), Some(ErrorCode::InvalidArgument));
+    let nobody = Placement::Peer(String::new());
+    let error = cloud.mset(&pairs).placement(nobody).await.unwrap_err();
+    assert_eq!(error.api_code(), Some(ErrorCode::InvalidArgument));
+}
+
+#[tokio::test]
 async fn each_key_of_a_batch_has_its_own_answer() {
     let node = Running::start();
     let cloud = node.client().await;
     node.fake.gate.add_permits(100);
     let pairs = ["a", "gated b", "gated refused", "c", "c"].map(|key| (key, Bytes::from(key)));
-    let answers = cloud.mset_each(&pairs).await.unwrap();
+    let answers = cloud.mset(&pairs).each().await.unwrap();
     let refused: Vec<_> = answers.iter().map(Result::is_err).collect();
     assert_eq!(refused, [false, false, true, false, false]);
     let error = cloud.mset(&pairs).await.unwrap_err();

@@ -31,7 +31,13 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
     let input = Input::from_argument(&args.value)?;
     let cloud = context.connect().await?;
     let Stored { id, size } = match input {
-        Input::Whole(value) => cloud.set(key, value).ttl(args.keep.ttl).await?,
+        Input::Whole(value) => {
+            cloud
+                .set(key, value)
+                .ttl(args.keep.ttl)
+                .class(args.keep.mode.into())
+                .await?
+        }
         Input::Reader(source) => {
             let transfer = Transfer::new(context.output, source.size);
             let size = source.size;
@@ -39,6 +45,7 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
                 Ok(cloud
                     .set_stream(key, transfer.reader(source), size)
                     .ttl(args.keep.ttl)
+                    .class(args.keep.mode.into())
                     .await?)
             };
             let stored = unless_interrupted("the key keeps what it had", write).await?;

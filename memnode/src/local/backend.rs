@@ -62,8 +62,12 @@ pub trait Backend: Send + Sync + 'static {
         room: usize,
     ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
 
-    /// Sets several keys; each has its answer.
-    fn mset(&self, pairs: Vec<(String, Bytes)>) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
+    /// Sets several keys, all by the same options; each has its answer.
+    fn mset(
+        &self,
+        pairs: Vec<(String, Bytes)>,
+        options: PutOptions,
+    ) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
 
     /// Deletes several keys. Returns of each whether there was one.
     fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;

@@ -59,8 +59,8 @@ impl Backend for Service {
         self.each_counted(answers)
     }
 
-    async fn mset(&self, pairs: Vec<(String, Bytes)>) -> Vec<ApiResult<()>> {
-        let answers = Service::mset(self, pairs).await;
+    async fn mset(&self, pairs: Vec<(String, Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
+        let answers = Service::mset(self, pairs, options).await;
         self.each_counted(answers)
     }
 

@@ -95,13 +95,10 @@ pub struct PutRequest<'a> {
 impl<'a> PutRequest<'a> {
     /// Writes the arguments; the value goes behind them.
     pub fn encode(&self, out: &mut BytesMut) {
-        let (placement, peer) = self.placement.to_wire();
+        let peer = self.placement.to_wire().1;
         let key = self.key.unwrap_or_default();
         out.put_u64_le(self.size.unwrap_or(u64::MAX));
-        out.put_u64_le(self.ttl.map_or(0, Ttl::as_millis));
-        out.put_u8(self.class.to_byte());
-        out.put_u8(placement);
-        out.put_u16_le(0);
+        put_keeping(self.ttl, self.class, &self.placement, out);
         out.put_u16_le(key.len() as u16);
         out.put_u16_le(peer.len() as u16);
         out.put_slice(key.as_bytes());
@@ -115,19 +112,11 @@ impl<'a> PutRequest<'a> {
     pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
         let mut fields = Fields::new(payload);
         let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
-        let ttl = match fields.u64()? {
-            0 => None,
-            ms => Some(Ttl::from_millis(ms)?),
-        };
-        let (class, placement) = (fields.u8()?, fields.u8()?);
-        must_be_zero(fields.u8()?.into(), "replicas")?;
-        must_be_zero(fields.u8()?.into(), "these options of a write")?;
+        let Keeping { ttl, class, place } = keeping(&mut fields)?;
         let (key_len, peer_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
         let key = fields.bytes(key_len)?;
         let peer = fields.text(peer_len, "the name of the peer")?;
-        let class = BlockClass::from_byte(class)
-            .ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
-        let placement = Placement::from_wire(placement, peer)?;
+        let placement = Placement::from_wire(place, peer)?;
         if size.is_some_and(|size| size > OBJECT_SIZE_MAX) {
             return Err(ApiError::new(
                 ErrorCode::TooLarge,
@@ -150,6 +139,41 @@ impl<'a> PutRequest<'a> {
             fields.rest(),
         ))
     }
+}
+
+/// How a write is to be kept, as SET and MSET have it in the same layout; the name of the peer stands elsewhere:
+///
+/// ```text
+///  0        8       9       10      11     12
+/// +--------+-------+-------+-------+------+
+/// | ttl ms | class | place | repl. | opts |
+/// +--------+-------+-------+-------+------+
+/// ```
+pub(super) struct Keeping {
+    pub(super) ttl: Option<Ttl>,
+    pub(super) class: BlockClass,
+    /// The byte of the placement.
+    pub(super) place: u8,
+}
+
+pub(super) fn put_keeping(ttl: Option<Ttl>, class: BlockClass, placement: &Placement, out: &mut BytesMut) {
+    out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
+    out.put_u8(class.to_byte());
+    out.put_u8(placement.to_wire().0);
+    out.put_u16_le(0);
+}
+
+pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
+    let ttl = match fields.u64()? {
+        0 => None,
+        ms => Some(Ttl::from_millis(ms)?),
+    };
+    let (class, place) = (fields.u8()?, fields.u8()?);
+    must_be_zero(fields.u8()?.into(), "replicas")?;
+    must_be_zero(fields.u8()?.into(), "these options of a write")?;
+    let class =
+        BlockClass::from_byte(class).ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
+    Ok(Keeping { ttl, class, place })
 }
 
 /// Arguments of GET and LOAD. GET has the key behind them, LOAD the id as 8 bytes:

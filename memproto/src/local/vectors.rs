@@ -171,11 +171,15 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
         }
         (false, Op::Mget | Op::Mdel) => json!({"keys": BatchKeys::decode(payload)?.keys}),
         (false, Op::Mset) => {
-            let pairs = BatchPairs::decode(payload)?.pairs;
-            let pairs = pairs
-                .iter()
-                .map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
-            json!({"pairs": pairs.collect::<Vec<_>>()})
+            let batch = BatchPairs::decode(payload)?;
+            let (placement, peer) = batch.placement.to_wire();
+            let pairs = batch.pairs.iter();
+            let pairs = pairs.map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
+            json!({
+                "ttl_ms": batch.ttl.map(|ttl| ttl.as_millis().to_string()), "class": batch.class,
+                "placement": PLACEMENTS[usize::from(placement)],
+                "peer": peer, "pairs": pairs.collect::<Vec<_>>(),
+            })
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = BatchReply::decode(&Bytes::copy_from_slice(payload))?.entries;
@@ -342,7 +346,15 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 .zip(&values)
                 .map(|(pair, value)| (text(&pair["key"]), &value[..]))
                 .collect();
-            BatchPairs::encode(&pairs, out);
+            let class = serde_json::from_value(meaning["class"].clone()).unwrap();
+            let placement = placement(meaning);
+            BatchPairs {
+                ttl,
+                class,
+                placement,
+                pairs,
+            }
+            .encode(out);
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = meaning["entries"].as_array().unwrap();

@@ -25,6 +25,8 @@ pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
     pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
     pub(crate) lifetimes: Mutex<HashMap<ValueName, Ttl>>,
+    /// How each key was last asked to be kept.
+    pub(crate) options: Mutex<HashMap<String, PutOptions>>,
     /// Bodies that a load gives away, once each.
     pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
     /// One permit lets one gated operation, or one piece of a gated write, pass.
@@ -51,6 +53,7 @@ impl Fake {
             blocks: Mutex::default(),
             keys: Mutex::default(),
             lifetimes: Mutex::default(),
+            options: Mutex::default(),
             bodies: Mutex::default(),
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
@@ -77,6 +80,11 @@ impl Fake {
         let size = value.len() as u64;
         self.blocks.lock().unwrap().insert(id, value);
         Stored { id, size }
+    }
+
+    fn note(&self, key: &str, options: &PutOptions) {
+        let mut noted = self.options.lock().unwrap();
+        noted.insert(key.to_owned(), options.clone());
     }
 
     fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
@@ -144,8 +152,11 @@ impl Backend for Fake {
         &self.timings
     }
 
-    fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
-        (!key.starts_with("gated")).then(|| Ok(self.name(key, bytes::Bytes::copy_from_slice(value))))
+    fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        (!key.starts_with("gated")).then(|| {
+            self.note(key, options);
+            Ok(self.name(key, bytes::Bytes::copy_from_slice(value)))
+        })
     }
 
     fn store_now(&self, _: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
@@ -161,8 +172,9 @@ impl Backend for Fake {
         (!self.bodies.lock().unwrap().contains_key(&id)).then(|| self.read(id, range))
     }
 
-    async fn set(&self, key: &str, body: Body, _: PutOptions) -> ApiResult<Stored> {
+    async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {
         let _running = self.enter();
+        self.note(key, &options);
         Ok(self.name(key, self.take(key, body).await?))
     }
 
@@ -191,15 +203,12 @@ impl Backend for Fake {
         answers
     }
 
-    async fn mset(&self, pairs: Vec<(String, bytes::Bytes)>) -> Vec<ApiResult<()>> {
+    async fn mset(&self, pairs: Vec<(String, bytes::Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
         let mut answers = Vec::new();
         for (key, value) in pairs {
             answers.push(match key.starts_with("gated refused") {
                 true => Err(ApiError::new(ErrorCode::OutOfMemory, "no room")),
-                false => self
-                    .set(&key, value.into(), PutOptions::default())
-                    .await
-                    .map(drop),
+                false => self.set(&key, value.into(), options.clone()).await.map(drop),
             });
         }
         answers
