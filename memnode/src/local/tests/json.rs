@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use memproto::local::BATCH_KEYS_MAX;
+use memproto::{BlockClass, Placement, Ttl};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::Semaphore;
@@ -45,6 +47,12 @@ fn check(expected: &Value, got: &Value, names: &mut HashMap<String, Value>) {
             assert_eq!(names_of(expected), names_of(got));
             for (name, field) in expected {
                 check(field, &got[name], names);
+            }
+        }
+        (Value::Array(expected), Value::Array(got)) => {
+            assert_eq!(expected.len(), got.len());
+            for (expected, got) in expected.iter().zip(got) {
+                check(expected, got, names);
             }
         }
         (expected, got) => assert_eq!(expected, got),
@@ -233,6 +241,33 @@ async fn large_values_are_refused_with_the_way_out() {
         .await;
     let part = program.read().await;
     assert_eq!(part["result"]["text"].as_str().unwrap().len(), len - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_has_its_options_and_says_what_has_no_room() {
+    let mut program = Piped::greeted().await;
+    let request = json!({
+        "op": "mset", "pairs": [{"key": "k", "text": "v"}], "class": "cache", "ttl_ms": 5, "peer": "B",
+    });
+    program.send(&request).await;
+    assert_eq!(program.read().await["result"], json!({"entries": [{}]}));
+    let options = program.fake.options.lock().unwrap()["k"].clone();
+    assert_eq!(options.class, BlockClass::Cache);
+    assert_eq!(options.ttl, Some(Ttl::from_millis(5).unwrap()));
+    assert_eq!(options.placement, Placement::Peer("B".to_owned()));
+    let large = program.fake.insert(vec![b'x'; VALUE_MAX as usize + 1].into());
+    program
+        .fake
+        .keys
+        .lock()
+        .unwrap()
+        .insert("large".to_owned(), large.id);
+    program.send(&json!({"op": "mget", "keys": ["large", "k"]})).await;
+    let entries = json!([{"later": true, "size": VALUE_MAX + 1}, {"size": 1, "text": "v"}]);
+    assert_eq!(program.read().await["result"]["entries"], entries);
+    let keys: Vec<String> = (0..=BATCH_KEYS_MAX).map(|i| i.to_string()).collect();
+    program.send(&json!({"op": "mdel", "keys": keys})).await;
+    assert_eq!(program.read().await["error"]["code"], "too_large");
 }
 
 #[tokio::test(start_paused = true)]
