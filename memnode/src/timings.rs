@@ -11,7 +11,7 @@ use memproto::control::OperationStats;
 use memproto::local::Op;
 
 /// The operations that are timed: those on data. Control operations are rare, and some of them wait for a person.
-pub const TIMED: [Op; 11] = [
+pub const TIMED: [Op; 14] = [
     Op::Set,
     Op::Get,
     Op::Del,
@@ -23,11 +23,25 @@ pub const TIMED: [Op; 11] = [
     Op::Mget,
     Op::Mset,
     Op::Mdel,
+    Op::Ttl,
+    Op::Expire,
+    Op::Persist,
 ];
 
-/// The place of an operation among [`TIMED`], whose bytes follow one another.
+/// By the byte of an operation, its place among [`TIMED`]; their number where it is none of them.
+static PLACES: [u8; 256] = {
+    let mut places = [TIMED.len() as u8; 256];
+    let mut place = 0;
+    while place < TIMED.len() {
+        places[TIMED[place].to_byte() as usize] = place as u8;
+        place += 1;
+    }
+    places
+};
+
+/// The place of an operation among [`TIMED`].
 fn place(op: u8) -> Option<usize> {
-    let place = usize::from(op.checked_sub(TIMED[0].to_byte())?);
+    let place = usize::from(PLACES[usize::from(op)]);
     (place < TIMED.len()).then_some(place)
 }
 

@@ -2,6 +2,7 @@
 
 use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::Op;
 use memproto::{BlockId, LifetimeChange, ValueName};
 use serde_json::Value;
 
@@ -50,6 +51,27 @@ impl Operation {
             }
             _ => 0,
         }
+    }
+
+    /// The operation of the native protocol by which it is timed; `None` for those on no data.
+    pub(super) fn timed_as(&self) -> Option<Op> {
+        Some(match self {
+            Operation::Set(..) => Op::Set,
+            Operation::Get(..) => Op::Get,
+            Operation::Del(_) => Op::Del,
+            Operation::Mget(..) => Op::Mget,
+            Operation::Mset(_) => Op::Mset,
+            Operation::Mdel(_) => Op::Mdel,
+            Operation::Store(_) => Op::Store,
+            Operation::Load(..) => Op::Load,
+            Operation::Free(_) => Op::Free,
+            Operation::Stream(_) => Op::Stream,
+            Operation::Lifetime(_, LifetimeChange::Tell) => Op::Ttl,
+            Operation::Lifetime(_, LifetimeChange::Expire(_)) => Op::Expire,
+            Operation::Lifetime(_, LifetimeChange::Persist) => Op::Persist,
+            Operation::Keys(_) => Op::Keys,
+            _ => return None,
+        })
     }
 }
 

@@ -297,6 +297,29 @@ async fn a_request_that_panics_is_answered_and_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_answer_about_data_is_timed() {
+    let mut program = Piped::greeted().await;
+    for request in [
+        json!({"op": "mset", "pairs": [{"key": "k", "text": "v"}]}),
+        json!({"op": "get", "key": "k"}),
+        json!({"op": "get", "key": "nothing"}),
+        json!({"op": "expire", "key": "k", "ttl_ms": 5}),
+        json!({"op": "ttl", "key": "k"}),
+        json!({"op": "ping"}),
+        json!({"op": "status"}),
+    ] {
+        program.send(&request).await;
+        program.read().await;
+    }
+    let timed = program.fake.timings.stats();
+    let counts: Vec<_> = timed
+        .iter()
+        .map(|stats| (&*stats.operation, stats.count))
+        .collect();
+    assert_eq!(counts, [("get", 2), ("mset", 1), ("ttl", 1), ("expire", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn control_operations_have_the_native_objects() {
     let mut program = Piped::greeted().await;
     for (request, field, expected) in [
