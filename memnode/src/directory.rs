@@ -252,7 +252,7 @@ impl Directory {
     /// `cursor` is 0 for the first part, and then what was returned. `each` is given the keys of the part, one after the
     /// other, and returns false to end it behind that key; it also ends when `looked_at_max` records were looked at.
     /// Returns the cursor of the next part, 0 behind the last. A key that is there from the first part to the last is
-    /// given at least once.
+    /// given at least once; of two keys with the same hash of 64 bits, one may be passed over where a part ends between them.
     pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
         let mut left = looked_at_max.max(1);
         let mut position = cursor;
