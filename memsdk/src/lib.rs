@@ -31,6 +31,11 @@
 //! assert_eq!(cloud.mget(&["a", "c"]).await?, [Some("one".into()), None]);
 //! assert_eq!(cloud.mdel(&["a", "b", "c"]).await?, 2);
 //!
+//! // The keys of the whole pool that match a glob.
+//! for key in cloud.keys("user:*").await? {
+//!     println!("{key}");
+//! }
+//!
 //! // Many calls at once on one connection.
 //! let (a, b) = tokio::join!(cloud.get("a"), cloud.get("b"));
 //! # let _ = (a?, b?);
@@ -63,6 +68,8 @@ mod connection;
 mod error;
 mod object;
 mod put;
+mod put_many;
+mod scan;
 mod socket;
 mod wire;
 
@@ -77,6 +84,8 @@ pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+pub use put_many::PutMany;
+pub use scan::{Patterns, Scan};
 
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use memproto::control::{
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -83,8 +83,12 @@ pub trait Backend: Send + Sync + 'static {
         room: usize,
     ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
 
-    /// Sets several keys; each has its answer.
-    fn mset(&self, pairs: Vec<(String, Bytes)>) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
+    /// Sets several keys, all by the same options; each has its answer.
+    fn mset(
+        &self,
+        pairs: Vec<(String, Bytes)>,
+        options: PutOptions,
+    ) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
 
     /// Deletes several keys. Returns of each whether there was one.
     fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
@@ -108,11 +112,11 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys in ascending order, at most `limit`.
+    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
     fn keys(
         &self,
-        pattern: &str,
-        after: Option<&str>,
+        patterns: &[String],
+        cursor: u64,
         limit: u32,
     ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 

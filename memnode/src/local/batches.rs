@@ -60,11 +60,20 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     pub(super) fn mset(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let payload = self.input.take(&header);
-        let pairs = match BatchPairs::decode(&payload) {
-            Ok(BatchPairs { pairs }) => pairs,
+        let BatchPairs {
+            ttl,
+            class,
+            placement,
+            pairs,
+        } = match BatchPairs::decode(&payload) {
+            Ok(batch) => batch,
             Err(error) => return self.output.error(header, &error),
         };
-        let options = PutOptions::default();
+        let options = PutOptions {
+            ttl,
+            class,
+            placement,
+        };
         let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
         for (key, value) in &pairs {
             // From the first that has to wait on, all do, so that of two values for one key the later one stays.
@@ -87,7 +96,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
         let backend = Arc::clone(&self.backend);
         let serial = self.next_serial();
         let call = async move {
-            let stored = backend.mset(rest).await.into_iter();
+            let stored = backend.mset(rest, options).await.into_iter();
             entries.extend(stored.map(|stored| stored.map(|()| done())));
             Ok(Reply::Batch(BatchReply { entries }))
         };

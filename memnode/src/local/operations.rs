@@ -7,11 +7,12 @@ use std::task::Context;
 use bytes::Bytes;
 use memproto::BlockId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::keys::KeysRequest;
 use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed, encode_lifetime};
 use memproto::local::request::{
-    DelRequest, FreeRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
+    DelRequest, FreeRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
 };
-use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
+use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -227,20 +228,15 @@ impl<B: Backend, S: Wire> Session<B, S> {
             FRAME_PAYLOAD_MAX as u64,
             |payload| {
                 let KeysRequest {
-                    pattern,
-                    after,
+                    patterns,
+                    cursor,
                     limit,
                 } = KeysRequest::decode(payload)?;
-                Ok((
-                    pattern.to_owned(),
-                    after.map(str::to_owned),
-                    limit.min(KEYS_PAGE_MAX),
-                ))
+                let patterns: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
+                Ok((patterns, cursor, limit))
             },
-            |backend, (pattern, after, limit)| async move {
-                let mut page = backend.keys(&pattern, after.as_deref(), limit).await?;
-                page.cut_to_frame();
-                Ok(Reply::Keys(page))
+            |backend, (patterns, cursor, limit)| async move {
+                backend.keys(&patterns, cursor, limit).await.map(Reply::Keys)
             },
             cx,
         );

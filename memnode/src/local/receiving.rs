@@ -68,7 +68,11 @@ fn has_more() -> ApiError {
 impl<B: Backend, S: Wire> Session<B, S> {
     /// Takes a DATA frame that is there whole.
     pub(super) fn receive(&mut self, header: FrameHeader, cx: &mut Context<'_>) -> Result<(), End> {
-        let Some(receiving) = self.calls.get_mut(&header.request).and_then(|call| call.receiving()) else {
+        let Some(receiving) = self
+            .calls
+            .get_mut(&header.request)
+            .and_then(|call| call.receiving())
+        else {
             self.input.skip(&header);
             return Ok(());
         };
@@ -162,13 +166,17 @@ impl<B: Backend, S: Wire> Session<B, S> {
         let Direct { header, left, cost } = direct;
         let call = self.calls.get_mut(&header.request);
         let receiving = call.and_then(|call| call.receiving());
-        let receiving = receiving.expect("no frame comes in the middle of another one, so nobody ended the request");
+        let receiving =
+            receiving.expect("no frame comes in the middle of another one, so nobody ended the request");
         let room = receiving.intake.buffer().spare_mut();
         let len = room.len().min(left);
         let mut behind = [0; BEHIND_MAX];
         // Only behind the last byte of the frame comes something else.
         let behind_len = if len == left { BEHIND_MAX } else { 0 };
-        let read = ready!(self.socket.poll_read_into(cx, &mut room[..len], &mut behind[..behind_len]));
+        let read = ready!(
+            self.socket
+                .poll_read_into(cx, &mut room[..len], &mut behind[..behind_len])
+        );
         let read = match read {
             Ok(0) => return Poll::Ready(Err(End::Gone(None))),
             Ok(read) => read,
@@ -202,7 +210,9 @@ impl<B: Backend, S: Wire> Session<B, S> {
             }
             return;
         }
-        let Some(call) = self.calls.remove(&header.request) else { return };
+        let Some(call) = self.calls.remove(&header.request) else {
+            return;
+        };
         self.held -= call.held;
         let header = FrameHeader {
             op: call.op,

@@ -64,7 +64,7 @@ pub(super) enum Reply {
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
-    Keys(memproto::local::reply::KeysReply),
+    Keys(memproto::local::keys::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }
@@ -616,7 +616,13 @@ impl<B: Backend, S: Wire> Session<B, S> {
     }
 
     /// Begins to receive the body of a call that [`admit`](Self::admit) let in.
-    pub(super) fn begin_receiving(&mut self, header: FrameHeader, serial: u64, held: u64, receiving: Receiving) {
+    pub(super) fn begin_receiving(
+        &mut self,
+        header: FrameHeader,
+        serial: u64,
+        held: u64,
+        receiving: Receiving,
+    ) {
         self.held += held;
         self.calls.insert(
             header.request,

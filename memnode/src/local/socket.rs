@@ -144,7 +144,10 @@ impl Wire for Socket {
                 came = rustix::io::readv(stream, &mut slices)?;
             }
             let perhaps_more = came == offered || !matches!(arrived, Arrived::Nothing);
-            Ok(Brought { bytes: came, perhaps_more })
+            Ok(Brought {
+                bytes: came,
+                perhaps_more,
+            })
         });
         self.arrived = arrived;
         polled.map_ok(|()| came)
@@ -250,7 +253,9 @@ impl Socket {
         cx: &mut Context<'_>,
         mut read: impl FnMut(&UnixStream) -> io::Result<Brought>,
     ) -> Poll<io::Result<()>> {
-        let Self { readable, patience, .. } = self;
+        let Self {
+            readable, patience, ..
+        } = self;
         if patience.is_looking() {
             match read(readable.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

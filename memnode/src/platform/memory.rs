@@ -9,16 +9,17 @@ pub fn discard(bytes: &mut [u8]) {
     {
         let page = rustix::param::page_size();
         let begin = bytes.as_ptr().align_offset(page);
-        let Some(whole) = bytes.get_mut(begin..) else { return };
+        let Some(whole) = bytes.get_mut(begin..) else {
+            return;
+        };
         let len = whole.len() / page * page;
         if len == 0 {
             return;
         }
         // SAFETY: the range is aligned, lies within bytes that are borrowed mutably, and every value is a valid byte. Where it is refused
         // (locked memory) the bytes stay as they are.
-        let _ = unsafe {
-            rustix::mm::madvise(whole.as_mut_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed)
-        };
+        let _ =
+            unsafe { rustix::mm::madvise(whole.as_mut_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = bytes;

@@ -4,9 +4,9 @@
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
-mod memory;
 #[cfg(target_os = "linux")]
 mod memfd;
+mod memory;
 #[cfg(not(target_os = "linux"))]
 mod no_memfd;
 #[cfg(unix)]

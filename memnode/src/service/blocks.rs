@@ -20,7 +20,9 @@ use crate::buffer::BlockBuffer;
 use crate::memory_file::MemoryFiles;
 use crate::peer::PeerLink;
 use crate::placement;
-use crate::store::{Block, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store};
+use crate::store::{
+    Block, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store,
+};
 use crate::value::Value;
 
 /// By how much the reservation of a value of unknown size grows at a time: few enough steps, little room held in vain.
@@ -149,7 +151,10 @@ impl Service {
     /// Keeps a value ready for this node's memory without waiting.
     pub(super) fn content_now(&self, value: &[u8], options: &PutOptions) -> ApiResult<(Block, Reservation)> {
         let reservation = self.store.reserve(Owner::Local, value.len() as u64)?;
-        Ok((self.block(Bytes::copy_from_slice(value).into(), options), reservation))
+        Ok((
+            self.block(Bytes::copy_from_slice(value).into(), options),
+            reservation,
+        ))
     }
 
     pub(super) fn small<'a>(&self, bytes: &'a [u8], options: &PutOptions) -> SmallValue<'a> {
@@ -223,7 +228,10 @@ impl Service {
     }
 
     /// Sends a block to the first of the candidates that takes it.
-    #[expect(clippy::too_many_arguments, reason = "each is needed, and they have nothing else in common")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is needed, and they have nothing else in common"
+    )]
     async fn put_on_peers(
         &self,
         body: Body,

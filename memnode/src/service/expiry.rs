@@ -193,7 +193,9 @@ impl Service {
         let is_alone = lock(&self.incarnations).is_empty();
         for shard in 0..self.store.shards() {
             loop {
-                let taken = self.store.take_expired(shard, || (!is_alone).then(|| self.tick()));
+                let taken = self
+                    .store
+                    .take_expired(shard, || (!is_alone).then(|| self.tick()));
                 if taken.is_empty() {
                     break;
                 }

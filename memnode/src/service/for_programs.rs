@@ -9,7 +9,7 @@ use memproto::control::{
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
@@ -82,8 +82,8 @@ impl Backend for Service {
         self.each_counted(answers)
     }
 
-    async fn mset(&self, pairs: Vec<(String, Bytes)>) -> Vec<ApiResult<()>> {
-        let answers = Service::mset(self, pairs).await;
+    async fn mset(&self, pairs: Vec<(String, Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
+        let answers = Service::mset(self, pairs, options).await;
         self.each_counted(answers)
     }
 
@@ -112,8 +112,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, pattern, after, limit))
+    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, patterns, cursor, limit))
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

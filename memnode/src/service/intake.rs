@@ -28,7 +28,12 @@ impl Intake {
 impl Service {
     /// Takes memory for a value that is to be set, or stored where there is no key. `None` where it may not stay here, or has no room and
     /// may go elsewhere: then it goes the way of [`set`](Self::set) and [`store`](Self::store).
-    pub fn begin_intake(&self, key: Option<&str>, size: u64, options: &PutOptions) -> Option<ApiResult<Intake>> {
+    pub fn begin_intake(
+        &self,
+        key: Option<&str>,
+        size: u64,
+        options: &PutOptions,
+    ) -> Option<ApiResult<Intake>> {
         let may_go_elsewhere = may_stay(&options.placement)?;
         if size > OBJECT_SIZE_MAX {
             return Some(Err(too_large(size)));

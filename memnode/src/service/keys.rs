@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::pattern::Globs;
 use memproto::peer::message::KeyVersion;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
@@ -21,8 +21,9 @@ use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Store
 use crate::body::Body;
 use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
 
-/// The most keys in one page: some hundred KiB at usual lengths, and a scan that others do not feel.
-pub const KEYS_PAGE_MAX: u32 = 1_000;
+/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
+/// pages where none of ten million keys matches.
+const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
 /// Each round means that a writer was faster, so that the value moved on.
@@ -39,7 +40,9 @@ impl Service {
             return Some(Err(error));
         }
         let set = if Store::is_small(key.len(), value.len()) {
-            let set = self.store.set_small(key, self.small(value, options), || self.tick());
+            let set = self
+                .store
+                .set_small(key, self.small(value, options), || self.tick());
             set.map(|(set, version)| (set.id, set.displaced, version))
         } else {
             self.content_now(value, options).and_then(|(block, reservation)| {
@@ -166,26 +169,18 @@ impl Service {
         Ok(known || dropped)
     }
 
-    /// The next page of the keys of the whole pool that match, in ascending order behind `after`.
+    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
+    /// last; a key that is there from the first page to the last comes at least once.
     ///
     /// # Errors
-    /// `TooLarge` for a pattern over its limit.
-    pub fn keys(&self, glob: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
-        if glob.len() > PATTERN_LEN_MAX {
-            return Err(ApiError::new(
-                ErrorCode::TooLarge,
-                format!(
-                    "the pattern has {} bytes, at most {PATTERN_LEN_MAX} are allowed",
-                    glob.len()
-                ),
-            ));
-        }
-        let limit = limit.clamp(1, KEYS_PAGE_MAX) as usize;
-        let (keys, more) = self.store.keys(glob, after, limit);
-        Ok(KeysReply {
-            keys: keys.iter().map(ToString::to_string).collect(),
-            more,
-        })
+    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
+    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        let globs = Globs::new(patterns)?;
+        let mut page = KeysPage::new(limit);
+        let next = self.store.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
+            !globs.match_key(key) || page.push(key)
+        });
+        Ok(page.finish(next))
     }
 
     /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer.

@@ -312,6 +312,7 @@ impl Service {
             misses: counters.misses.count(),
             writes: counters.writes.count(),
             errors: counters.errors.count(),
+            evictions: counters.evictions.count(),
             local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
             uptime_secs: self.started.elapsed().as_secs(),
             operations: self.timings.stats(),
@@ -356,7 +357,8 @@ impl Service {
     pub async fn sweep_deletions(&self) {
         let mut interval = tokio::time::interval(DELETION_SWEEP_INTERVAL);
         while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
-            self.store.forget_deletions(self.config.deletion_memory, unix_ms());
+            self.store
+                .forget_deletions(self.config.deletion_memory, unix_ms());
         }
     }
 

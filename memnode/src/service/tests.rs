@@ -178,7 +178,11 @@ impl TestNode {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.service.keys("*", None, 1_000).unwrap().keys
+        let page = self.service.keys(&["*"], 0, 1_000).unwrap();
+        assert_eq!(page.cursor, 0, "all keys of a test fit a page");
+        let mut keys = page.keys;
+        keys.sort();
+        keys
     }
 
     fn blocks(&self) -> u64 {
@@ -659,8 +663,20 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
         .enumerate()
         .partition(|(i, _)| i % 2 == 0);
     let pairs = |half: Vec<(usize, (String, Bytes))>| half.into_iter().map(|(_, pair)| pair).collect();
-    assert!(a.service.mset(pairs(evens)).await.iter().all(Result::is_ok));
-    assert!(b.service.mset(pairs(odds)).await.iter().all(Result::is_ok));
+    assert!(
+        a.service
+            .mset(pairs(evens), PutOptions::default())
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+    assert!(
+        b.service
+            .mset(pairs(odds), PutOptions::default())
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
     for node in [&a, &b] {
         let answers = node.service.mget(keys(301), usize::MAX).await;
         for (i, answer) in answers.iter().take(300).enumerate() {
@@ -678,7 +694,10 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
         .iter()
         .zip(["1", "2", "3", "4", "5"]);
     let twice = twice.map(|(key, value)| ((*key).to_owned(), Bytes::from(value)));
-    assert_eq!(a.service.mset(twice.collect()).await, vec![Ok(()); 5]);
+    assert_eq!(
+        a.service.mset(twice.collect(), PutOptions::default()).await,
+        vec![Ok(()); 5]
+    );
     assert_eq!(b.get("k1").await.unwrap().unwrap(), "5");
     assert_eq!(b.get("k2").await.unwrap().unwrap(), "4");
     let mut deleted = a.service.mdel(keys(301)).await;
@@ -806,6 +825,35 @@ async fn keys_and_streams_on_a_peer_expire_on_both_sides() {
     a.service.drop_expired().await;
     until("the peer is told of the keys", || b.keys() == ["other"]).await;
     assert_eq!(a.service.stats().remote_bytes, 0);
+}
+
+#[tokio::test]
+async fn the_values_of_a_batch_are_kept_as_its_options_say() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let pairs = |names: [&str; 2]| {
+        let pairs = names.map(|name| (name.to_owned(), Bytes::from("value")));
+        pairs.to_vec()
+    };
+    let cache = PutOptions {
+        class: BlockClass::Cache,
+        ..for_an_hour()
+    };
+    let there = PutOptions {
+        placement: to(&b),
+        ..PutOptions::default()
+    };
+    assert_eq!(a.service.mset(pairs(["c1", "c2"]), cache).await, [Ok(()), Ok(())]);
+    let pinned_bytes = a.service.stats().pinned_bytes;
+    assert!(a.service.stats().cache_bytes >= 10);
+    assert_eq!(a.service.mset(pairs(["p1", "p2"]), there).await, [Ok(()), Ok(())]);
+    assert_eq!((a.blocks(), b.blocks()), (2, 2));
+    assert!(a.service.stats().remote_bytes >= 10 && a.service.stats().pinned_bytes >= pinned_bytes);
+    a.let_an_hour_pass();
+    a.service.drop_expired().await;
+    assert_eq!(a.keys(), ["p1", "p2"]);
+    assert_eq!(a.service.stats().cache_bytes, 0);
 }
 
 #[tokio::test]

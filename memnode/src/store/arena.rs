@@ -188,7 +188,9 @@ impl Arena {
             Some(&number) => number,
             None => self.add_page(class)?,
         };
-        let page = self.pages[number as usize].as_mut().expect("a page in a list is there");
+        let page = self.pages[number as usize]
+            .as_mut()
+            .expect("a page in a list is there");
         let slot = page.take_slot();
         let offset = slot * page.slot_len();
         let is_full = usize::from(page.live) == page.slots();
@@ -202,7 +204,9 @@ impl Arena {
     /// Gives a slot back.
     pub(super) fn give_back(&mut self, handle: Handle) {
         let number = handle.page();
-        let page = self.pages[number].as_mut().expect("a handle names a page that is there");
+        let page = self.pages[number]
+            .as_mut()
+            .expect("a handle names a page that is there");
         let slot = handle.offset() / page.slot_len();
         page.used[slot / 64] &= !(1 << (slot % 64));
         page.live -= 1;
@@ -238,8 +242,11 @@ impl Arena {
     pub(super) fn copy(&mut self, from: Handle, to: Handle) {
         let len = self.slot(from).len();
         if from.page() == to.page() {
-            let page = self.pages[from.page()].as_mut().expect("a handle names a page that is there");
-            page.bytes.copy_within(from.offset()..from.offset() + len, to.offset());
+            let page = self.pages[from.page()]
+                .as_mut()
+                .expect("a handle names a page that is there");
+            page.bytes
+                .copy_within(from.offset()..from.offset() + len, to.offset());
             return;
         }
         let pages = self.pages.get_disjoint_mut([from.page(), to.page()]);
@@ -256,7 +263,8 @@ impl Arena {
             return None;
         }
         let count = class.partial.len();
-        let compared = (0..count.min(COMPARED_MAX)).map(|step| class.partial[(class.looked_at + step) % count]);
+        let compared =
+            (0..count.min(COMPARED_MAX)).map(|step| class.partial[(class.looked_at + step) % count]);
         let live = |number: &u32| self.pages[*number as usize].as_ref().map_or(0, |page| page.live);
         let sparsest = compared.min_by_key(live);
         class.looked_at = (class.looked_at + COMPARED_MAX) % count.max(1);
@@ -266,13 +274,16 @@ impl Arena {
     /// The slots that live in a page, which from now on gives no new ones. When all have moved it is gone.
     pub(super) fn begin_emptying(&mut self, number: u32) -> Vec<Handle> {
         self.leave_list(number);
-        let page = self.pages[number as usize].as_mut().expect("it was named just now");
+        let page = self.pages[number as usize]
+            .as_mut()
+            .expect("it was named just now");
         let class = &mut self.classes[page.class];
         // Nobody may take its free slots.
         class.free -= page.slots() - usize::from(page.live);
         let len = page.slot_len();
         let live = (0..page.slots()).filter(|slot| page.used[slot / 64] & (1 << (slot % 64)) != 0);
-        live.map(|slot| Handle::new(number as usize, slot * len)).collect()
+        live.map(|slot| Handle::new(number as usize, slot * len))
+            .collect()
     }
 
     /// Gives back a page that [`begin_emptying`](Self::begin_emptying) named and whose slots have all moved.
@@ -317,19 +328,25 @@ impl Arena {
 
     fn drop_page(&mut self, number: u32) {
         self.leave_list(number);
-        let page = self.pages[number as usize].take().expect("its last slot was given back just now");
+        let page = self.pages[number as usize]
+            .take()
+            .expect("its last slot was given back just now");
         self.classes[page.class].free -= page.slots();
         self.unused.push(number);
     }
 
     /// Takes a page out of the list of those with free slots.
     fn leave_list(&mut self, number: u32) {
-        let page = self.pages[number as usize].as_mut().expect("a page in a list is there");
+        let page = self.pages[number as usize]
+            .as_mut()
+            .expect("a page in a list is there");
         let Some(at) = page.partial_at.take() else { return };
         let list = &mut self.classes[page.class].partial;
         list.swap_remove(at as usize);
         if let Some(&moved) = list.get(at as usize) {
-            let moved = self.pages[moved as usize].as_mut().expect("a page in a list is there");
+            let moved = self.pages[moved as usize]
+                .as_mut()
+                .expect("a page in a list is there");
             moved.partial_at = Some(at);
         }
     }

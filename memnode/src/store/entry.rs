@@ -90,7 +90,8 @@ impl Parts<'_> {
         entry.set_u16(KEY_LEN, self.key.len() as u16);
         let cache = if self.class == BlockClass::Cache { CACHE } else { 0 };
         entry.set_u16(FLAGS, self.kind as u16 | cache);
-        let (key, payload) = slot[HEADER_LEN..][..self.key.len() + self.payload.len()].split_at_mut(self.key.len());
+        let (key, payload) =
+            slot[HEADER_LEN..][..self.key.len() + self.payload.len()].split_at_mut(self.key.len());
         key.copy_from_slice(self.key);
         payload.copy_from_slice(self.payload);
     }
@@ -202,7 +203,9 @@ impl<'a> Entry<'a> {
     }
 
     fn field<const N: usize>(self, at: usize) -> &'a [u8; N] {
-        self.0[at..].first_chunk().expect("a slot is longer than the header")
+        self.0[at..]
+            .first_chunk()
+            .expect("a slot is longer than the header")
     }
 }
 

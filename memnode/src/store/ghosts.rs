@@ -94,7 +94,9 @@ mod tests {
         for number in 0..10_000 {
             ghosts.note(tag(number), 1_000);
         }
-        let known = (0..10_000).filter(|&number| ghosts.take(tag(number), 1_000)).count();
+        let known = (0..10_000)
+            .filter(|&number| ghosts.take(tag(number), 1_000))
+            .count();
         assert!((600..=1_000).contains(&known), "{known}");
     }
 

@@ -109,36 +109,42 @@ impl Index {
         self.places[at] = Place::new(tag, to);
     }
 
-    /// Calls `each` with entries in the order of their tags, from tag `from` on, until at least `looked_at_max` places were looked at or
-    /// `each` says false. Returns the tag to go on with, `None` at the end.
-    ///
-    /// It stops between two tags only. `each` is therefore called for entries with equal tags also after it said false: it must bear that.
+    /// Calls `each` with entries in the order of their tags, from a position on, until `looked_at_max` places were looked at or `each` says
+    /// false. Returns the position to go on with, `None` at the end. A position is a tag, and how many entries with this very tag
+    /// were met: what else is in the index does not matter to it.
     pub(super) fn scan(
         &self,
-        from: u32,
+        from: (u32, u32),
         looked_at_max: usize,
         mut each: impl FnMut(Handle) -> bool,
-    ) -> Option<u32> {
-        let begin = self.home(from);
-        let mut last = None;
-        let mut goes_on = true;
+    ) -> Option<(u32, u32)> {
+        let begin = self.home(from.0);
+        let (mut tag, mut met) = (from.0, 0);
         for (step, place) in self.places.get(begin..)?.iter().enumerate() {
             let Some(handle) = place.handle() else {
-                if (!goes_on || step >= looked_at_max) && begin + step + 1 < self.homes {
+                if step >= looked_at_max && begin + step + 1 < self.homes {
                     // All that belongs here or before was met: on with the first tag at home in the next place.
                     let next = ((begin + step + 1) as u64) << 32;
-                    return Some(next.div_ceil(self.homes as u64) as u32);
+                    return Some((next.div_ceil(self.homes as u64) as u32, 0));
                 }
                 continue;
             };
-            if place.tag() < from {
+            if place.tag() < from.0 {
                 continue;
             }
-            if (!goes_on || step >= looked_at_max) && last.is_some_and(|last| last < place.tag()) {
-                return Some(place.tag());
+            if place.tag() != tag {
+                (tag, met) = (place.tag(), 0);
             }
-            last = Some(place.tag());
-            goes_on &= each(handle);
+            met += 1;
+            if tag == from.0 && met <= from.1 {
+                continue;
+            }
+            if step >= looked_at_max {
+                return Some((tag, met - 1));
+            }
+            if !each(handle) {
+                return Some((tag, met));
+            }
         }
         None
     }
@@ -204,7 +210,7 @@ mod tests {
     fn an_empty_index_finds_nothing() {
         let index = Index::default();
         assert_eq!(index.find(7, |_| true), None);
-        assert_eq!(index.scan(0, 10, |_| true), None);
+        assert_eq!(index.scan((0, 0), 10, |_| true), None);
         assert_eq!(index.len(), 0);
     }
 
@@ -215,7 +221,11 @@ mod tests {
         for number in 1..=10_000 {
             index.insert(tag(number), handle(number));
         }
-        assert!(index.places.len() < 10_000 * 25 / 16 + 100, "{}", index.places.len());
+        assert!(
+            index.places.len() < 10_000 * 25 / 16 + 100,
+            "{}",
+            index.places.len()
+        );
         for number in 1..=10_000 {
             index.remove(tag(number), handle(number));
         }
@@ -253,12 +263,12 @@ mod tests {
             let all: Vec<u32> = map.values().flatten().copied().collect();
             prop_assert_eq!(index.len(), all.len());
             for step in [1, 3, 1_000] {
-                let (mut met, mut from) = (Vec::new(), Some(0));
-                while let Some(tag) = from {
+                let (mut met, mut from) = (Vec::new(), Some((0, 0)));
+                while let Some(position) = from {
                     let mut left = step;
-                    from = index.scan(tag, step, |handle| {
+                    from = index.scan(position, 4 * step, |handle| {
                         met.push(handle.to_u32());
-                        left = left.saturating_sub(1);
+                        left -= 1;
                         left > 0
                     });
                 }

@@ -14,6 +14,23 @@ use super::{
     Store, lock, small,
 };
 
+/// How a position in a scan is written as one number: the shard in the highest 6 bits, then how many entries with the tag were met in 26 (a
+/// chance of 2^-32 for each pair of keys: more than a few do not occur), then the tag.
+struct Cursor;
+
+impl Cursor {
+    fn put_together(shard: usize, (tag, met): (u32, u32)) -> u64 {
+        (shard as u64) << 58 | u64::from(met & 0x03ff_ffff) << 32 | u64::from(tag)
+    }
+
+    fn take_apart(cursor: u64) -> (usize, (u32, u32)) {
+        (
+            (cursor >> 58) as usize,
+            (cursor as u32, (cursor >> 32) as u32 & 0x03ff_ffff),
+        )
+    }
+}
+
 /// The outcome of [`Store::set_small`].
 #[derive(Debug)]
 pub struct SetSmall {
@@ -69,7 +86,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
-    pub fn set(&self, key: &str, version: Version, id: BlockId, content: Content) -> Result<KeyWrite, InsertError> {
+    pub fn set(
+        &self,
+        key: &str,
+        version: Version,
+        id: BlockId,
+        content: Content,
+    ) -> Result<KeyWrite, InsertError> {
         let prepared = match content {
             Content::Block(block, reservation) => Prepared::block(block, reservation, key.len())?,
             Content::Object(object) => self.prepare_object(object),
@@ -77,7 +100,10 @@ impl Store {
         let (key, shard) = self.place_of_key(key);
         let mut shard = lock(&self.inner.shards[shard]);
         let old = shard.find_key(key);
-        if let Some(record) = old.map(|old| shard.record(old)).filter(|record| record.version >= version) {
+        if let Some(record) = old
+            .map(|old| shard.record(old))
+            .filter(|record| record.version >= version)
+        {
             drop(shard);
             return Ok(KeyWrite::Stale(record));
         }
@@ -174,51 +200,27 @@ impl Store {
         Some(told.collect())
     }
 
-    /// Calls `each` with keys of this node and of its peers, from a cursor on, 0 at the beginning, until about `looked_at_max` were looked
-    /// at or `each` says false. Returns the cursor to go on with, 0 at the end.
+    /// Calls `each` with keys of this node and of its peers, from a cursor on, 0 at the beginning, until about `looked_at_max` entries were
+    /// looked at or `each` says false. Returns the cursor to go on with, 0 at the end.
     ///
-    /// A key that is there from the beginning to the end of a scan is met at least once. `each` may be called a few times after it said false,
-    /// see `Index::scan`.
+    /// A key that is there from the beginning to the end of a scan is met at least once. A shard is locked while its part of them is looked at.
     pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
-        let (mut number, mut tag) = ((cursor >> 32) as usize, cursor as u32);
+        let (mut number, mut from) = Cursor::take_apart(cursor);
         let mut left = looked_at_max;
         while let Some(shard) = self.inner.shards.get(number) {
-            let mut goes_on = true;
-            let next = lock(shard).scan_keys(tag, left, |_, key| {
-                left = left.saturating_sub(1);
-                if let Ok(key) = str::from_utf8(key) {
-                    goes_on &= each(key);
-                }
-                goes_on
-            });
-            match next {
-                Some(next) => return (number as u64) << 32 | u64::from(next),
-                None => (number, tag) = (number + 1, 0),
+            let shard = lock(shard);
+            let next = shard.scan_keys(from, left, |key| str::from_utf8(key).map_or(true, &mut *each));
+            if let Some(next) = next {
+                return Cursor::put_together(number, next);
             }
-            if (!goes_on || left == 0) && number < self.shards() {
-                return (number as u64) << 32;
+            // At least so many were looked at.
+            left = left.saturating_sub(shard.keys_known());
+            (number, from) = (number + 1, (0, 0));
+            if left == 0 && number < self.shards() {
+                return Cursor::put_together(number, from);
             }
         }
         0
-    }
-
-    /// The first `limit` keys in ascending order behind `after` that match, of this node and of its peers, and whether more follow.
-    pub fn keys(&self, glob: &str, after: Option<&str>, limit: usize) -> (std::collections::BTreeSet<std::sync::Arc<str>>, bool) {
-        let mut found = std::collections::BTreeSet::new();
-        let mut cursor = 0;
-        loop {
-            cursor = self.scan(cursor, usize::MAX, &mut |key| {
-                if after.is_none_or(|after| key > after) && memproto::pattern::matches(glob, key) {
-                    found.insert(std::sync::Arc::from(key));
-                }
-                true
-            });
-            if cursor == 0 {
-                break;
-            }
-        }
-        let more = found.len() > limit;
-        (found.into_iter().take(limit).collect(), more)
     }
 
     fn forget_notes(&self, is_forgotten: impl Fn(&KeyRecord) -> bool) {
@@ -228,7 +230,8 @@ impl Store {
                 .keyed()
                 .into_iter()
                 .filter(|&handle| {
-                    matches!(shard.entry(handle).kind(), Kind::Theirs | Kind::Deleted) && is_forgotten(&shard.record(handle))
+                    matches!(shard.entry(handle).kind(), Kind::Theirs | Kind::Deleted)
+                        && is_forgotten(&shard.record(handle))
                 })
                 .map(|handle| shard.entry(handle).key().into())
                 .collect();

@@ -25,7 +25,6 @@ mod queues;
 mod records;
 mod shard;
 
-
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,11 +41,11 @@ use crate::ids::BlockIds;
 use crate::value::Value;
 use arena::Handle;
 use entry::Kind;
+pub use keys::SetSmall;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
 use outside::{Outside, kept};
 use pages::PagePool;
-pub use keys::SetSmall;
 pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
@@ -163,7 +162,12 @@ impl Store {
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
-            let ids = BlockIds::new(config.node_id, config.first_block_id, number as u64, shards as u64);
+            let ids = BlockIds::new(
+                config.node_id,
+                config.first_block_id,
+                number as u64,
+                shards as u64,
+            );
             Mutex::new(Shard::new(common.clone(), Arc::clone(&pool), ids))
         };
         Self {
@@ -454,7 +458,9 @@ impl Store {
         let mut result = attempt();
         for _ in 0..EVICTION_ROUNDS_MAX {
             match &result {
-                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => result = attempt(),
+                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => {
+                    result = attempt()
+                }
                 _ => break,
             }
         }

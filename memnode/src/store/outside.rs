@@ -27,7 +27,10 @@ pub(super) enum Outside {
         _charge: Charge,
     },
     /// A stream.
-    Stream { manifest: Arc<Manifest>, _charge: Charge },
+    Stream {
+        manifest: Arc<Manifest>,
+        _charge: Charge,
+    },
 }
 
 impl Outside {

@@ -93,9 +93,14 @@ impl Queues {
     }
 
     /// The entry that is to go next, which stays in its queue; `None` where there is none. `bytes_of` tells what an entry is charged.
-    pub(super) fn victim(&mut self, arena: &mut Arena, bytes_of: impl Fn(Entry<'_>) -> u64) -> Option<Handle> {
+    pub(super) fn victim(
+        &mut self,
+        arena: &mut Arena,
+        bytes_of: impl Fn(Entry<'_>) -> u64,
+    ) -> Option<Handle> {
         loop {
-            let small_is_over = self.small.bytes * 100 >= (self.small.bytes + self.main.bytes) * SMALL_PERCENT;
+            let small_is_over =
+                self.small.bytes * 100 >= (self.small.bytes + self.main.bytes) * SMALL_PERCENT;
             let lane = match (self.small.oldest, self.main.oldest) {
                 (Some(_), None) => Lane::Small,
                 (Some(_), Some(_)) if small_is_over => Lane::Small,

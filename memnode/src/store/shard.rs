@@ -82,7 +82,11 @@ impl New<'_> {
 /// What is charged for an entry of this length, beside what lies outside.
 fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
     let indexes = u64::from(has_key) + u64::from(has_id);
-    let ghost = if class == BlockClass::Cache { ghosts::COST } else { 0 };
+    let ghost = if class == BlockClass::Cache {
+        ghosts::COST
+    } else {
+        0
+    };
     slot_len(len) as u64 + indexes * index::COST + ghost
 }
 
@@ -255,7 +259,10 @@ impl Shard {
         let cost = new.cost();
         let Some(old) = old else {
             self.pay(cost, 0)?;
-            return self.add(new).map(|_| Displaced::default()).map_err(|NoPage| self.refund(cost));
+            return self
+                .add(new)
+                .map(|_| Displaced::default())
+                .map_err(|NoPage| self.refund(cost));
         };
         let entry = self.entry(old);
         let fits = slot_len(entry.len()) == slot_len(new.parts().len());
@@ -358,7 +365,10 @@ impl Shard {
 
     /// Takes out what has expired, at most a batch. A key that named it is recorded as deleted in the version that `tick` gives, or
     /// forgotten where it gives none.
-    pub(super) fn take_expired(&mut self, mut tick: impl FnMut() -> Option<Version>) -> Vec<(Displaced, Option<Version>)> {
+    pub(super) fn take_expired(
+        &mut self,
+        mut tick: impl FnMut() -> Option<Version>,
+    ) -> Vec<(Displaced, Option<Version>)> {
         let due = self.expiring.take_due(&self.common.expiry);
         let mut taken = Vec::with_capacity(due.len());
         for id in due {
@@ -371,7 +381,10 @@ impl Shard {
 
     /// Takes an entry out and tells its key, which is recorded as deleted in this version, or forgotten without one.
     pub(super) fn remove_recording(&mut self, handle: Handle, version: Option<Version>) -> Displaced {
-        let Some(key) = str::from_utf8(self.entry(handle).key()).ok().filter(|key| !key.is_empty()) else {
+        let Some(key) = str::from_utf8(self.entry(handle).key())
+            .ok()
+            .filter(|key| !key.is_empty())
+        else {
             return self.remove(handle);
         };
         let key: Box<str> = key.into();
@@ -419,23 +432,25 @@ impl Shard {
     /// Calls `each` with the keys that have a value, see [`Index::scan`].
     pub(super) fn scan_keys(
         &self,
-        from: u32,
+        from: (u32, u32),
         looked_at_max: usize,
-        mut each: impl FnMut(Handle, &[u8]) -> bool,
-    ) -> Option<u32> {
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Option<(u32, u32)> {
         self.by_key.scan(from, looked_at_max, |handle| {
             let entry = self.entry(handle);
-            if entry.kind() == Kind::Deleted || !self.is_live(handle) {
-                return true;
-            }
-            each(handle, entry.key())
+            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(entry.key())
         })
+    }
+
+    /// Number of entries that have a key.
+    pub(super) fn keys_known(&self) -> usize {
+        self.by_key.len()
     }
 
     /// All entries that have a key.
     pub(super) fn keyed(&self) -> Vec<Handle> {
         let mut all = Vec::with_capacity(self.by_key.len());
-        self.by_key.scan(0, usize::MAX, |handle| {
+        self.by_key.scan((0, 0), usize::MAX, |handle| {
             all.push(handle);
             true
         });
@@ -445,7 +460,7 @@ impl Shard {
     /// All entries that have an id, and what of them lies outside.
     pub(super) fn with_outside(&self) -> Vec<(Handle, BlockId)> {
         let mut all = Vec::new();
-        self.by_id.scan(0, usize::MAX, |handle| {
+        self.by_id.scan((0, 0), usize::MAX, |handle| {
             let entry = self.entry(handle);
             if let (Kind::Outside, Some(id)) = (entry.kind(), entry.id()) {
                 all.push((handle, id));
@@ -458,7 +473,7 @@ impl Shard {
     /// All entries that have an id.
     pub(super) fn identified(&self) -> Vec<(Handle, BlockId)> {
         let mut all = Vec::with_capacity(self.by_id.len());
-        self.by_id.scan(0, usize::MAX, |handle| {
+        self.by_id.scan((0, 0), usize::MAX, |handle| {
             all.extend(self.entry(handle).id().map(|id| (handle, id)));
             true
         });
@@ -578,7 +593,11 @@ impl Shard {
         let entry = self.entry(handle);
         let outside = self.outside_of(entry);
         let is_block = entry.kind() == Kind::Inline || matches!(outside, Some(Outside::Block { .. }));
-        let cached = if is_block && entry.class() == BlockClass::Cache { self.charged(entry) } else { 0 };
+        let cached = if is_block && entry.class() == BlockClass::Cache {
+            self.charged(entry)
+        } else {
+            0
+        };
         let one = Sums {
             blocks: is_block.into(),
             keys: (entry.id().is_some() && !entry.key().is_empty()).into(),
@@ -599,7 +618,10 @@ impl Shard {
         };
         for from in self.arena.begin_emptying(page) {
             let len = self.entry(from).len();
-            let to = self.arena.take(len).expect("sparse pages have free slots elsewhere");
+            let to = self
+                .arena
+                .take(len)
+                .expect("sparse pages have free slots elsewhere");
             self.arena.copy(from, to);
             let entry = self.entry(to);
             let (id, key, lane) = (entry.id(), entry.key(), entry.lane());
@@ -647,7 +669,12 @@ fn charged(entry: Entry<'_>, outside: &Slab<Outside>) -> u64 {
 }
 
 fn cost_of(entry: Entry<'_>) -> u64 {
-    entry_cost(entry.len(), !entry.key().is_empty(), entry.id().is_some(), entry.class())
+    entry_cost(
+        entry.len(),
+        !entry.key().is_empty(),
+        entry.id().is_some(),
+        entry.class(),
+    )
 }
 
 /// Ids of one shard count up in steps: this spreads them (Fibonacci hashing; Knuth, The Art of Computer Programming, vol. 3, 6.4).
