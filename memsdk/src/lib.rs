@@ -63,6 +63,7 @@ mod connection;
 mod error;
 mod object;
 mod put;
+mod slots;
 mod socket;
 mod wire;
 
