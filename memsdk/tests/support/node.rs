@@ -1,4 +1,5 @@
-//! A real node inside the process of a test, an example or a doctest: alone, in a temporary home, on threads of its own.
+// A real node inside the process of a test or of an example in the documentation: alone, in a temporary home, on threads of
+// its own. Those examples include this file, so that it has no inner documentation.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -21,7 +22,11 @@ pub(crate) struct RunningNode {
 impl RunningNode {
     /// Starts a node that gives so much to the pool, such as `64mb`. It answers when this returns.
     pub(crate) fn start(memory: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_in(new_home(), memory)
+    }
+
+    /// As [`start`](Self::start), in this home.
+    pub(crate) fn start_in(home: tempfile::TempDir, memory: &str) -> Self {
         let stop = CancellationToken::new();
         let (started, ready) = mpsc::channel();
         let args = arguments(home.path(), memory);
@@ -39,7 +44,7 @@ impl RunningNode {
 
     /// The socket of its local API.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.home.path().join("memnode.sock")
+        socket_in(&self.home)
     }
 }
 
@@ -51,6 +56,16 @@ impl Drop for RunningNode {
             let _ = thread.join();
         }
     }
+}
+
+/// A folder for the files of a node.
+pub(crate) fn new_home() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The socket of a node with this home.
+pub(crate) fn socket_in(home: &tempfile::TempDir) -> PathBuf {
+    home.path().join("memnode.sock")
 }
 
 fn arguments(home: &Path, memory: &str) -> Vec<String> {
