@@ -181,7 +181,7 @@ fn show_peers(stats: &Stats) -> Option<String> {
 }
 
 /// A time with two or three digits that count.
-fn show_time(ns: u64) -> String {
+pub(super) fn show_time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "us"),
