@@ -3,6 +3,8 @@
 //! `request` reads a line into an operation, `operation` calls the [`Backend`](super::Backend) for it, and `session`
 //! moves lines. None of them decides anything about data. Specified in `docs/protocol/local.md`, "JSON lines".
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod operation;
 mod request;
 mod session;
