@@ -13,9 +13,16 @@ use std::io::{self, IoSlice, Write};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How soon a write is tried again where the system has no descriptor to wait for room with. The program is served, more
+/// slowly, rather than lost because others have opened too much.
+const WRITE_RETRY: Duration = Duration::from_millis(5);
 
 /// A connected Unix socket.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(super) struct Socket {
     readable: AsyncFd<UnixStream>,
     /// The same socket under a descriptor of its own, while a write waits for room.
     writable: Option<AsyncFd<UnixStream>>,
+    /// Runs while a write waits for room without such a descriptor.
+    retry: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
@@ -35,6 +44,7 @@ impl Socket {
         Ok(Self {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
+            retry: None,
         })
     }
 
@@ -44,6 +54,10 @@ impl Socket {
         mut write: impl FnMut(&UnixStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
+            if let Some(retry) = &mut self.retry {
+                ready!(retry.as_mut().poll(cx));
+                self.retry = None;
+            }
             if let Some(writable) = &self.writable {
                 let mut ready = ready!(writable.poll_write_ready(cx))?;
                 match ready.try_io(|socket| write(socket.get_ref())) {
@@ -56,13 +70,23 @@ impl Socket {
             }
             match write(self.readable.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let same = self.readable.get_ref().try_clone()?;
-                    self.writable = Some(register(same, Interest::WRITABLE)?);
+                    let same = self.readable.get_ref().try_clone();
+                    match same.and_then(|same| register(same, Interest::WRITABLE)) {
+                        Ok(writable) => self.writable = Some(writable),
+                        Err(error) if is_out_of_descriptors(&error) => {
+                            self.retry = Some(Box::pin(sleep(WRITE_RETRY)));
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
                 }
                 written => return Poll::Ready(written),
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
