@@ -6,6 +6,8 @@
 
 pub mod batch;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod input;
 pub mod keys;
 pub mod limits;
