@@ -2,7 +2,7 @@
 
 use memproto::key::check_key;
 use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::FREE_IDS_MAX;
+use memproto::local::{BATCH_KEYS_MAX, FREE_IDS_MAX};
 use serde_json::Value;
 
 use super::request::{Operation, parse};
@@ -43,7 +43,17 @@ fn within_limits(operation: &Operation) {
         Operation::Store(put) | Operation::Stream(put) => assert!(put.value.len() as u64 <= VALUE_MAX),
         Operation::Get(key, _) | Operation::Del(key) => assert_eq!(check_key(key.as_bytes()), Ok(&key[..])),
         Operation::Free(ids) => assert!(ids.len() <= FREE_IDS_MAX),
-        Operation::Keys(keys) => assert!(keys.pattern.len() <= PATTERN_LEN_MAX),
+        Operation::Keys(keys) => {
+            assert!(
+                keys.patterns
+                    .iter()
+                    .all(|pattern| pattern.len() <= PATTERN_LEN_MAX)
+            );
+        }
+        Operation::Mget(keys, _) | Operation::Mdel(keys) => {
+            assert!((1..=BATCH_KEYS_MAX).contains(&keys.len()));
+            assert!(keys.iter().all(|key| check_key(key.as_bytes()).is_ok()));
+        }
         _ => {}
     }
 }
