@@ -26,6 +26,11 @@
 //! let mut copy = tokio::fs::File::create("copy.bin").await?;
 //! tokio::io::copy(&mut object, &mut copy).await?;
 //!
+//! // A large value of this host without a copy: it is mapped, not read.
+//! if let Some(weights) = cloud.get_mapped("weights").await? {
+//!     println!("{} bytes, of which the first is {:?}", weights.len(), weights.first());
+//! }
+//!
 //! // Many keys in one request.
 //! cloud.mset(&[("a", "one".into()), ("b", "two".into())]).await?;
 //! assert_eq!(cloud.mget(&["a", "c"]).await?, [Some("one".into()), None]);
@@ -48,11 +53,12 @@
 //! - **Lost connections.** Calls in flight fail with [`Error::ConnectionLost`], or with the node's own word where it had one
 //!   (`ShuttingDown`). The next call connects again; where nobody listens it fails with [`Error::NotRunning`]. Attempts that
 //!   follow failed ones wait a little, up to half a second.
+//! - **Mapped values.** What [`get_mapped`](MemCloud::get_mapped) returned stays as it is, whatever becomes of the key. It counts
+//!   against the node's budget until it is dropped. Where memory cannot be shared (values below 1 MiB, on peers, streams, TCP,
+//!   other systems than Linux) the same calls read the bytes.
 //! - **Absence** is `None`. That a peer which holds the value is away is an error, `PeerUnreachable`.
 //!
 //! The protocol is specified in `docs/protocol/local.md` of the repository.
-
-#![forbid(unsafe_code)]
 
 mod admission;
 mod batches;
@@ -61,8 +67,15 @@ mod calls;
 mod client;
 mod connection;
 mod error;
+mod mapped;
+#[cfg(target_os = "linux")]
+mod memfd;
+mod memory_file;
+#[cfg(not(target_os = "linux"))]
+mod no_memfd;
 mod object;
 mod put;
+mod put_mapped;
 mod socket;
 mod wire;
 
@@ -72,11 +85,14 @@ pub use builder::{Builder, DEFAULT_TIMEOUT};
 pub use bytes::Bytes;
 pub use client::MemCloud;
 pub use error::{Error, Result};
+pub use mapped::{Mapped, Opened};
+pub use memory_file::MemoryFile;
 pub use memproto::control;
 pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+pub use put_mapped::PutMapped;
 
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
