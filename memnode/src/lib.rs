@@ -8,7 +8,6 @@ pub mod body;
 pub mod buffer;
 pub mod config;
 pub mod counters;
-pub mod directory;
 pub mod discovery;
 pub mod expiry;
 pub mod hex;

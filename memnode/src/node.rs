@@ -51,7 +51,6 @@ impl Node {
             node_id: identity.node_id(),
             home: home.path().to_owned(),
             socket: settings.socket.clone(),
-            first_block_id: rand::random(),
             deletion_memory: settings.deletions_kept,
             abandoned_grace: settings.unfinished_streams_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
@@ -72,6 +71,8 @@ impl Node {
         let workers = Arc::new(workers);
         let store = Store::new(StoreConfig {
             budget_bytes: settings.memory,
+            node_id,
+            first_block_id: rand::random(),
         });
         let peers = Peers::new(peers_config(settings), identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());

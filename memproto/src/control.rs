@@ -77,6 +77,9 @@ pub struct Stats {
     pub writes: u64,
     /// Requests that were answered with an error, absence not included.
     pub errors: u64,
+    /// Cache blocks that were dropped to make room.
+    #[serde(default)]
+    pub evictions: u64,
     /// Open connections of programs of this host.
     pub local_connections: u64,
     /// Seconds since the node started.

@@ -36,6 +36,11 @@
 //! assert_eq!(cloud.mget(&["a", "c"]).await?, [Some("one".into()), None]);
 //! assert_eq!(cloud.mdel(&["a", "b", "c"]).await?, 2);
 //!
+//! // The keys of the whole pool that match a glob.
+//! for key in cloud.keys("user:*").await? {
+//!     println!("{key}");
+//! }
+//!
 //! // Many calls at once on one connection.
 //! let (a, b) = tokio::join!(cloud.get("a"), cloud.get("b"));
 //! # let _ = (a?, b?);
@@ -75,7 +80,9 @@ mod memory_file;
 mod no_memfd;
 mod object;
 mod put;
+mod put_many;
 mod put_mapped;
+mod scan;
 mod socket;
 mod wire;
 
@@ -92,7 +99,9 @@ pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+pub use put_many::PutMany;
 pub use put_mapped::PutMapped;
+pub use scan::{Patterns, Scan};
 
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

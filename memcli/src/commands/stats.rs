@@ -81,8 +81,8 @@ fn show_briefly(stats: &Stats) -> String {
         (
             "holds",
             format!(
-                "{} blocks, {} keys, {} streams",
-                stats.blocks, stats.keys, stats.streams
+                "{} blocks, {} keys, {} streams, {} evicted",
+                stats.blocks, stats.keys, stats.streams, stats.evictions
             ),
         ),
         (
@@ -120,6 +120,7 @@ fn show_stats(stats: &Stats) -> String {
         ("misses", stats.misses.to_string()),
         ("writes", stats.writes.to_string()),
         ("errors", stats.errors.to_string()),
+        ("evictions", stats.evictions.to_string()),
         ("connections", stats.local_connections.to_string()),
         ("running for", show_seconds(stats.uptime_secs)),
     ]);
@@ -225,6 +226,7 @@ Requests
   misses       0
   writes       0
   errors       0
+  evictions    0
   connections  0
   running for  0s"
         );
@@ -242,6 +244,7 @@ Requests
         };
         let stats = Stats {
             operations: vec![operation],
+            evictions: 7,
             ..Stats::default()
         };
         let text = show_stats(&stats);
@@ -257,6 +260,10 @@ stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
         assert!(brief.ends_with(table), "{brief}");
         assert!(brief.lines().all(|line| line.len() <= 80));
         assert_eq!(brief.lines().count(), 7 + 1 + 2);
+        assert!(
+            brief.contains("0 blocks, 0 keys, 0 streams, 7 evicted"),
+            "{brief}"
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub(super) async fn stream(args: StreamArgs, context: &Context) -> Outcome {
         let put = cloud
             .stream(transfer.reader(source))
             .placement(placement)
-            .ttl(args.keep.ttl);
+            .ttl(args.keep.ttl)
+            .class(args.keep.mode.into());
         Ok(match size {
             Some(size) => put.size(size).await?,
             None => put.await?,

@@ -11,7 +11,7 @@ use memproto::local::{FrameHeader, Op};
 
 use super::backend::Backend;
 use super::operations::put_call;
-use super::session::{Reply, Session};
+use super::session::{self, Reply, Session};
 use super::wire::Wire;
 use crate::body::Body;
 use crate::memory_file::{MAPPED_MIN, MemoryFile};
@@ -64,7 +64,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             let backend = Arc::clone(&self.backend);
             let op = if op == Op::SetMapped { Op::Set } else { Op::Store };
             let call = put_call(backend, op, key, Body::from(value), options);
-            self.begin(header, serial, held, None, call, cx);
+            self.begin(header, serial, held, session::Body::None, call, cx);
         }
     }
 

@@ -20,6 +20,8 @@ mod listener;
 mod mapped;
 mod operations;
 mod outgoing;
+mod patience;
+mod receiving;
 mod session;
 #[cfg(unix)]
 mod socket;

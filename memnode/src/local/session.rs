@@ -39,6 +39,7 @@ use super::descriptors::Descriptors;
 use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
+use super::receiving::{Direct, Receiving};
 use super::wire::{Arrived, Wire};
 use crate::timings::Answered;
 
@@ -64,19 +65,57 @@ pub(super) enum Reply {
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
-    Keys(memproto::local::reply::KeysReply),
+    Keys(memproto::local::keys::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }
 
+impl Reply {
+    /// The reply to a read, as a file where that was asked for.
+    pub(super) fn of(loaded: crate::service::Loaded, as_file: bool) -> Self {
+        if as_file {
+            Reply::Mapped(loaded)
+        } else {
+            Reply::Loaded(loaded)
+        }
+    }
+}
+
 /// A request that is being worked on by a task.
-struct Call {
-    serial: u64,
-    op: u8,
+pub(super) struct Call {
+    pub(super) serial: u64,
+    pub(super) op: u8,
     read_at: Instant,
-    held: u64,
-    task: AbortHandle,
-    incoming: Option<Incoming>,
+    pub(super) held: u64,
+    /// `None` while its body is received.
+    task: Option<AbortHandle>,
+    pub(super) body: Body,
+}
+
+/// The body of a request, as long as it may come.
+pub(super) enum Body {
+    /// There is none.
+    None,
+    /// It is passed to the task piece by piece.
+    Piped(Incoming),
+    /// It is received where it will stay; then the task begins.
+    Receiving(Box<Receiving>),
+}
+
+impl Call {
+    pub(super) fn receiving(&mut self) -> Option<&mut Receiving> {
+        match &mut self.body {
+            Body::Receiving(receiving) => Some(receiving),
+            Body::None | Body::Piped(_) => None,
+        }
+    }
+
+    fn piped(&mut self) -> Option<&mut Incoming> {
+        match &mut self.body {
+            Body::Piped(incoming) if incoming.is_open() => Some(incoming),
+            _ => None,
+        }
+    }
 }
 
 /// What a call's task returns.
@@ -111,15 +150,17 @@ pub(super) struct Session<B, S> {
     pub(super) socket: S,
     greeting: Greeting,
     /// When the requests that are being handled were read.
-    read_at: Instant,
+    pub(super) read_at: Instant,
     /// Those that were answered at once.
     pub(super) answered: Answered,
     /// What HELLO has to pass on TCP; gone once it did.
     gate: Option<Gate>,
-    calls: HashMap<u64, Call>,
+    pub(super) calls: HashMap<u64, Call>,
+    /// The frame whose bytes are being read into their place.
+    pub(super) direct: Option<Direct>,
     tasks: JoinSet<Finished>,
     calls_on: Handle,
-    held: u64,
+    pub(super) held: u64,
     serial: u64,
     grants: (mpsc::UnboundedSender<Grant>, mpsc::UnboundedReceiver<Grant>),
 }
@@ -148,6 +189,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             answered: Answered::default(),
             gate: None,
             calls: HashMap::new(),
+            direct: None,
             tasks: JoinSet::new(),
             calls_on,
             held: 0,
@@ -236,7 +278,10 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 return Poll::Ready(Ok(()));
             }
             if self.output.len() < OUTPUT_MAX && !self.holds_descriptor() {
-                moved |= self.poll_read(cx)?.is_ready();
+                moved |= match self.direct {
+                    Some(direct) => self.poll_read_direct(direct, cx)?.is_ready(),
+                    None => self.poll_read(cx)?.is_ready(),
+                };
             }
             if !moved {
                 return Poll::Pending;
@@ -331,9 +376,10 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 request,
                 bytes,
             } = grant;
-            let is_open = self.calls.get(&request).is_some_and(|call| {
-                call.serial == serial && call.incoming.as_ref().is_some_and(Incoming::is_open)
-            });
+            let is_open = self
+                .calls
+                .get_mut(&request)
+                .is_some_and(|call| call.serial == serial && call.piped().is_some());
             if is_open {
                 let header = FrameHeader::new(Op::Credit, request);
                 self.output.frame_copied(header, |_| {}, &bytes.to_le_bytes());
@@ -357,7 +403,11 @@ impl<B: Backend, S: Wire> Session<B, S> {
             return Err(ApiError::invalid("the first frame is no HELLO").into());
         }
         while self.output.len() < OUTPUT_MAX {
+            if self.direct.is_some() {
+                break;
+            }
             let Some(header) = self.input.peek().map_err(ApiError::from)? else {
+                self.begin_direct()?;
                 break;
             };
             moved = true;
@@ -379,7 +429,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             return Err(ApiError::invalid("a request has a status").into());
         }
         match op {
-            Some(Op::Data) => self.data(header),
+            Some(Op::Data) => self.data(header, cx),
             Some(Op::Credit) => self.credit(header),
             Some(Op::Cancel) => self.cancel(header),
             Some(Op::Unmap) => self.unmap(header),
@@ -435,16 +485,16 @@ impl<B: Backend, S: Wire> Session<B, S> {
         Ok(())
     }
 
-    fn data(&mut self, header: FrameHeader) -> Result<(), End> {
+    fn data(&mut self, header: FrameHeader, cx: &mut Context<'_>) -> Result<(), End> {
         if header.more() && header.length == 0 {
             return Err(ApiError::invalid("a DATA frame that goes on has no bytes").into());
         }
-        let incoming = self
-            .calls
-            .get_mut(&header.request)
-            .and_then(|call| call.incoming.as_mut());
-        match incoming.filter(|incoming| incoming.is_open()) {
-            Some(incoming) => incoming.data(&header, self.input.take(&header))?,
+        match self.calls.get_mut(&header.request) {
+            Some(call) if matches!(call.body, Body::Receiving(_)) => return self.receive(header, cx),
+            Some(call) => match call.piped() {
+                Some(incoming) => incoming.data(&header, self.input.take(&header))?,
+                None => self.input.skip(&header),
+            },
             // The request was answered while this was under way.
             None => self.input.skip(&header),
         }
@@ -463,7 +513,9 @@ impl<B: Backend, S: Wire> Session<B, S> {
         self.input.skip(&header);
         let error = ApiError::new(ErrorCode::Cancelled, "the request was cancelled");
         if let Some(call) = self.calls.remove(&header.request) {
-            call.task.abort();
+            if let Some(task) = &call.task {
+                task.abort();
+            }
             self.held -= call.held;
             self.output.error(
                 FrameHeader {
@@ -490,8 +542,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Whether a request that makes the node hold this many bytes may begin; otherwise it is answered `Busy`.
     pub(super) fn admit(&mut self, header: FrameHeader, held: u64) -> bool {
-        let full = self.calls.len() + self.outgoing.len() >= IN_FLIGHT_MAX as usize;
-        if full || self.held + held > HELD_BYTES_MAX {
+        if !self.has_room_for_call() || self.held + held > HELD_BYTES_MAX {
             let message =
                 "too many requests of this connection are in flight: wait for replies, then try again";
             self.output
@@ -499,6 +550,15 @@ impl<B: Backend, S: Wire> Session<B, S> {
             return false;
         }
         true
+    }
+
+    /// Whether another request may be in flight.
+    pub(super) fn has_room_for_call(&self) -> bool {
+        self.calls.len() + self.outgoing.len() < IN_FLIGHT_MAX as usize
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeting == Greeting::Done
     }
 
     /// The number of the next call: a request id may be used again, this one is not.
@@ -518,7 +578,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
         header: FrameHeader,
         serial: u64,
         held: u64,
-        incoming: Option<Incoming>,
+        body: Body,
         future: impl Future<Output = ApiResult<Reply>> + Send + 'static,
         cx: &mut Context<'_>,
     ) {
@@ -550,8 +610,30 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 op: header.op,
                 read_at: self.read_at,
                 held,
-                task,
-                incoming,
+                task: Some(task),
+                body,
+            },
+        );
+    }
+
+    /// Begins to receive the body of a call that [`admit`](Self::admit) let in.
+    pub(super) fn begin_receiving(
+        &mut self,
+        header: FrameHeader,
+        serial: u64,
+        held: u64,
+        receiving: Receiving,
+    ) {
+        self.held += held;
+        self.calls.insert(
+            header.request,
+            Call {
+                serial,
+                op: header.op,
+                read_at: self.read_at,
+                held,
+                task: None,
+                body: Body::Receiving(Box::new(receiving)),
             },
         );
     }

@@ -27,6 +27,7 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+use super::patience::Patience;
 use super::wire::{Arrived, Wire};
 #[cfg(target_os = "linux")]
 use crate::{memory_file::MemoryFile, platform::DescriptorRef};
@@ -37,6 +38,8 @@ pub(super) struct Socket {
     readable: AsyncFd<UnixStream>,
     /// The same socket under a descriptor of its own, while a write waits for room.
     writable: Option<AsyncFd<UnixStream>>,
+    patience: Patience,
+    patience_for_room: Patience,
     /// Whether reads look for descriptors.
     is_attached: bool,
     /// What the last read brought beside its bytes.
@@ -48,6 +51,10 @@ pub(super) struct Socket {
 #[cfg(target_os = "linux")]
 const ATTACHED_READ_MAX: usize = 64 * 1024;
 
+/// Bytes that a socket may hold of what its program has not read: a frame of the largest size with the system's own costs. Linux doubles the
+/// number, and gives a user without privileges at most as much as this (`net.core.wmem_max`).
+const SEND_BUFFER: usize = 208 * 1024;
+
 impl Socket {
     /// Waits for the socket on the runtime of the caller.
     ///
@@ -55,9 +62,13 @@ impl Socket {
     /// Where the system refuses.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
+        // Where it is refused the socket holds what the system gives every one.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
         Ok(Self {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
+            patience: Patience::default(),
+            patience_for_room: Patience::for_room(),
             is_attached: false,
             arrived: Arrived::Nothing,
         })
@@ -74,6 +85,7 @@ impl Socket {
                 match ready.try_io(|socket| write(socket.get_ref())) {
                     Ok(written) => {
                         self.writable = None;
+                        self.patience_for_room.found();
                         return Poll::Ready(written);
                     }
                     Err(_would_block) => continue,
@@ -81,10 +93,17 @@ impl Socket {
             }
             match write(self.readable.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.patience_for_room.look_again() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     let same = self.readable.get_ref().try_clone()?;
                     self.writable = Some(register(same, Interest::WRITABLE)?);
                 }
-                written => return Poll::Ready(written),
+                written => {
+                    self.patience_for_room.found();
+                    return Poll::Ready(written);
+                }
             }
         }
     }
@@ -106,6 +125,32 @@ impl Wire for Socket {
 
     fn take_arrived(&mut self) -> Arrived {
         std::mem::take(&mut self.arrived)
+    }
+
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+        behind: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let (offered, mut came) = (room.len() + behind.len(), 0);
+        let mut arrived = Arrived::Nothing;
+        let is_attached = self.is_attached;
+        let polled = self.poll_read_with(cx, |stream| {
+            let mut slices = [IoSliceMut::new(room), IoSliceMut::new(behind)];
+            if is_attached {
+                (came, arrived) = receive_attached(stream, &mut slices)?;
+            } else {
+                came = rustix::io::readv(stream, &mut slices)?;
+            }
+            let perhaps_more = came == offered || !matches!(arrived, Arrived::Nothing);
+            Ok(Brought {
+                bytes: came,
+                perhaps_more,
+            })
+        });
+        self.arrived = arrived;
+        polled.map_ok(|()| came)
     }
 
     fn poll_write_attached(
@@ -137,12 +182,11 @@ fn send_attached(
 
 /// Reads bytes, and descriptors that were attached to them.
 #[cfg(target_os = "linux")]
-fn receive_attached(socket: &UnixStream, room: &mut [u8]) -> io::Result<(usize, Arrived)> {
+fn receive_attached(socket: &UnixStream, room: &mut [IoSliceMut<'_>]) -> io::Result<(usize, Arrived)> {
     // Room for one more than may come, to tell.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(room)];
-    let received = recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, room, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut arrived = if received.flags.contains(ReturnFlags::CTRUNC) {
         Arrived::Lost
     } else {
@@ -161,21 +205,87 @@ fn receive_attached(socket: &UnixStream, room: &mut [u8]) -> io::Result<(usize, 
     Ok((received.bytes, arrived))
 }
 
+/// How much one read brought.
+struct Brought {
+    bytes: usize,
+    /// Whether more may be there already.
+    perhaps_more: bool,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        #[cfg(target_os = "linux")]
+        if socket.is_attached {
+            let mut arrived = Arrived::Nothing;
+            let polled = socket.poll_read_with(cx, |stream| {
+                let offered = buffer.remaining().min(ATTACHED_READ_MAX);
+                let bytes;
+                let mut room = [IoSliceMut::new(buffer.initialize_unfilled_to(offered))];
+                (bytes, arrived) = receive_attached(stream, &mut room)?;
+                buffer.advance(bytes);
+                // A read also ends behind a descriptor.
+                let perhaps_more = bytes == offered || !matches!(arrived, Arrived::Nothing);
+                Ok(Brought { bytes, perhaps_more })
+            });
+            socket.arrived = arrived;
+            return polled;
+        }
+        socket.poll_read_with(cx, |stream| {
+            let offered = buffer.remaining();
+            let bytes = read(stream, buffer)?;
+            Ok(Brought {
+                bytes,
+                perhaps_more: bytes == offered,
+            })
+        })
+    }
+}
+
 impl Socket {
-    #[cfg(target_os = "linux")]
-    fn poll_read_attached(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads once, where there is something, or looks again as long as `patience` says.
+    fn poll_read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&UnixStream) -> io::Result<Brought>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            readable, patience, ..
+        } = self;
+        if patience.is_looking() {
+            match read(readable.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if patience.look_again() {
+                        // Its task has its turn behind the others of the thread.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                read => {
+                    patience.found();
+                    return Poll::Ready(read.map(drop));
+                }
+            }
+        }
         loop {
-            let mut ready = ready!(self.readable.poll_read_ready(cx))?;
-            let offered = buffer.remaining().min(ATTACHED_READ_MAX);
-            let room = buffer.initialize_unfilled_to(offered);
-            match ready.try_io(|socket| receive_attached(socket.get_ref(), room)) {
-                Ok(Ok((read, arrived))) => {
-                    // As below; but a read also ends behind a descriptor, and more may be there.
-                    if 0 < read && read < offered && matches!(arrived, Arrived::Nothing) {
+            let Poll::Ready(ready) = readable.poll_read_ready(cx) else {
+                if patience.look_again() {
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            };
+            let mut ready = ready?;
+            match ready.try_io(|stream| read(stream.get_ref())) {
+                Ok(Ok(brought)) => {
+                    if 0 < brought.bytes && !brought.perhaps_more {
+                        // All was read: epoll(7) tells of what comes next, so that no call is needed to find nothing.
                         ready.clear_ready();
                     }
-                    self.arrived = arrived;
-                    buffer.advance(read);
+                    patience.found();
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
@@ -185,41 +295,16 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        #[cfg(target_os = "linux")]
-        if self.is_attached {
-            return self.get_mut().poll_read_attached(cx, buffer);
-        }
-        loop {
-            let mut ready = ready!(self.readable.poll_read_ready(cx))?;
-            let offered = buffer.remaining();
-            let read = ready.try_io(|socket| {
-                // SAFETY: the system writes bytes into this room and takes none out, so what is initialized stays so.
-                let room = unsafe { buffer.unfilled_mut() };
-                let (filled, _) = rustix::io::read(socket.get_ref(), room)?;
-                Ok(filled.len())
-            });
-            match read {
-                Ok(Ok(read)) => {
-                    if 0 < read && read < offered {
-                        // All was read: epoll(7) tells of what comes next, so that no call is needed to find nothing.
-                        ready.clear_ready();
-                    }
-                    // SAFETY: the system has written so many bytes to the beginning of the room.
-                    unsafe { buffer.assume_init(read) };
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(Err(error)) => return Poll::Ready(Err(error)),
-                Err(_would_block) => {}
-            }
-        }
-    }
+/// Reads once into the room of a buffer. Returns how many bytes came.
+fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    // SAFETY: the system writes bytes into this room and takes none out, so what is initialized stays so.
+    let room = unsafe { buffer.unfilled_mut() };
+    let (filled, _) = rustix::io::read(stream, room)?;
+    let read = filled.len();
+    // SAFETY: the system has written so many bytes to the beginning of the room.
+    unsafe { buffer.assume_init(read) };
+    buffer.advance(read);
+    Ok(read)
 }
 
 impl AsyncWrite for Socket {

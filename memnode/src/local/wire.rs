@@ -1,9 +1,10 @@
 //! What a session needs of its socket beyond bytes: descriptors.
 
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::memory_file::MemoryFile;
@@ -19,6 +20,18 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
     /// What the last read brought beside its bytes. To be asked after each read.
     fn take_arrived(&mut self) -> Arrived {
         Arrived::Nothing
+    }
+
+    /// Reads once into `room`, and where that is full into `behind`, which may stay empty. Returns how many bytes came, 0 at the end.
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+        _behind: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(room);
+        ready!(Pin::new(self).poll_read(cx, &mut room))?;
+        Poll::Ready(Ok(room.filled().len()))
     }
 
     /// Writes as `poll_write_vectored` does, with the descriptor of a file attached to the first byte.

@@ -197,8 +197,10 @@ impl Memfd {
         if !self.is_reusable() || !self.fits(len) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.file.set_len(len as u64)?;
-        self.len = len;
+        if len != self.len {
+            self.file.set_len(len as u64)?;
+            self.len = len;
+        }
         if let Mapping::Writable { map, is_populated } = &mut self.mapping
             && !*is_populated
         {

@@ -6,6 +6,7 @@
 mod glibc;
 #[cfg(target_os = "linux")]
 mod memfd;
+mod memory;
 #[cfg(not(target_os = "linux"))]
 mod no_memfd;
 #[cfg(unix)]
@@ -22,6 +23,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+pub use memory::discard;
 pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,

@@ -16,8 +16,7 @@ use super::blocks::{fill, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
-use crate::directory::{KeyValue, Place};
-use crate::store::{Block, Owner};
+use crate::store::{Block, KeyValue, Owner, Place};
 
 impl PeerEvents for Service {
     fn handle_peer_request(
@@ -201,14 +200,14 @@ impl Service {
     }
 
     async fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
-        match self.directory.key(key).map(|record| record.value) {
+        match self.store.key(key).map(|record| record.value) {
             Some(KeyValue::Ours(id)) => self.load_for_peer(id, range, false).await,
             Some(KeyValue::Theirs | KeyValue::Deleted) | None => Ok((PeerReply::Missing, Body::empty())),
         }
     }
 
     fn manifest_for_peer(&self, id: BlockId) -> ApiResult<(PeerReply, Body)> {
-        let object = self.directory.object(id);
+        let object = self.store.object(id);
         let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
             return Err(ApiError::new(
                 memproto::ErrorCode::NotFound,
@@ -237,7 +236,7 @@ impl Service {
                 is_stream: false,
             });
         }
-        let object = self.directory.object(id)?;
+        let object = self.store.object(id)?;
         let (holder, is_stream) = match object.place {
             Place::Here => return None,
             Place::At(holder) => (holder, false),
@@ -318,7 +317,7 @@ impl Service {
             link.note_borrowed(usage);
         }
         for shard in 0.. {
-            let Some(versions) = self.directory.versions(shard) else {
+            let Some(versions) = self.store.versions(shard) else {
                 break;
             };
             for batch in versions.chunks(RECONCILE_BATCH_MAX) {

@@ -9,6 +9,7 @@ pub mod attached;
 pub mod batch;
 pub mod frame;
 pub mod input;
+pub mod keys;
 pub mod limits;
 pub mod output;
 mod path;

@@ -7,7 +7,6 @@ use crate::error::{ApiError, ApiResult};
 use crate::id::{BlockId, NodeId};
 use crate::ttl::Ttl;
 
-use super::limits::FRAME_PAYLOAD_MAX;
 use super::read::Fields;
 
 /// The reply to HELLO:
@@ -240,63 +239,4 @@ pub fn decode_freed(payload: &[u8]) -> ApiResult<Freed> {
     };
     fields.end()?;
     Ok(freed)
-}
-
-/// The reply to KEYS: a page of keys in ascending order.
-///
-/// ```text
-///  0       4      5          8
-/// +-------+------+----------+  +---------+-----+
-/// | count | more | 3 zeroes |  | key len | key |  count times
-/// +-------+------+----------+  +---------+-----+
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeysReply {
-    /// The keys.
-    pub keys: Vec<String>,
-    /// Whether more keys match behind the last one.
-    pub more: bool,
-}
-
-impl KeysReply {
-    /// Drops keys from the end until the page fits a frame; then there are more.
-    pub fn cut_to_frame(&mut self) {
-        let mut len = 8;
-        let fits = |key: &&String| {
-            len += 2 + key.len();
-            len <= FRAME_PAYLOAD_MAX
-        };
-        let count = self.keys.iter().take_while(fits).count();
-        self.more |= count < self.keys.len();
-        self.keys.truncate(count);
-    }
-
-    /// Writes the reply. See [`cut_to_frame`](Self::cut_to_frame).
-    pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.keys.len() as u32);
-        out.put_u8(self.more.into());
-        out.put_bytes(0, 3);
-        for key in &self.keys {
-            out.put_u16_le(key.len() as u16);
-            out.put_slice(key.as_bytes());
-        }
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// `InvalidArgument` where the count is not that of the keys or a key is not UTF-8.
-    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
-        let mut fields = Fields::new(payload);
-        let (count, more) = (fields.u32()? as usize, fields.u8()? != 0);
-        fields.bytes(3)?;
-        // The count is the other side's word: a key has at least two bytes in the frame.
-        let mut keys = Vec::with_capacity(count.min(payload.len() / 2));
-        for _ in 0..count {
-            let len = usize::from(fields.u16()?);
-            keys.push(fields.text(len, "a key")?.to_owned());
-        }
-        fields.end()?;
-        Ok(Self { keys, more })
-    }
 }

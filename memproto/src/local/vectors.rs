@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
+use super::keys::{KeysReply, KeysRequest};
 use super::reply::{
-    HelloReply, KeysReply, MappedReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
+    HelloReply, MappedReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
     encode_deleted, encode_freed, encode_lifetime,
 };
 use super::request::{
-    DelRequest, FreeRequest, HelloRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest,
-    decode_credit, decode_empty,
+    DelRequest, FreeRequest, HelloRequest, LifetimeRequest, PutRequest, ReadRequest, decode_credit,
+    decode_empty,
 };
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
@@ -166,23 +167,27 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
         }
         (false, Op::Keys) => {
             let KeysRequest {
-                pattern,
-                after,
+                patterns,
+                cursor,
                 limit,
             } = KeysRequest::decode(payload)?;
-            json!({"limit": limit, "pattern": pattern, "after": after})
+            json!({"limit": limit, "cursor": cursor.to_string(), "patterns": patterns})
         }
         (true, Op::Keys) => {
-            let KeysReply { keys, more } = KeysReply::decode(payload)?;
-            json!({"keys": keys, "more": more})
+            let KeysReply { keys, cursor } = KeysReply::decode(payload)?;
+            json!({"keys": keys, "cursor": cursor.to_string()})
         }
         (false, Op::Mget | Op::Mdel) => json!({"keys": BatchKeys::decode(payload)?.keys}),
         (false, Op::Mset) => {
-            let pairs = BatchPairs::decode(payload)?.pairs;
-            let pairs = pairs
-                .iter()
-                .map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
-            json!({"pairs": pairs.collect::<Vec<_>>()})
+            let batch = BatchPairs::decode(payload)?;
+            let (placement, peer) = batch.placement.to_wire();
+            let pairs = batch.pairs.iter();
+            let pairs = pairs.map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
+            json!({
+                "ttl_ms": batch.ttl.map(|ttl| ttl.as_millis().to_string()), "class": batch.class,
+                "placement": PLACEMENTS[usize::from(placement)],
+                "peer": peer, "pairs": pairs.collect::<Vec<_>>(),
+            })
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = BatchReply::decode(&Bytes::copy_from_slice(payload))?.entries;
@@ -334,8 +339,8 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         (false, Op::Keys) => {
             let limit = meaning["limit"].as_u64().unwrap() as u32;
             KeysRequest {
-                pattern: text(&meaning["pattern"]),
-                after: meaning["after"].as_str(),
+                patterns: meaning["patterns"].as_array().unwrap().iter().map(text).collect(),
+                cursor: number(&meaning["cursor"]),
                 limit,
             }
             .encode(out);
@@ -344,7 +349,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             let keys = serde_json::from_value(meaning["keys"].clone()).unwrap();
             KeysReply {
                 keys,
-                more: meaning["more"].as_bool().unwrap(),
+                cursor: number(&meaning["cursor"]),
             }
             .encode(out);
         }
@@ -360,7 +365,15 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 .zip(&values)
                 .map(|(pair, value)| (text(&pair["key"]), &value[..]))
                 .collect();
-            BatchPairs::encode(&pairs, out);
+            let class = serde_json::from_value(meaning["class"].clone()).unwrap();
+            let placement = placement(meaning);
+            BatchPairs {
+                ttl,
+                class,
+                placement,
+                pairs,
+            }
+            .encode(out);
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = meaning["entries"].as_array().unwrap();
@@ -506,18 +519,5 @@ proptest! {
         put.encode(&mut bytes);
         bytes.extend_from_slice(&value);
         prop_assert_eq!(PutRequest::decode(&bytes, true), Ok((put, &value[..])));
-    }
-
-    #[test]
-    fn pages_of_keys_are_cut_to_a_frame(lens in proptest::collection::vec(1000usize..=1024, 0..400)) {
-        let keys = lens.iter().map(|&len| "k".repeat(len)).collect();
-        let mut page = KeysReply { keys, more: false };
-        let all = page.keys.len();
-        page.cut_to_frame();
-        let mut bytes = BytesMut::new();
-        page.encode(&mut bytes);
-        prop_assert!(bytes.len() <= super::FRAME_PAYLOAD_MAX);
-        prop_assert_eq!(page.more, page.keys.len() < all);
-        prop_assert_eq!(KeysReply::decode(&bytes), Ok(page));
     }
 }
