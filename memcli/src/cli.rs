@@ -2,6 +2,8 @@
 //!
 //! The behaviour of each noun lies in its own file under [`crate::commands`].
 
+mod bench;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use memproto::{BlockClass, BlockId, Ttl};
 
+pub(crate) use self::bench::BenchArgs;
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
 
@@ -125,6 +128,8 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
+    /// Measure how fast this machine's node is
+    Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
     /// List or disconnect the nodes around this one

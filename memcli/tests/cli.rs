@@ -68,6 +68,7 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["stats"],
     &["stats", "--follow"],
     &["stream", "-"],
+    &["bench"],
     &["connect", "nodeb"],
     &["peer", "list"],
     &["peer", "disconnect", "nodeb"],
@@ -150,7 +151,7 @@ fn help_names_every_command_and_exit_code() {
     assert_eq!(output.status.code(), Some(0));
     for word in [
         "node", "logs", "set", "get", "del", "mget", "mset", "store", "load", "free", "keys", "stats",
-        "stream", "connect", "peer", "consent", "trust", "version",
+        "stream", "bench", "connect", "peer", "consent", "trust", "version",
     ] {
         assert!(
             stdout(&output).contains(&format!("\n  {word} ")),

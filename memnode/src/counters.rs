@@ -13,8 +13,6 @@ pub struct Counters {
     pub writes: Counter,
     /// Requests that were answered with an error.
     pub errors: Counter,
-    /// Cache blocks that were dropped to make room.
-    pub evictions: Counter,
 }
 
 /// A number that only grows.

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use memproto::local::Op;
 use memproto::{BlockClass, ErrorCode, Placement};
+use tokio::runtime::Handle;
 
 use crate::calls::within;
 use crate::memory_file::Sealed;
@@ -66,11 +67,13 @@ impl IntoFuture for PutMapped {
 
 async fn give(put: PutMapped) -> Result<Stored> {
     let PutMapped { cloud, options, file } = put;
-    let sealed = if file.len() < SEAL_ELSEWHERE_MIN {
-        file.seal()?
-    } else {
-        let sealing = tokio::task::spawn_blocking(|| file.seal());
-        sealing.await.map_err(std::io::Error::other)??
+    let sealed = match Handle::try_current() {
+        Ok(runtime) if file.len() >= SEAL_ELSEWHERE_MIN => {
+            let sealing = runtime.spawn_blocking(|| file.seal());
+            sealing.await.map_err(std::io::Error::other)??
+        }
+        // Without a runtime the call fails in a moment.
+        _ => file.seal()?,
     };
     let value = match sealed {
         Sealed::Own(bytes) => bytes,

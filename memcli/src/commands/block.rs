@@ -31,7 +31,7 @@ pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
     let input = Input::from_argument(&args.value)?;
     let placement = placement(args.placement);
     let cloud = context.connect().await?;
-    let Stored { id, size } = match input {
+    let Stored { id, size, .. } = match input {
         Input::Whole(value) => {
             cloud
                 .store(value)

@@ -30,7 +30,7 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
     let key = memproto::key::check_key(args.key.as_bytes())?;
     let input = Input::from_argument(&args.value)?;
     let cloud = context.connect().await?;
-    let Stored { id, size } = match input {
+    let Stored { id, size, .. } = match input {
         Input::Whole(value) => {
             cloud
                 .set(key, value)

@@ -181,7 +181,7 @@ fn show_peers(stats: &Stats) -> Option<String> {
 }
 
 /// A time with two or three digits that count.
-fn show_time(ns: u64) -> String {
+pub(super) fn show_time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "us"),
@@ -215,6 +215,7 @@ Memory
   - pinned    0 B
   - cache     0 B
   - of peers  0 B
+  mapped      0 B
   on peers    0 B
   resident    0 B
 Contents
@@ -259,7 +260,7 @@ stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
         let brief = show_briefly(&stats);
         assert!(brief.ends_with(table), "{brief}");
         assert!(brief.lines().all(|line| line.len() <= 80));
-        assert_eq!(brief.lines().count(), 7 + 1 + 2);
+        assert_eq!(brief.lines().count(), 8 + 1 + 2);
         assert!(
             brief.contains("0 blocks, 0 keys, 0 streams, 7 evicted"),
             "{brief}"

@@ -29,7 +29,7 @@ pub(super) async fn stream(args: StreamArgs, context: &Context) -> Outcome {
             None => put.await?,
         })
     };
-    let Stored { id, size } = unless_interrupted(NOTHING_STORED, write).await?;
+    let Stored { id, size, .. } = unless_interrupted(NOTHING_STORED, write).await?;
     context.output.progress_line(&transfer.finish());
     context.output.made(&Made { id, size_bytes: size }, id, || {
         format!("Stored stream ID: {id} ({})", show_size(size))

@@ -312,7 +312,7 @@ impl Service {
             misses: counters.misses.count(),
             writes: counters.writes.count(),
             errors: counters.errors.count(),
-            evictions: counters.evictions.count(),
+            evictions: usage.evictions,
             local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
             uptime_secs: self.started.elapsed().as_secs(),
             operations: self.timings.stats(),

@@ -120,9 +120,12 @@ impl Index {
     ) -> Option<(u32, u32)> {
         let begin = self.home(from.0);
         let (mut tag, mut met) = (from.0, 0);
+        // What lies here of earlier tags, or was met before, does not count, so that each scan gets on.
+        let mut looked_at = 0;
         for (step, place) in self.places.get(begin..)?.iter().enumerate() {
             let Some(handle) = place.handle() else {
-                if step >= looked_at_max && begin + step + 1 < self.homes {
+                looked_at += 1;
+                if looked_at >= looked_at_max && begin + step + 1 < self.homes {
                     // All that belongs here or before was met: on with the first tag at home in the next place.
                     let next = ((begin + step + 1) as u64) << 32;
                     return Some((next.div_ceil(self.homes as u64) as u32, 0));
@@ -139,10 +142,8 @@ impl Index {
             if tag == from.0 && met <= from.1 {
                 continue;
             }
-            if step >= looked_at_max {
-                return Some((tag, met - 1));
-            }
-            if !each(handle) {
+            looked_at += 1;
+            if !each(handle) || looked_at >= looked_at_max {
                 return Some((tag, met));
             }
         }
