@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::attached::cut;
 use memproto::local::{
     FrameHeader, HELD_BYTES_MAX, HELLO_LEN_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION,
     reply::HelloReply, request::HelloRequest,
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::backend::Backend;
-use super::descriptors::{Descriptors, NextWrite, cut};
+use super::descriptors::Descriptors;
 use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
@@ -298,7 +299,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Whether the descriptor of a frame that is there whole waits to be taken: until then no other one is let in.
     fn holds_descriptor(&self) -> bool {
-        self.descriptors.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
+        self.descriptors.arriving.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -319,7 +320,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = self.output.slices(&mut slices);
-        let NextWrite { len_max, file } = self.descriptors.next_write();
+        let (len_max, file) = self.descriptors.departing.next_write();
         let (whole, part) = cut(&slices[..filled], len_max);
         let slices = part.as_ref().map_or(whole, std::slice::from_ref);
         let written = ready!(match file {
@@ -330,7 +331,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Ok(0) => Poll::Ready(Err(End::Gone(None))),
             Ok(bytes) => {
                 self.output.advance(bytes);
-                self.descriptors.note_written(bytes);
+                self.descriptors.departing.note_written(bytes);
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -438,7 +439,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             };
             moved = true;
             self.handle_frame(header, cx)?;
-            self.descriptors.check_taken(self.input.len())?;
+            self.descriptors.arriving.check_taken(self.input.len())?;
         }
         Ok(moved)
     }
