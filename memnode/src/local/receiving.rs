@@ -128,7 +128,9 @@ impl<B: Backend, S: Wire> Session<B, S> {
     /// What is not as it has to be is left to be refused once the frame is there.
     fn begin_direct_put(&mut self, header: FrameHeader, op: Op) {
         let is_plain = header.request != 0 && header.status == 0 && header.flags & !FLAG_MORE == 0;
-        let is_taken = self.calls.contains_key(&header.request) || self.outgoing.contains(header.request);
+        let is_taken = self.calls.contains_key(&header.request)
+            || self.outgoing.contains(header.request)
+            || self.descriptors.is_mapped(header.request);
         if !is_plain || is_taken || !self.is_greeted() || !self.has_room_for_call() {
             return;
         }
@@ -196,6 +198,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
         // Where the system has no memory for it: the rest of the frame is read in the usual way, and dropped.
         self.input.skip_next(left - here);
         self.received(header, put, cost, cx);
+        // Such a frame takes no descriptor.
+        self.descriptors.arriving.check_taken(self.input.len())?;
         Poll::Ready(Ok(()))
     }
 
