@@ -127,6 +127,16 @@ fn the_table_fits_a_terminal() {
 }
 
 #[test]
+fn batches_that_fit_no_request_are_left_out_unless_they_were_named() {
+    let node = RunningNode::start("64mb");
+    let output = run(&node, &["bench", "-d", "100kb", "-n", "10", "-c", "2", "-r", "5"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2 + 5);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("mset and mget of 100.0 KiB are left out"), "{said}");
+}
+
+#[test]
 fn what_the_budget_does_not_hold_is_refused_with_what_would_fit() {
     let node = RunningNode::start("64mb");
     for (arguments, code, said) in [
