@@ -4,6 +4,7 @@ use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 
 use crate::memory_file::{MemoryFile, MemoryFiles};
+use crate::span::{SPAN_MIN, Span};
 use crate::value::Value;
 
 /// How much is handed out at a time to be filled, and how much of a fresh memory file is written in one call. Small enough
@@ -24,6 +25,8 @@ pub struct BlockBuffer {
 enum Memory {
     /// What is filled, and what was handed out beyond it (zeroes).
     Heap { bytes: Vec<u8>, filled: usize },
+    /// Pages of the node's own.
+    Span { span: Span, filled: usize },
     /// A file whose memory is there already, and is filled where it lies.
     Resident { file: MemoryFile, filled: usize },
     /// A file without memory: what fills it is gathered and written through its descriptor. See [`crate::platform`] for why.
@@ -63,6 +66,11 @@ impl BlockBuffer {
     /// As [`new`](Self::new).
     pub fn in_heap(size: u64) -> ApiResult<Self> {
         let len = usize::try_from(size).map_err(|_| no_memory(size))?;
+        if len >= SPAN_MIN {
+            let span = Span::new(len).ok_or_else(|| no_memory(size))?;
+            let memory = Memory::Span { span, filled: 0 };
+            return Ok(Self { size: len, memory });
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| no_memory(size))?;
         let memory = Memory::Heap { bytes, filled: 0 };
@@ -72,7 +80,9 @@ impl BlockBuffer {
     /// How many bytes are filled.
     pub fn filled(&self) -> usize {
         match &self.memory {
-            Memory::Heap { filled, .. } | Memory::Resident { filled, .. } => *filled,
+            Memory::Heap { filled, .. } | Memory::Span { filled, .. } | Memory::Resident { filled, .. } => {
+                *filled
+            }
             Memory::Fresh {
                 written, gathered, ..
             } => written + gathered,
@@ -90,6 +100,7 @@ impl BlockBuffer {
         let missing = self.remaining();
         match &mut self.memory {
             Memory::Heap { bytes, filled } => spare_of(bytes, *filled, missing.min(STEP)),
+            Memory::Span { span, filled } => &mut span[*filled..],
             Memory::Resident { file, filled } => {
                 let memory = file.memfd_mut().resident_mut().unwrap_or_default();
                 &mut memory[*filled..]
@@ -112,7 +123,9 @@ impl BlockBuffer {
         );
         let is_last = len == self.remaining();
         match &mut self.memory {
-            Memory::Heap { filled, .. } | Memory::Resident { filled, .. } => *filled += len,
+            Memory::Heap { filled, .. } | Memory::Span { filled, .. } | Memory::Resident { filled, .. } => {
+                *filled += len;
+            }
             Memory::Fresh {
                 file,
                 written,
@@ -146,7 +159,7 @@ impl BlockBuffer {
                 all.extend_from_slice(bytes);
                 *filled += bytes.len();
             }
-            Memory::Resident { .. } => {
+            Memory::Resident { .. } | Memory::Span { .. } => {
                 self.spare_mut()[..bytes.len()].copy_from_slice(bytes);
                 self.advance(bytes.len())?;
             }
@@ -180,6 +193,7 @@ impl BlockBuffer {
         }
         Ok(match self.memory {
             Memory::Heap { bytes, .. } => Value::Heap(Bytes::from(bytes)),
+            Memory::Span { span, .. } => Value::Span(span.into()),
             Memory::Resident { file, .. } | Memory::Fresh { file, .. } => Value::File(file.into()),
         })
     }

@@ -25,6 +25,7 @@ pub mod placement;
 pub mod platform;
 pub mod service;
 pub mod size;
+pub mod span;
 pub mod store;
 pub mod timings;
 pub mod token;

@@ -104,6 +104,11 @@ impl TrustStore {
         devices
     }
 
+    /// Whether there is any.
+    pub fn trusts_any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// The device of this id.
     pub fn by_id(&self, id: NodeId) -> Option<TrustedDevice> {
         self.lock().get(&id).cloned()

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::memory_file::MemoryFile;
+use crate::span::Span;
 
 /// The bytes of a block that does not lie inline. Cheap to clone; clones share the bytes.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// Ordinary memory.
     Heap(Bytes),
+    /// Pages of the node's own, of which this is the only owner until they are kept.
+    Span(Arc<Span>),
     /// A memory file, which a program can map.
     File(Arc<MemoryFile>),
 }
@@ -21,6 +24,7 @@ impl Value {
     pub fn len(&self) -> usize {
         match self {
             Value::Heap(bytes) => bytes.len(),
+            Value::Span(span) => span.len(),
             Value::File(file) => file.len(),
         }
     }
@@ -34,6 +38,7 @@ impl Value {
     pub fn bytes(&self) -> Bytes {
         match self {
             Value::Heap(bytes) => bytes.clone(),
+            Value::Span(span) => Bytes::from_owner(OfSpan(Arc::clone(span))),
             Value::File(file) => Bytes::from_owner(OfFile(Arc::clone(file))),
         }
     }
@@ -41,7 +46,7 @@ impl Value {
     /// The memory file, where it is one.
     pub fn file(&self) -> Option<&Arc<MemoryFile>> {
         match self {
-            Value::Heap(_) => None,
+            Value::Heap(_) | Value::Span(_) => None,
             Value::File(file) => Some(file),
         }
     }
@@ -51,6 +56,10 @@ impl Value {
     pub fn keeping(self, guard: impl Any + Send + Sync) -> Self {
         match self {
             Value::Heap(bytes) => Value::Heap(Bytes::from_owner(Kept { bytes, _guard: guard })),
+            Value::Span(bytes) => Value::Heap(Bytes::from_owner(Kept {
+                bytes: OfSpan(bytes),
+                _guard: guard,
+            })),
             Value::File(file) => {
                 file.keep(guard);
                 Value::File(file)
@@ -69,6 +78,7 @@ impl AsRef<[u8]> for Value {
     fn as_ref(&self) -> &[u8] {
         match self {
             Value::Heap(bytes) => bytes,
+            Value::Span(span) => span,
             Value::File(file) => file.as_slice(),
         }
     }
@@ -83,15 +93,24 @@ impl AsRef<[u8]> for OfFile {
     }
 }
 
+/// The bytes of a span, which they keep.
+struct OfSpan(Arc<Span>);
+
+impl AsRef<[u8]> for OfSpan {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Bytes of ordinary memory, and what lives as long as they do.
-struct Kept<G> {
-    bytes: Bytes,
+struct Kept<B, G> {
+    bytes: B,
     _guard: G,
 }
 
-impl<G> AsRef<[u8]> for Kept<G> {
+impl<B: AsRef<[u8]>, G> AsRef<[u8]> for Kept<B, G> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 

@@ -202,6 +202,11 @@ impl Peers {
         self.trust.list()
     }
 
+    /// Whether any device is trusted for good.
+    pub fn trusts_any(&self) -> bool {
+        self.trust.trusts_any()
+    }
+
     /// Trusts a device no longer, and ends a link to it at once. What it stored here is the service's business.
     ///
     /// # Errors

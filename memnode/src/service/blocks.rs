@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::control::Freed;
@@ -151,10 +150,9 @@ impl Service {
     /// Keeps a value ready for this node's memory without waiting.
     pub(super) fn content_now(&self, value: &[u8], options: &PutOptions) -> ApiResult<(Block, Reservation)> {
         let reservation = self.store.reserve(Owner::Local, value.len() as u64)?;
-        Ok((
-            self.block(Bytes::copy_from_slice(value).into(), options),
-            reservation,
-        ))
+        let mut buffer = BlockBuffer::in_heap(value.len() as u64)?;
+        buffer.extend(value)?;
+        Ok((self.block(buffer.finish()?, options), reservation))
     }
 
     pub(super) fn small<'a>(&self, bytes: &'a [u8], options: &PutOptions) -> SmallValue<'a> {
@@ -417,11 +415,11 @@ impl Service {
 
     /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
     pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
-        let version = self.tick();
-        let Some(removed) = self.store.remove_recording(id, Some(version), |_| true) else {
+        let version = (!self.is_alone()).then(|| self.tick());
+        let Some(removed) = self.store.remove_recording(id, version, |_| true) else {
             return Ok(None);
         };
-        if let Some(key) = removed.key.clone() {
+        if let (Some(key), Some(version)) = (removed.key.clone(), version) {
             let service = self.shared();
             self.spawn(async move {
                 service.tell_peers(&key, version, true).await;

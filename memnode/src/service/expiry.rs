@@ -14,7 +14,7 @@ use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::time::timeout;
 
 use super::streams::chunks_by_holder;
-use super::{ASK_ALL_TIMEOUT, Service, lock, unexpected_reply};
+use super::{ASK_ALL_TIMEOUT, Service, unexpected_reply};
 use crate::body::Body;
 use crate::expiry::Moment;
 use crate::peer::PeerLink;
@@ -188,9 +188,8 @@ impl Service {
 
     /// Takes out what has expired by now.
     pub(super) async fn drop_expired(&self) {
-        // A node that never had a peer forgets the keys. Else they are remembered as deleted, as those that somebody deleted are:
-        // a node that is away may hold an older value, which must not come back in their place.
-        let is_alone = lock(&self.incarnations).is_empty();
+        // As those that somebody deleted.
+        let is_alone = self.is_alone();
         for shard in 0..self.store.shards() {
             loop {
                 let taken = self

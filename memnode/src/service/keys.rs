@@ -162,7 +162,12 @@ impl Service {
             .store
             .key(key)
             .is_some_and(|record| record.value != KeyValue::Deleted);
-        if known {
+        if known && self.is_alone() {
+            let removed = self.store.remove_key(key, version);
+            if let Some(removed) = removed {
+                self.free_displaced(removed);
+            }
+        } else if known {
             self.record_version(key, version, KeyNote::Deleted);
         }
         let dropped = self.tell_peers(key, version, true).await;

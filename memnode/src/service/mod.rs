@@ -368,6 +368,12 @@ impl Service {
         self.tasks.wait().await;
     }
 
+    /// Whether this node has no peer and trusts none, and had none since it started. Then it forgets keys that are deleted or expire. Else they
+    /// are remembered as deleted: a node that is away may hold an older value, which must not come back in their place.
+    fn is_alone(&self) -> bool {
+        lock(&self.incarnations).is_empty() && !self.peers.trusts_any()
+    }
+
     fn tick(&self) -> Version {
         lock(&self.clock).tick(unix_ms())
     }

@@ -143,6 +143,20 @@ impl Store {
         }
     }
 
+    /// Forgets a key, and takes out what it names, where that is older than this version.
+    pub fn remove_key(&self, key: &str, version: Version) -> Option<super::Removed> {
+        let (key, shard) = self.place_of_key(key);
+        let displaced = {
+            let mut shard = lock(&self.inner.shards[shard]);
+            let handle = shard.find_key(key)?;
+            if shard.record(handle).version >= version {
+                return None;
+            }
+            shard.remove(handle)
+        };
+        displaced.removed
+    }
+
     /// Forgets a key whose record still is this one, if it is no value of this node.
     pub fn forget_key(&self, key: &str, record: KeyRecord) {
         let (key, shard) = self.place_of_key(key);

@@ -14,6 +14,7 @@ use memproto::{ApiError, ErrorCode, NodeId};
 
 use super::{ENTRY_OVERHEAD, Owner, Usage};
 use crate::size::ByteSize;
+use crate::span::memory_len;
 
 /// The budget and the accounts of all owners.
 ///
@@ -77,10 +78,13 @@ impl Ledger {
 
     /// Takes `bytes` and the cost of an entry.
     pub(super) fn reserve(self: &Arc<Self>, owner: Owner, bytes: u64) -> Result<Reservation, ApiError> {
+        let Some(charged) = charged(bytes) else {
+            return Err(self.out_of_memory(bytes));
+        };
         let account = match owner {
             Owner::Local => {
                 let account = Arc::clone(&self.local);
-                self.take(&account, bytes, ENTRY_OVERHEAD)?;
+                self.take(&account, charged, bytes)?;
                 account
             }
             Owner::Peer(node) => {
@@ -89,15 +93,16 @@ impl Ledger {
                 let Some(account) = peers.get(&node) else {
                     return Err(quota_exceeded(GrantUse::default(), bytes));
                 };
-                self.take(account, bytes, ENTRY_OVERHEAD)?;
+                self.take(account, charged, bytes)?;
                 Arc::clone(account)
             }
         };
         Ok(Reservation {
+            bytes,
             charge: Charge {
                 ledger: Arc::clone(self),
                 account,
-                bytes: bytes + ENTRY_OVERHEAD,
+                bytes: charged,
             },
         })
     }
@@ -114,11 +119,8 @@ impl Ledger {
         }
     }
 
-    /// Takes `bytes + overhead` from an account and from the budget, or nothing.
-    fn take(&self, account: &Account, bytes: u64, overhead: u64) -> Result<(), ApiError> {
-        let Some(sum) = bytes.checked_add(overhead) else {
-            return Err(self.out_of_memory(bytes));
-        };
+    /// Takes `sum` from an account and from the budget, or nothing. It is for `bytes`, which a refusal names.
+    fn take(&self, account: &Account, sum: u64, bytes: u64) -> Result<(), ApiError> {
         if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
             return Err(match account.owner {
                 // Its quota is all that 64 bits can count.
@@ -269,7 +271,15 @@ fn quota_exceeded(grant: GrantUse, wanted: u64) -> ApiError {
 #[derive(Debug)]
 #[must_use = "dropped, a reservation is given back"]
 pub struct Reservation {
+    /// What may be filled.
+    bytes: u64,
     charge: Charge,
+}
+
+/// What is taken for a block of so many bytes: its memory and the cost of an entry.
+fn charged(bytes: u64) -> Option<u64> {
+    // The largest object is far below: what is above has no room anywhere.
+    (bytes <= u64::MAX / 2).then(|| memory_len(bytes) + ENTRY_OVERHEAD)
 }
 
 impl Reservation {
@@ -280,7 +290,7 @@ impl Reservation {
 
     /// The bytes that may be filled, without the cost of the entry.
     pub fn bytes(&self) -> u64 {
-        self.charge.bytes - ENTRY_OVERHEAD
+        self.bytes
     }
 
     /// Takes more for a value whose size is not known beforehand.
@@ -289,16 +299,25 @@ impl Reservation {
     /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
     pub fn grow(&mut self, bytes: u64) -> Result<(), ApiError> {
         let Charge { ledger, account, .. } = &self.charge;
-        ledger.take(account, bytes, 0)?;
-        self.charge.bytes += bytes;
+        let sum = self.bytes.checked_add(bytes);
+        let Some((sum, charged)) = sum.and_then(|sum| Some((sum, charged(sum)?))) else {
+            return Err(ledger.out_of_memory(bytes));
+        };
+        ledger.take(account, charged - self.charge.bytes, bytes)?;
+        self.bytes = sum;
+        self.charge.bytes = charged;
         Ok(())
     }
 
     /// Gives back all but `bytes` (and the cost of the entry). A smaller reservation stays as it is.
     pub fn shrink_to(&mut self, bytes: u64) {
-        let excess = self.bytes().saturating_sub(bytes);
-        self.charge.ledger.give_back(&self.charge.account, excess);
-        self.charge.bytes -= excess;
+        let bytes = bytes.min(self.bytes);
+        let charged = charged(bytes).expect("it is no more than was reserved");
+        self.charge
+            .ledger
+            .give_back(&self.charge.account, self.charge.bytes - charged);
+        self.bytes = bytes;
+        self.charge.bytes = charged;
     }
 
     /// Keeps the memory taken for something other than a block: a key, a tombstone, a manifest.

@@ -38,6 +38,7 @@ use tokio::sync::Notify;
 
 use crate::expiry::{Expiry, Moment};
 use crate::ids::BlockIds;
+use crate::span::memory_len;
 use crate::value::Value;
 use arena::Handle;
 use entry::Kind;
@@ -202,9 +203,10 @@ impl Store {
     /// # Errors
     /// `QuotaExceeded` where the peer's grant has no room, `OutOfMemory` where the budget has none. Nothing is taken then.
     pub fn reserve(&self, owner: Owner, bytes: u64) -> ApiResult<Reservation> {
-        self.making_room(bytes.saturating_add(ENTRY_OVERHEAD), || {
-            self.ledger().reserve(owner, bytes)
-        })
+        self.making_room(
+            memory_len(bytes.min(u64::MAX / 2)).saturating_add(ENTRY_OVERHEAD),
+            || self.ledger().reserve(owner, bytes),
+        )
     }
 
     /// Takes more for a value whose size is not known beforehand. Data of class cache makes room.
@@ -562,7 +564,7 @@ impl Prepared {
             What::Outside(Outside::Block {
                 owner: charge.owner(),
                 chunk_of: block.chunk_of,
-                bytes: kept(block.bytes, charge),
+                bytes: kept(block.bytes, charge)?,
             })
         };
         Ok(Self {

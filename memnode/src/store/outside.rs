@@ -8,7 +8,9 @@ use memproto::{BlockId, NodeId};
 
 use super::ledger::Charge;
 use super::records::Place;
+use super::shard::NoPage;
 use super::{ENTRY_OVERHEAD, Owner};
+use crate::span::{SPAN_MIN, Span, memory_len};
 use crate::value::Value;
 
 /// A value of an entry that lies outside of the arena.
@@ -80,19 +82,27 @@ impl Outside {
     /// What is charged for a block beside its entry; for the others it does not count as a class.
     pub(super) fn block_charge(&self) -> u64 {
         match self {
-            Outside::Block { bytes, .. } => bytes.len() as u64 + ENTRY_OVERHEAD,
+            Outside::Block { bytes, .. } => memory_len(bytes.len() as u64) + ENTRY_OVERHEAD,
             Outside::At { .. } | Outside::Stream { .. } => 0,
         }
     }
 }
 
 /// The bytes in memory of their own, with the charge for it.
-pub(super) fn kept(bytes: Value, charge: Charge) -> Value {
+///
+/// # Errors
+/// Where the system has no memory for a copy.
+pub(super) fn kept(bytes: Value, charge: Charge) -> Result<Value, NoPage> {
     let bytes = match bytes {
+        Value::Heap(bytes) if bytes.len() >= SPAN_MIN => {
+            let mut span = Span::new(bytes.len()).ok_or(NoPage)?;
+            span.copy_from_slice(&bytes);
+            Value::Span(span.into())
+        }
         Value::Heap(bytes) => Value::Heap(own_allocation(bytes).into()),
-        file @ Value::File(_) => file,
+        own @ (Value::Span(_) | Value::File(_)) => own,
     };
-    bytes.keeping(charge)
+    Ok(bytes.keeping(charge))
 }
 
 /// The bytes in an allocation of exactly their length: their own, where nobody shares it, else a copy.

@@ -77,6 +77,9 @@ impl PagePool {
 impl Free {
     fn map_extent(&mut self) -> Option<()> {
         let mut extent = MmapMut::map_anon(EXTENT_PAGES * PAGE_LEN).ok()?;
+        #[cfg(target_os = "linux")]
+        // A huge page would be resident whole for the sake of one page. Where it is refused there are none.
+        let _ = extent.advise(memmap2::Advice::NoHugePage);
         let start = NonNull::new(extent.as_mut_ptr())?;
         let starts = (0..EXTENT_PAGES).rev().map(|page| {
             // SAFETY: the offset lies within the mapping, which is as long as all of its pages.
