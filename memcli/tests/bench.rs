@@ -97,12 +97,12 @@ fn values_in_pieces_go_both_ways() {
         let report = json(&run(
             &node,
             &[
-                "bench", "set", "get", "store", "load", "--json", "-n", "20", "-c", clients, "-P", "2", "-r",
-                "6", "-d", "5mb",
+                "bench", "set", "get", "store", "load", "--json", "-n", "8", "-c", clients, "-P", "2", "-r",
+                "4", "-d", "3mb",
             ],
         ));
         for result in report["results"].as_array().unwrap() {
-            assert_eq!(result["requests"], 20, "{result}");
+            assert_eq!(result["requests"], 8, "{result}");
         }
         assert_eq!(contents(&node), (0, 0));
     }
@@ -124,6 +124,16 @@ fn the_table_fits_a_terminal() {
     assert!(lines[3].starts_with("del        1.0 KiB"), "{text}");
     assert!(lines[3].ends_with("-"), "{text}");
     assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
+}
+
+#[test]
+fn batches_that_fit_no_request_are_left_out_unless_they_were_named() {
+    let node = RunningNode::start("64mb");
+    let output = run(&node, &["bench", "-d", "100kb", "-n", "10", "-c", "2", "-r", "5"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2 + 5);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("mset and mget of 100.0 KiB are left out"), "{said}");
 }
 
 #[test]

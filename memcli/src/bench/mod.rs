@@ -69,6 +69,11 @@ impl Operation {
         }
     }
 
+    /// Whether it is about keys, not about blocks by their ids.
+    pub(crate) fn is_about_keys(self) -> bool {
+        !matches!(self, Self::Store | Self::Load)
+    }
+
     /// Whether one request is about several keys.
     pub(crate) fn is_batch(self) -> bool {
         matches!(self, Self::Mset | Self::Mget)

@@ -26,6 +26,8 @@ const ENTRY_BYTES_MAX: u64 = 1024;
 pub(crate) struct Plan {
     /// What is measured, in this order.
     pub(crate) operations: Vec<Operation>,
+    /// Whether somebody named the operations.
+    named: bool,
     /// With values of these sizes.
     pub(crate) sizes: Vec<Size>,
     /// What all keys begin with.
@@ -48,6 +50,8 @@ pub(crate) struct Plan {
 pub(crate) struct Size {
     /// A value.
     pub(crate) value: Bytes,
+    /// What is measured with it: without the batches that fit no request, unless somebody named them.
+    pub(crate) operations: Vec<Operation>,
     /// How many keys or blocks the requests are spread over.
     pub(crate) keyspace: u64,
     /// Keys that a `del` deletes.
@@ -63,6 +67,7 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = args.threads.map_or(cores, |threads| threads as usize);
         let mut plan = Self {
+            named: !args.operations.is_empty(),
             operations: args.operations,
             sizes: Vec::new(),
             prefix,
@@ -77,7 +82,7 @@ impl Plan {
             },
             duration: args.duration,
         };
-        if plan.operations.is_empty() {
+        if !plan.named {
             plan.operations = Operation::ALL.to_vec();
         }
         for size in args.size {
@@ -92,8 +97,11 @@ impl Plan {
     /// # Errors
     /// `OutOfMemory` where the budget does not hold what was asked for, `Usage` where a batch does not fit a frame.
     fn size(&self, size: u64, keyspace: Option<u64>, node: &NodeStatus) -> Outcome<Size> {
-        let has = |operation| self.operations.contains(&operation);
-        if (has(Operation::Mset) || has(Operation::Mget)) && !batch_fits(self.batch, size) {
+        let mut operations = self.operations.clone();
+        if !batch_fits(self.batch, size) {
+            operations.retain(|operation| !operation.is_batch());
+        }
+        if self.named && operations.len() < self.operations.len() {
             return Err(Failure::Usage(format!(
                 "one request of {} keys with values of {} is larger than {}: take a smaller --batch, or leave out mset \
                  and mget",
@@ -104,9 +112,10 @@ impl Plan {
         }
         let cost = size.saturating_add(ENTRY_BYTES_MAX);
         // While a value is replaced the node holds both.
-        let under_way = self.clients as u64 * self.pipeline as u64 * self.batch_of(&self.operations) as u64;
-        let kinds = u64::from(self.operations.iter().any(|op| is_about_keys(*op)))
-            + u64::from(has(Operation::Store) || has(Operation::Load));
+        let under_way = self.clients as u64 * self.pipeline as u64 * self.batch_of(&operations) as u64;
+        let (about_keys, about_blocks): (Vec<Operation>, Vec<Operation>) =
+            operations.iter().partition(|operation| operation.is_about_keys());
+        let kinds = u64::from(!about_keys.is_empty()) + u64::from(!about_blocks.is_empty());
         let free_bytes = node.budget_bytes.saturating_sub(node.used_bytes);
         let room = (free_bytes / cost).saturating_sub(under_way) / kinds.max(1);
         let keyspace = match keyspace {
@@ -142,6 +151,7 @@ impl Plan {
         let del_keys = self.requests_max.min(DEL_KEYS_MAX).min(room).max(1);
         Ok(Size {
             value: pattern(size)?,
+            operations,
             keyspace,
             del_keys,
         })
@@ -171,10 +181,6 @@ impl Plan {
             duration: self.duration,
         }
     }
-}
-
-fn is_about_keys(operation: Operation) -> bool {
-    !matches!(operation, Operation::Store | Operation::Load)
 }
 
 /// Whether the values of a batch fit a frame, keys and the heads of entries included, which have less than this each.

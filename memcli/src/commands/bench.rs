@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Signals;
 use crate::output::printable;
+use crate::progress::Spinner;
 use crate::size::{show_rate, show_size};
 use crate::table;
 
@@ -92,8 +93,8 @@ pub(super) async fn bench(args: BenchArgs, context: &Context) -> Outcome {
 }
 
 /// Finds a prefix under which no key lies. The same ones are used by run after run, because a node remembers what was
-/// deleted for a while: other keys each time would add up. Two runs that begin in the same instant may take the same one; they then fail, and say
-/// that somebody else writes there.
+/// deleted for a while: other keys each time would add up. Two runs that begin in the same instant may take the same one;
+/// they then fail, and say that somebody else writes there.
 async fn choose_prefix(cloud: &MemCloud, context: &Context) -> Outcome<String> {
     for run in 0..RUNS_MAX {
         let prefix = format!("{KEY_PREFIX}{run:02}:");
@@ -127,13 +128,18 @@ impl Run {
     async fn all(&mut self, plan: &Plan, context: &Context) -> Outcome<Vec<Measured>> {
         let mut results = Vec::new();
         for size in &plan.sizes {
-            for &operation in &plan.operations {
-                if context.output.is_interactive() {
-                    let size = show_size(size.value.len() as u64);
-                    context
-                        .output
-                        .progress_line(&format!("measuring {} of {size}", operation.as_str()));
-                }
+            let shown = show_size(size.value.len() as u64);
+            if size.operations.len() < plan.operations.len() {
+                context.output.note(&format!(
+                    "mset and mget of {shown} are left out: {} such values do not fit one request",
+                    plan.batch
+                ));
+            }
+            for &operation in &size.operations {
+                // For a person who waits; a log has no use for it.
+                let text = format!("measuring {} of {shown}", operation.as_str());
+                let is_waited_for = context.output.is_interactive();
+                let _spinner = is_waited_for.then(|| Spinner::new(context.output, &text));
                 results.push(self.measure(plan, operation, size).await?);
             }
             // Values of another size are set anew.
@@ -317,6 +323,7 @@ fn measured(operation: Operation, plan: &Plan, size: &Size, tally: &Tally) -> Me
     }
 }
 
+/// A table that fits 80 columns with seven digits of requests a second.
 fn show(report: &Report<'_>) -> String {
     let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let head = format!(
@@ -345,7 +352,7 @@ fn show(report: &Report<'_>) -> String {
     let header = [
         "OPERATION",
         "SIZE",
-        "PER SECOND",
+        "REQ/S",
         "P50",
         "P99",
         "P99.9",

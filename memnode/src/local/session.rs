@@ -31,6 +31,7 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -49,6 +50,10 @@ pub(super) const OUTPUT_MAX: usize = 512 * 1024;
 
 /// The most pieces of one vectored write.
 const SLICES_MAX: usize = 32;
+
+/// How long a connection keeps the memory of its last burst. A program that sends large values one after the other, with its
+/// own work in between, does not pay for fresh memory each time; one that is done leaves nothing behind.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long a program may take to say HELLO.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,6 +154,8 @@ pub(super) struct Session<B, S> {
     pub(super) descriptors: Descriptors,
     pub(super) socket: S,
     greeting: Greeting,
+    /// Began when there was memory to give back; with when the last bytes had come by then.
+    rest: Option<(Instant, Pin<Box<Sleep>>)>,
     /// When the requests that are being handled were read.
     pub(super) read_at: Instant,
     /// Those that were answered at once.
@@ -185,6 +192,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             descriptors: Descriptors::default(),
             socket,
             greeting: Greeting::Preface,
+            rest: None,
             read_at: Instant::now(),
             answered: Answered::default(),
             gate: None,
@@ -283,7 +291,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     None => self.poll_read(cx)?.is_ready(),
                 };
             }
-            if !moved {
+            if !moved && !self.poll_rest(cx) {
                 return Poll::Pending;
             }
         }
@@ -328,6 +336,25 @@ impl<B: Backend, S: Wire> Session<B, S> {
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
         }
+    }
+
+    /// Gives memory back once nothing was read for [`REST`]. Returns whether something moved.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.rest.is_none() && !self.input.is_roomy() && !self.output.is_roomy() {
+            return false;
+        }
+        let read_at = self.read_at;
+        let (since, rest) = self.rest.get_or_insert_with(|| (read_at, Box::pin(sleep(REST))));
+        if rest.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if *since == read_at {
+            self.input.give_back();
+            self.output.give_back();
+        }
+        // Where something was read meanwhile it runs once more.
+        self.rest = None;
+        true
     }
 
     /// Turns finished calls into replies while the output has room.

@@ -2,6 +2,8 @@
 //!
 //! The rest of the daemon names no operating system. Each has one file here with the same functions.
 
+use std::time::SystemTime;
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
 #[cfg(target_os = "linux")]
@@ -59,6 +61,12 @@ pub fn total_memory_bytes() -> Option<u64> {
 pub fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::return_freed_memory();
+}
+
+/// The time of day, up to some milliseconds late: on Linux as of the last tick of its clock, which costs a fifth of reading the clock itself
+/// (5 ns instead of 25).
+pub fn coarse_time() -> SystemTime {
+    system::coarse_time()
 }
 
 /// The resident memory of this process in bytes as the system counts it, or `None` where it does not tell.

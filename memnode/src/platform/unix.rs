@@ -4,6 +4,9 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
+#[cfg(target_os = "linux")]
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -168,6 +171,24 @@ impl StopSignals {
             _ = hangup.recv() => "SIGHUP",
         }
     }
+}
+
+/// See [`super::coarse_time`].
+#[cfg(target_os = "linux")]
+pub(super) fn coarse_time() -> SystemTime {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    match (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec)) {
+        (Ok(secs), Ok(nanos)) => UNIX_EPOCH + Duration::new(secs, nanos),
+        // Before 1970.
+        _ => SystemTime::now(),
+    }
+}
+
+/// See [`super::coarse_time`].
+#[cfg(not(target_os = "linux"))]
+pub(super) fn coarse_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// See [`super::resident_bytes`]. proc(5): the second figure of `/proc/self/statm` is the resident pages.

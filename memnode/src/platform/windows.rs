@@ -104,6 +104,11 @@ impl StopSignals {
     }
 }
 
+/// See [`super::coarse_time`].
+pub(super) fn coarse_time() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// See [`super::resident_bytes`].
 pub(super) fn resident_bytes() -> Option<u64> {
     super::resident_bytes_portable()

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, Stats};
@@ -463,7 +463,7 @@ fn unexpected_reply(link: &PeerLink) -> ApiError {
 
 fn unix_ms() -> u64 {
     // Before 1970 the clock is wrong anyway, and the hybrid clock goes on counting from what it has seen.
-    SystemTime::now()
+    platform::coarse_time()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,8 +1,8 @@
 //! Who uses how much of the budget.
 //!
-//! Every byte that the store, or the directory beside it, is going to hold is taken from the ledger first, by a
-//! [`Reservation`], and given back by the same guard's drop. A refusal takes nothing. The sums are therefore exact at every moment:
-//! what is used is the sum of all reservations and charges that live.
+//! Every byte that the store is going to hold is taken from the ledger first. What lies outside of the pages is taken by a
+//! [`Reservation`], and given back by the same guard's drop; entries are taken and given back by their shard. A refusal takes nothing. The
+//! sums are therefore exact at every moment: what is used is the sum of all entries, reservations and charges that live.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -8,6 +8,8 @@
 pub mod attached;
 pub mod batch;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod input;
 pub mod keys;
 pub mod limits;
