@@ -125,7 +125,7 @@ fn reply(op: Op, payload: &[u8]) {
     match op {
         Op::Hello => survives(payload, HelloReply::decode, HelloReply::encode),
         Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped => {
-            survives(payload, PutReply::decode, PutReply::encode)
+            survives(payload, PutReply::decode, PutReply::encode);
         }
         Op::Get | Op::Load => survives(
             payload,
