@@ -1,0 +1,234 @@
+//! What a victim costs, with few blocks and with many, by one thread and by several.
+//!
+//! A full store takes in a block and evicts another one for it. Beside it, the same store with room takes in a block and a block is
+//! removed by its id: the same work without the choice. Caches of the processor make both slower where blocks are many, so
+//! that it is their ratio that must not grow. Blocks are read in between, so that the policy has something to weigh.
+
+use std::fmt::Write as _;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use anyhow::Result;
+use memnode::store::ENTRY_OVERHEAD;
+use memproto::BlockId;
+use serde::Serialize;
+use xtask::interrupt;
+
+use super::store::{StoreCache, block_id};
+use crate::figures::median;
+use crate::random::Random;
+
+/// How many blocks lie in the store.
+const BLOCKS: [u64; 3] = [10_000, 100_000, 1_000_000];
+
+/// How many threads take turns with it.
+const THREADS: [u64; 2] = [1, 4];
+
+/// How many blocks are taken in while the clock runs, by all threads together.
+const INSERTS: u64 = 200_000;
+
+/// The size of a block in bytes: small, so that its bytes cost little beside its entry.
+const SIZE: usize = 64;
+
+/// How often each is measured; the table has the medians.
+const RUNS: usize = 5;
+
+/// The cost is flat when the ratio to a removal grows at most so many times from the fewest blocks to the most. A policy that looks at
+/// all blocks makes it a hundred.
+const FLAT_MAX: f64 = 2.0;
+
+/// What came out with so many blocks and threads.
+#[derive(Debug, Serialize)]
+pub(super) struct Cost {
+    blocks: u64,
+    threads: u64,
+    /// Nanoseconds of a processor for a block taken in and one evicted; `None` where the store evicts nothing.
+    evict_ns: Option<f64>,
+    /// The same for a block taken in and one removed by its id.
+    remove_ns: f64,
+}
+
+impl Cost {
+    /// How many times a removal an eviction costs.
+    fn ratio(&self) -> Option<f64> {
+        Some(self.evict_ns? / self.remove_ns)
+    }
+}
+
+/// How room is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Evict,
+    Remove,
+}
+
+/// Measures all sizes of store.
+pub(super) fn measure(quick: bool) -> Result<Vec<Cost>> {
+    let sizes = if quick { &BLOCKS[..2] } else { &BLOCKS[..] };
+    let mut costs = Vec::new();
+    for threads in THREADS {
+        for &blocks in sizes {
+            eprintln!("{blocks} blocks, {threads} threads");
+            let mut evict = Vec::new();
+            let mut remove = Vec::new();
+            for _ in 0..RUNS {
+                interrupt::check()?;
+                evict.extend(run(blocks, threads, Way::Evict));
+                remove.extend(run(blocks, threads, Way::Remove));
+            }
+            costs.push(Cost {
+                blocks,
+                threads,
+                evict_ns: median(&evict),
+                remove_ns: median(&remove).unwrap_or(f64::NAN),
+            });
+        }
+    }
+    Ok(costs)
+}
+
+/// Nanoseconds of a processor for each block that goes; `None` where none goes.
+fn run(blocks: u64, threads: u64, way: Way) -> Option<f64> {
+    let full = blocks * (SIZE as u64 + ENTRY_OVERHEAD);
+    let store = StoreCache::new(match way {
+        Way::Evict => full,
+        Way::Remove => full * 2,
+    });
+    let (own, inserts) = (blocks / threads, INSERTS / threads);
+    let barrier = Barrier::new(threads as usize + 1);
+    let (before, took) = std::thread::scope(|scope| {
+        let (store, barrier) = (&store, &barrier);
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut worker = Worker::new(store.clone(), thread);
+                (0..own).for_each(|_| worker.insert());
+                // Once when all have filled, once when the clock runs.
+                barrier.wait();
+                barrier.wait();
+                for _ in 0..inserts {
+                    worker.insert();
+                    worker.read(own);
+                    if way == Way::Remove {
+                        worker.remove_oldest();
+                    }
+                }
+            });
+        }
+        barrier.wait();
+        let before = store.blocks();
+        barrier.wait();
+        (before, Instant::now())
+    });
+    // The scope ends when the last thread is done.
+    let nanos = took.elapsed().as_nanos() as f64;
+    let gone = (before + inserts * threads).checked_sub(store.blocks())?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    (gone > inserts * threads / 2).then(|| nanos * threads.min(cores) as f64 / gone as f64)
+}
+
+/// A thread's own blocks.
+struct Worker {
+    store: StoreCache,
+    random: Random,
+    /// The first id of this thread.
+    first: u64,
+    inserted: u64,
+    removed: u64,
+}
+
+impl Worker {
+    fn new(store: StoreCache, thread: u64) -> Self {
+        Self {
+            store,
+            random: Random::new(thread),
+            // Far more than a thread makes.
+            first: thread << 40,
+            inserted: 0,
+            removed: 0,
+        }
+    }
+
+    fn id(&self, number: u64) -> BlockId {
+        block_id(self.first + number)
+    }
+
+    fn insert(&mut self) {
+        self.store.insert(self.id(self.inserted), vec![0; SIZE]);
+        self.inserted += 1;
+    }
+
+    /// Reads any of the last `own` blocks, where it is still there.
+    fn read(&mut self, own: u64) {
+        let back = self.random.below(own.min(self.inserted)) + 1;
+        self.store.has(self.id(self.inserted - back));
+    }
+
+    fn remove_oldest(&mut self) {
+        self.store.remove(self.id(self.removed));
+        self.removed += 1;
+    }
+}
+
+/// The table in Markdown, and whether the cost is flat.
+pub(super) fn render(costs: &[Cost]) -> String {
+    let mut out = String::from(
+        "| blocks | threads | insert and evict, ns | insert and remove, ns | ratio |\n|---:|---:|---:|---:|---:|\n",
+    );
+    for cost in costs {
+        let _ = write!(out, "| {} | {} |", cost.blocks, cost.threads);
+        let _ = match cost.evict_ns.zip(cost.ratio()) {
+            Some((evict, ratio)) => writeln!(out, " {evict:.0} | {:.0} | {ratio:.2} |", cost.remove_ns),
+            None => writeln!(out, " evicts nothing | {:.0} | |", cost.remove_ns),
+        };
+    }
+    out.push('\n');
+    for threads in THREADS {
+        if let Some(growth) = growth(costs, threads) {
+            let verdict = if growth <= FLAT_MAX { "flat" } else { "not flat" };
+            let _ = writeln!(
+                out,
+                "With {threads} threads the ratio grows {growth:.2} times from the fewest to the most blocks: {verdict} (at most {FLAT_MAX})."
+            );
+        }
+    }
+    out
+}
+
+/// How many times the ratio grows from the fewest to the most blocks.
+fn growth(costs: &[Cost], threads: u64) -> Option<f64> {
+    let mut of_threads = costs.iter().filter(|cost| cost.threads == threads);
+    let first = of_threads.next()?;
+    Some(of_threads.next_back()?.ratio()? / first.ratio()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_that_of_the_ratio() {
+        let cost = |blocks, evict_ns, remove_ns| Cost {
+            blocks,
+            threads: 1,
+            evict_ns,
+            remove_ns,
+        };
+        // Ten times as slow, as is the removal.
+        let flat = [
+            cost(10, Some(30.0), 20.0),
+            cost(100, Some(90.0), 50.0),
+            cost(1000, Some(300.0), 200.0),
+        ];
+        assert_eq!(growth(&flat, 1), Some(1.0));
+        assert_eq!(growth(&flat, 4), None);
+        let steep = [cost(10, Some(30.0), 20.0), cost(1000, Some(3000.0), 20.0)];
+        assert!(render(&steep).contains("100.00 times from the fewest to the most blocks: not flat"));
+        let nothing = [cost(10, None, 20.0), cost(1000, None, 20.0)];
+        assert!(render(&nothing).contains("| 10 | 1 | evicts nothing | 20 | |"));
+    }
+
+    #[test]
+    fn blocks_that_are_removed_are_counted() {
+        assert!(run(1000, 2, Way::Remove).unwrap() > 0.0);
+    }
+}
