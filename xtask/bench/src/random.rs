@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in each run, on each machine, with each version of each crate.
+//! Numbers that look random and are the same in each run, with each version of each crate.
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014): a counter and a mix of
 /// its bits. Enough for workloads, of no use for secrets.

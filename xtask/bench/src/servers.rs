@@ -40,6 +40,7 @@ pub(crate) enum Kind {
     EchoTokio,
     Memcached,
     Redis,
+    #[serde(rename = "memcloud")]
     MemCloud,
 }
 
@@ -299,7 +300,7 @@ fn install(packages: &[&str]) -> Result<()> {
             packages.join(" and ")
         );
     }
-    println!(
+    eprintln!(
         "Installing {}; Debian starts them as services as well.",
         packages.join(" and ")
     );

@@ -96,34 +96,42 @@ fn run(blocks: u64, threads: u64, way: Way) -> Option<f64> {
     });
     let (own, inserts) = (blocks / threads, INSERTS / threads);
     let barrier = Barrier::new(threads as usize + 1);
-    let (before, took) = std::thread::scope(|scope| {
+    let (before, start, taken) = std::thread::scope(|scope| {
         let (store, barrier) = (&store, &barrier);
-        for thread in 0..threads {
+        let spawn = |thread| {
             scope.spawn(move || {
                 let mut worker = Worker::new(store.clone(), thread);
-                (0..own).for_each(|_| worker.insert());
+                for _ in 0..own {
+                    worker.insert();
+                }
                 // Once when all have filled, once when the clock runs.
                 barrier.wait();
                 barrier.wait();
+                let mut taken = 0;
                 for _ in 0..inserts {
-                    worker.insert();
+                    taken += u64::from(worker.insert());
                     worker.read(own);
                     if way == Way::Remove {
                         worker.remove_oldest();
                     }
                 }
-            });
-        }
+                taken
+            })
+        };
+        let workers: Vec<_> = (0..threads).map(spawn).collect();
         barrier.wait();
         let before = store.blocks();
         barrier.wait();
-        (before, Instant::now())
+        let start = Instant::now();
+        let taken = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("the store does not panic"));
+        (before, start, taken.sum::<u64>())
     });
-    // The scope ends when the last thread is done.
-    let nanos = took.elapsed().as_nanos() as f64;
-    let gone = (before + inserts * threads).checked_sub(store.blocks())?;
+    let nanos = start.elapsed().as_nanos() as f64;
+    let gone = (before + taken).saturating_sub(store.blocks());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    (gone > inserts * threads / 2).then(|| nanos * threads.min(cores) as f64 / gone as f64)
+    (gone > 0).then(|| nanos * threads.min(cores) as f64 / gone as f64)
 }
 
 /// A thread's own blocks.
@@ -152,9 +160,11 @@ impl Worker {
         block_id(self.first + number)
     }
 
-    fn insert(&mut self) {
-        self.store.insert(self.id(self.inserted), vec![0; SIZE]);
+    /// Offers the next block. `false`: the store did not take it.
+    fn insert(&mut self) -> bool {
+        let id = self.id(self.inserted);
         self.inserted += 1;
+        self.store.insert(id, vec![0; SIZE])
     }
 
     /// Reads any of the last `own` blocks, where it is still there.
@@ -185,9 +195,14 @@ pub(super) fn render(costs: &[Cost]) -> String {
     for threads in THREADS {
         if let Some(growth) = growth(costs, threads) {
             let verdict = if growth <= FLAT_MAX { "flat" } else { "not flat" };
+            let by = if threads == 1 {
+                "one thread".into()
+            } else {
+                format!("{threads} threads")
+            };
             let _ = writeln!(
                 out,
-                "With {threads} threads the ratio grows {growth:.2} times from the fewest to the most blocks: {verdict} (at most {FLAT_MAX})."
+                "By {by} the ratio grows {growth:.2} times from the fewest to the most blocks: {verdict} (at most {FLAT_MAX})."
             );
         }
     }

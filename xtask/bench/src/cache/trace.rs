@@ -1,4 +1,4 @@
-//! Requests of published shapes, made from a fixed seed: the same in each run, on each machine.
+//! Requests of published shapes, made from fixed seeds: the same in each run.
 
 use std::ops::Range;
 
@@ -61,8 +61,8 @@ fn zipf(objects: u64, alpha: f64) -> Trace {
     }
 }
 
-/// A popular core, and objects that are asked for once, each request as likely to be of the one kind as of the other: half
-/// of the objects in a usual window are never asked for again (Yang et al., SOSP 2023, figure 2).
+/// A popular core, and objects that are asked for once, each request as likely to be of the one kind as of the other: most objects
+/// in a part of a production trace are asked for once in it (Yang et al., SOSP 2023, on one-hit wonders).
 fn one_hit_wonders(objects: u64) -> Trace {
     let mut random = Random::new(2);
     let core = Zipf::new(objects, 1.0, &mut random);
@@ -137,8 +137,9 @@ fn shift(objects: u64) -> Trace {
     }
 }
 
-/// The sizes of values in Facebook's largest memcached pool (ETC): a generalised Pareto distribution with these parameters
-/// (Atikoglu et al.: Workload Analysis of a Large-Scale Key-Value Store, SIGMETRICS 2012, section 5), cut at 1 MiB, its largest value.
+/// The sizes of values in Facebook's largest memcached pool (ETC), as a generalised Pareto distribution with these parameters
+/// (Atikoglu et al.: Workload Analysis of a Large-Scale Key-Value Store, SIGMETRICS 2012; what it says of sizes below 15 bytes is left
+/// out), cut at 1 MiB, memcached's usual limit.
 fn small_values(objects: u64) -> Trace {
     const SCALE: f64 = 214.476;
     const SHAPE: f64 = 0.348_238;

@@ -180,8 +180,18 @@ const REQUEST_ID: Range<usize> = 8..16;
 impl Client {
     /// Sends `count` requests from the `first` on in one write, and reads all their replies.
     pub(crate) fn ask(&mut self, requests: &Prepared, first: usize, count: usize) -> Result<()> {
+        self.send(requests, first, count)?;
+        self.receive(requests, first, count)
+    }
+
+    /// The first half of [`ask`](Self::ask).
+    pub(crate) fn send(&mut self, requests: &Prepared, first: usize, count: usize) -> Result<()> {
         let each = requests.each_len;
-        self.write_all(&requests.bytes[first * each..(first + count) * each])?;
+        self.write_all(&requests.bytes[first * each..(first + count) * each])
+    }
+
+    /// The second half of [`ask`](Self::ask).
+    pub(crate) fn receive(&mut self, requests: &Prepared, first: usize, count: usize) -> Result<()> {
         let reply = &requests.reply;
         // Replies may come in any order: those of a batch are all there when their ids cancel out the requests'.
         let mut ids = 0;

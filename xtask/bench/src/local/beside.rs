@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use memproto::BlockId;
 use xtask::interrupt;
+use xtask::size::{exact, rate_mib};
 
 use super::Setting;
 use super::large::{LargeAsker, STORES};
 use super::line::Line;
 use super::marks::Mark;
 use super::small::{Asker, quantile_us};
-use crate::client::{Body, Request};
+use crate::client::{Body, Client, Request};
 use crate::random::pattern;
 use crate::servers::{Kind, Server};
 
@@ -39,7 +41,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Line>> {
     let runs = setting.alternate(&STORES, |server| {
         run(setting, server, len).with_context(|| format!("{} beside a stream", server.kind.name()))
     })?;
-    let size = xtask::size::human(len);
+    let size = exact(len);
     let line = |what: String, decimals, figure: fn(&Sample) -> f64| Line::of(what, decimals, &runs, figure);
     let alone = line("GET 1 KiB alone, p99 us".into(), 1, |run| run.alone);
     // Without a figure there is nothing to judge either.
@@ -84,7 +86,7 @@ fn beside(asker: &mut Asker, work: impl FnOnce() -> Result<()> + Send, len: u64)
         let work = scope.spawn(move || work().map(|()| start.elapsed()));
         let nanos = asker.time_each(|_| !work.is_finished());
         let took = work.join().expect("a stream does not panic")?;
-        let rate = xtask::size::rate_mib(len, took.as_secs_f64());
+        let rate = rate_mib(len, took.as_secs_f64());
         Ok((quantile_us(&nanos?, 990), rate))
     })
 }
@@ -92,8 +94,8 @@ fn beside(asker: &mut Asker, work: impl FnOnce() -> Result<()> + Send, len: u64)
 /// The connection that moves much.
 enum Stream {
     Native {
-        client: crate::client::Client,
-        id: Option<memproto::BlockId>,
+        client: Client,
+        id: Option<BlockId>,
         bytes: Vec<u8>,
         len: u64,
     },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use xtask::interrupt;
-use xtask::size::human;
+use xtask::size::exact;
 
 use super::Setting;
 use super::large::{LargeAsker, STORES};
@@ -44,11 +44,11 @@ fn measure_size(setting: &Setting, size: u64) -> Result<Line> {
         } else {
             as_bytes(server, size, setting.time).map(Some)
         };
-        run.with_context(|| format!("{} with a GET of {}", server.kind.name(), human(size)))
+        run.with_context(|| format!("{} with a GET of {}", server.kind.name(), exact(size)))
     })?;
     let runs = runs.into_iter().map(|runs| runs.into_iter().flatten().collect());
     let line = Line::new(
-        format!("GET {} mapped, p50 us (others: as bytes)", human(size)),
+        format!("GET {} mapped, p50 us (others: as bytes)", exact(size)),
         1,
         runs.collect(),
     )
@@ -81,8 +81,9 @@ fn mapped(server: &Server, size: u64, time: Duration) -> Result<Option<f64>> {
     median_us(time, || reader.get(KEY, size, ends)).map(Some)
 }
 
-/// Asks for this long, and returns the median of the times in microseconds.
+/// Asks once, and then for this long, and returns the median of the times in microseconds.
 fn median_us(time: Duration, mut ask: impl FnMut() -> Result<()>) -> Result<f64> {
+    ask()?;
     let mut nanos = Vec::new();
     let start = Instant::now();
     let mut before = start;

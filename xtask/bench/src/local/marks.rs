@@ -31,8 +31,8 @@ pub(super) struct Judgement {
     pub(super) mark: String,
     /// MemCloud's figure in the terms of the mark: a ratio, or the figure itself.
     pub(super) value: Option<f64>,
-    /// What `value` is, for the table; empty where it is the figure itself.
-    #[serde(skip)]
+    /// What `value` is, such as `of Redis`; empty where it is the figure itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) of: String,
     /// Whether it is reached; `None` where a figure is missing.
     pub(super) reached: Option<bool>,

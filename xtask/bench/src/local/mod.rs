@@ -50,6 +50,10 @@ pub(crate) struct Args {
     /// scheduler decides
     #[arg(long, value_name = "CPUS")]
     cpus: Option<Cpus>,
+    /// How many threads drive the rows with many clients. Without it each client has a thread of its own, as programs have; fewer
+    /// cost this machine less beside the servers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    client_threads: Option<u16>,
     /// Print all figures of all runs as JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -61,12 +65,15 @@ struct Setting {
     starter: Starter,
     runs: u32,
     time: Duration,
+    client_threads: Option<usize>,
     /// What amounts of data are divided by: 1, but for a quick run.
     part: u64,
 }
 
 /// Installs, builds, measures and prints the table.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    // Before this process is kept to some of them.
+    let cores = std::thread::available_parallelism()?.get();
     let starter = Starter::prepare(&Kind::ALL, args.cpus.clone())?;
     let (runs, run_ms, part) = if args.quick {
         (3, 50, 8)
@@ -77,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         starter,
         runs,
         time: Duration::from_millis(run_ms),
+        client_threads: args.client_threads.map(usize::from),
         part,
     };
     let mut lines = Vec::new();
@@ -90,8 +98,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let report = Report {
         runs,
         run_ms,
-        cores: std::thread::available_parallelism()?.get(),
+        cores,
         cpus: args.cpus.as_ref().map(Cpus::as_str),
+        client_threads: args.client_threads,
         quick: args.quick,
         lines: &lines,
     };
@@ -111,6 +120,8 @@ struct Report<'a> {
     cores: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpus: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_threads: Option<u16>,
     quick: bool,
     lines: &'a [Line],
 }

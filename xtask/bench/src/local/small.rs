@@ -31,7 +31,7 @@ pub(super) enum Shape {
     OneAtATime,
     /// So many requests in one write, then all their replies.
     InFlight(usize),
-    /// So many connections with a thread each, one request at a time on each.
+    /// So many connections, one request at a time on each; a thread each unless the setting says otherwise.
     Clients(usize),
 }
 
@@ -49,7 +49,7 @@ struct Sample {
 /// Measures all servers with one kind of load.
 pub(super) fn measure(setting: &Setting, shape: Shape, request: Request) -> Result<Vec<Line>> {
     let runs = setting.alternate(&Kind::ALL, |server| {
-        let sample = run(server, shape, request, setting.time);
+        let sample = run(setting, server, shape, request);
         sample.with_context(|| format!("{} with {request:?} {shape:?}", server.kind.name()))
     })?;
     let request = match request {
@@ -79,12 +79,16 @@ pub(super) fn measure(setting: &Setting, shape: Shape, request: Request) -> Resu
     })
 }
 
-/// Asks a server for this long.
-fn run(server: &Server, shape: Shape, request: Request, time: Duration) -> Result<Sample> {
+/// Asks a server for the time of a run.
+fn run(setting: &Setting, server: &Server, shape: Shape, request: Request) -> Result<Sample> {
+    let time = setting.time;
     match shape {
         Shape::OneAtATime => one_at_a_time(server, request, time),
         Shape::InFlight(depth) => in_flight(server, depth, request, time),
-        Shape::Clients(clients) => many_clients(server, clients, request, time),
+        Shape::Clients(clients) => {
+            let threads = setting.client_threads.unwrap_or(clients);
+            many_clients(server, clients, threads, request, time)
+        }
     }
 }
 
@@ -132,6 +136,17 @@ impl Asker {
         let first = self.next;
         self.next += count;
         self.client.ask(&self.requests, first, count)
+    }
+
+    /// The first half of one request: sends it.
+    fn send_next(&mut self) -> Result<()> {
+        self.next = (self.next + 1) % self.requests.count();
+        self.client.send(&self.requests, self.next, 1)
+    }
+
+    /// The second half: reads the reply.
+    fn receive(&mut self) -> Result<()> {
+        self.client.receive(&self.requests, self.next, 1)
     }
 
     /// Asks again and again until the time is over. Returns how often and how long.
@@ -192,19 +207,27 @@ fn in_flight(server: &Server, depth: usize, request: Request, time: Duration) ->
     Ok(rate_only(asked, took))
 }
 
-fn many_clients(server: &Server, clients: usize, request: Request, time: Duration) -> Result<Sample> {
-    let askers: Vec<_> = (0..clients)
+/// `threads` share the clients. Each sends a request on all of its connections, and then reads the replies.
+fn many_clients(
+    server: &Server,
+    clients: usize,
+    threads: usize,
+    request: Request,
+    time: Duration,
+) -> Result<Sample> {
+    let mut askers: Vec<_> = (0..clients)
         .map(|number| Asker::start(server, request, number))
         .collect::<Result<_>>()?;
-    let ready = Barrier::new(clients + 1);
+    let shares: Vec<_> = askers.chunks_mut(clients.div_ceil(threads)).collect();
+    let ready = Barrier::new(shares.len() + 1);
     let (asked, took) = std::thread::scope(|scope| {
         let ready = &ready;
-        let threads: Vec<_> = askers
+        let threads: Vec<_> = shares
             .into_iter()
-            .map(|mut asker| {
+            .map(|share| {
                 scope.spawn(move || {
                     ready.wait();
-                    asker.ask_for(1, time)
+                    ask_all_for(share, time)
                 })
             })
             .collect();
@@ -212,11 +235,27 @@ fn many_clients(server: &Server, clients: usize, request: Request, time: Duratio
         let start = Instant::now();
         let mut asked = 0;
         for thread in threads {
-            asked += thread.join().expect("a client does not panic")?.0;
+            asked += thread.join().expect("a client does not panic")?;
         }
         Ok::<_, anyhow::Error>((asked, start.elapsed()))
     })?;
     Ok(rate_only(asked, took))
+}
+
+/// One request at a time on each of several connections until the time is over. Returns how many.
+fn ask_all_for(askers: &mut [Asker], time: Duration) -> Result<usize> {
+    let start = Instant::now();
+    let mut asked = 0;
+    while start.elapsed() < time && !interrupt::is_caught() {
+        for asker in &mut *askers {
+            asker.send_next()?;
+        }
+        for asker in &mut *askers {
+            asker.receive()?;
+        }
+        asked += askers.len();
+    }
+    Ok(asked)
 }
 
 fn rate_only(asked: usize, took: Duration) -> Sample {

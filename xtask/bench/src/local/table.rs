@@ -16,6 +16,9 @@ pub(super) fn render(report: &Report<'_>) -> String {
     if let Some(cpus) = report.cpus {
         let _ = write!(out, ", kept to the processors {cpus}");
     }
+    if let Some(threads) = report.client_threads {
+        let _ = write!(out, ", {threads} threads for many clients");
+    }
     out.push_str(if report.quick {
         ". A quick run: only to see that all works.\n\n"
     } else {
@@ -111,6 +114,7 @@ mod tests {
             run_ms: 500,
             cores: 2,
             cpus: Some("0"),
+            client_threads: None,
             quick: false,
             lines: &[one(1.0), one(2.0), missing],
         };
