@@ -219,8 +219,8 @@ fn many_clients(
         .map(|number| Asker::start(server, request, number))
         .collect::<Result<_>>()?;
     let shares: Vec<_> = askers.chunks_mut(clients.div_ceil(threads)).collect();
-    let ready = Barrier::new(shares.len() + 1);
-    let (asked, took) = std::thread::scope(|scope| {
+    let ready = Barrier::new(shares.len());
+    let shares: Vec<_> = std::thread::scope(|scope| {
         let ready = &ready;
         let threads: Vec<_> = shares
             .into_iter()
@@ -231,19 +231,28 @@ fn many_clients(
                 })
             })
             .collect();
-        ready.wait();
-        let start = Instant::now();
-        let mut asked = 0;
-        for thread in threads {
-            asked += thread.join().expect("a client does not panic")?;
-        }
-        Ok::<_, anyhow::Error>((asked, start.elapsed()))
+        let results = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a client does not panic"));
+        results.collect::<Result<_>>()
     })?;
-    Ok(rate_only(asked, took))
+    // From the first request of all to the last reply.
+    let asked = shares.iter().map(|share| share.asked).sum();
+    let start = shares.iter().map(|share| share.start).min();
+    let end = shares.iter().map(|share| share.end).max();
+    let took = end.zip(start).map(|(end, start)| end - start);
+    Ok(rate_only(asked, took.context("there are clients")?))
 }
 
-/// One request at a time on each of several connections until the time is over. Returns how many.
-fn ask_all_for(askers: &mut [Asker], time: Duration) -> Result<usize> {
+/// What one thread did, and when.
+struct Share {
+    asked: usize,
+    start: Instant,
+    end: Instant,
+}
+
+/// One request at a time on each of several connections until the time is over.
+fn ask_all_for(askers: &mut [Asker], time: Duration) -> Result<Share> {
     let start = Instant::now();
     let mut asked = 0;
     while start.elapsed() < time && !interrupt::is_caught() {
@@ -255,7 +264,11 @@ fn ask_all_for(askers: &mut [Asker], time: Duration) -> Result<usize> {
         }
         asked += askers.len();
     }
-    Ok(asked)
+    Ok(Share {
+        asked,
+        start,
+        end: Instant::now(),
+    })
 }
 
 fn rate_only(asked: usize, took: Duration) -> Sample {
