@@ -2,15 +2,16 @@
 //!
 //! A full store takes in a block and evicts another one for it. Beside it, the same store with room takes in a block and a block is
 //! removed by its id: the same work without the choice. Caches of the processor make both slower where blocks are many, so
-//! that it is their ratio that must not grow. Blocks are read in between, so that the policy has something to weigh.
+//! that it is their ratio that must not grow. Blocks are read in between, so that the policy has something to weigh. The time is
+//! that of the processors, in which other programs of this machine do not count.
 
 use std::fmt::Write as _;
 use std::sync::Barrier;
-use std::time::Instant;
 
 use anyhow::Result;
 use memnode::store::ENTRY_OVERHEAD;
 use memproto::BlockId;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use xtask::interrupt;
 
@@ -96,7 +97,7 @@ fn run(blocks: u64, threads: u64, inserts: u64, way: Way) -> Option<f64> {
     });
     let (own, inserts) = (blocks / threads, inserts / threads);
     let barrier = Barrier::new(threads as usize + 1);
-    let (before, start, taken) = std::thread::scope(|scope| {
+    let (before, taken, nanos) = std::thread::scope(|scope| {
         let (store, barrier) = (&store, &barrier);
         let spawn = |thread| {
             scope.spawn(move || {
@@ -107,6 +108,7 @@ fn run(blocks: u64, threads: u64, inserts: u64, way: Way) -> Option<f64> {
                 // Once when all have filled, once when the clock runs.
                 barrier.wait();
                 barrier.wait();
+                let start = thread_nanos();
                 let mut taken = 0;
                 for _ in 0..inserts {
                     taken += u64::from(worker.insert());
@@ -115,24 +117,29 @@ fn run(blocks: u64, threads: u64, inserts: u64, way: Way) -> Option<f64> {
                         worker.remove_oldest();
                     }
                 }
-                taken
+                (taken, thread_nanos() - start)
             })
         };
         let workers: Vec<_> = (0..threads).map(spawn).collect();
         barrier.wait();
         let before = store.blocks();
-        // All others wait for this thread: when it goes on itself is not when they do.
-        let start = Instant::now();
         barrier.wait();
-        let taken = workers
-            .into_iter()
-            .map(|worker| worker.join().expect("the store does not panic"));
-        (before, start, taken.sum::<u64>())
+        let (mut taken, mut nanos) = (0, 0);
+        for worker in workers {
+            let (worker_taken, worker_nanos) = worker.join().expect("the store does not panic");
+            taken += worker_taken;
+            nanos += worker_nanos;
+        }
+        (before, taken, nanos)
     });
-    let nanos = start.elapsed().as_nanos() as f64;
     let gone = (before + taken).saturating_sub(store.blocks());
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    (gone > 0).then(|| nanos * threads.min(cores) as f64 / gone as f64)
+    (gone > 0).then(|| nanos as f64 / gone as f64)
+}
+
+/// The time for which this thread has had a processor, in nanoseconds.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A thread's own blocks.
