@@ -2,6 +2,8 @@
 //!
 //! The behaviour of each noun lies in its own file under [`crate::commands`].
 
+mod bench;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,8 +11,9 @@ use std::time::Duration;
 
 use clap::builder::OsStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use memproto::{BlockId, Ttl};
+use memproto::{BlockClass, BlockId, Ttl};
 
+pub(crate) use self::bench::BenchArgs;
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
 
@@ -119,12 +122,14 @@ pub(crate) enum Command {
     Expire(ExpireArgs),
     /// Let a value live for good
     Persist(TtlArgs),
-    /// List the keys that match a pattern
+    /// List the keys that match patterns
     Keys(KeysArgs),
     /// Show what lies in the node, what it did and how fast
     Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
+    /// Measure how fast this machine's node is
+    Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
     /// List or disconnect the nodes around this one
@@ -242,6 +247,10 @@ pub(crate) struct MsetArgs {
     /// A key and its value, as often as wanted; - as a value is a dash, not stdin
     #[arg(required = true, value_names = ["KEY", "VALUE"], num_args = 2.., allow_negative_numbers = true)]
     pub(crate) pairs: Vec<OsString>,
+
+    /// How they are kept.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 /// How new data is kept.
@@ -250,6 +259,34 @@ pub(crate) struct KeepArgs {
     /// Until this much time has passed, such as 30s, 10m or 2h; without it for good
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) ttl: Option<Duration>,
+
+    /// What happens when room is needed: pinned data stays, cache data may be dropped to make it
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "pinned",
+        hide_default_value = true
+    )]
+    pub(crate) mode: Mode,
+}
+
+/// The class of new data, as it is typed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Mode {
+    /// It stays until it is freed, or its time is over (the default)
+    #[default]
+    Pinned,
+    /// It may be dropped
+    Cache,
+}
+
+impl From<Mode> for BlockClass {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Pinned => BlockClass::Pinned,
+            Mode::Cache => BlockClass::Cache,
+        }
+    }
 }
 
 /// Where new data is to lie.
@@ -325,10 +362,13 @@ pub(crate) struct ExpireArgs {
 /// `keys`
 #[derive(Args, Debug)]
 pub(crate) struct KeysArgs {
-    // Several are taken only to say that the shell made them of an unquoted `*`.
-    /// A pattern with *, ? and [a-z], in quotes so that the shell leaves it alone
+    /// Patterns with *, ? and [a-z], in quotes so that the shell leaves them alone; a key that matches any is listed
     #[arg(default_value = "*", value_name = "PATTERN", num_args = 1..)]
-    pub(crate) pattern: Vec<String>,
+    pub(crate) patterns: Vec<String>,
+
+    /// List at most so many keys: whichever are found first, not the first by name
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
 }
 
 /// `stats`

@@ -28,13 +28,15 @@ pub(crate) async fn until_interrupted(command: impl Future<Output = Outcome>) ->
     }
 }
 
-struct Signals {
+/// Watches for both.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn watch() -> Outcome<Self> {
+    /// From now on neither ends the program by itself.
+    pub(crate) fn watch() -> Outcome<Self> {
         let watch =
             |kind| signal(kind).map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")));
         Ok(Self {
@@ -44,7 +46,7 @@ impl Signals {
     }
 
     /// Waits for either, and says which it was.
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "interrupted",
             _ = self.terminate.recv() => "ended",

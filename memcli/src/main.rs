@@ -2,6 +2,7 @@
 //!
 //! [`cli`] says what can be typed, [`commands`] what it does, [`output`] how it is told, [`exit`] how it ends.
 
+mod bench;
 mod cli;
 mod commands;
 mod context;

@@ -68,6 +68,7 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["stats"],
     &["stats", "--follow"],
     &["stream", "-"],
+    &["bench"],
     &["connect", "nodeb"],
     &["peer", "list"],
     &["peer", "disconnect", "nodeb"],
@@ -150,7 +151,7 @@ fn help_names_every_command_and_exit_code() {
     assert_eq!(output.status.code(), Some(0));
     for word in [
         "node", "logs", "set", "get", "del", "mget", "mset", "store", "load", "free", "keys", "stats",
-        "stream", "connect", "peer", "consent", "trust", "version",
+        "stream", "bench", "connect", "peer", "consent", "trust", "version",
     ] {
         assert!(
             stdout(&output).contains(&format!("\n  {word} ")),
@@ -204,13 +205,28 @@ fn a_pattern_that_the_shell_expanded_is_recognised() {
     let home = Home::new();
     fs::write(home.path().join("a.txt"), "").unwrap();
     fs::write(home.path().join("b.txt"), "").unwrap();
-    let output = home.run(&["keys", "a.txt", "b.txt"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("the shell seems to have made 2 file names"),
-        "{output:?}"
-    );
-    assert!(stderr(&output).contains("memcli keys '*'"), "{output:?}");
+    for (patterns, said) in [
+        (
+            &["a.txt", "b.txt"][..],
+            Some("all 2 patterns are names of files here"),
+        ),
+        (&["a.txt"], Some("'a.txt' is the name of a file here")),
+        (&["a.txt", "c.txt"], None),
+        (&["*"], None),
+        (&[], None),
+    ] {
+        let output = home.run(&[&["keys"], patterns].concat());
+        let (hint, error) = stderr(&output).split_once("error: ").unwrap();
+        assert!(error.contains("the node is not running"), "{output:?}");
+        match said {
+            None => assert_eq!(hint, "", "{patterns:?}"),
+            Some(said) => {
+                assert!(hint.starts_with("note: ") && hint.contains(said), "{output:?}");
+                assert!(hint.contains("memcli keys '*'"), "{output:?}");
+            }
+        }
+        assert!(!stderr(&home.run(&[&["keys", "-q"], patterns].concat())).contains("note"));
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
 
 use crate::local::ApiPort;
+use crate::memory_file::MEMORY_FILES_MAX_DEFAULT;
 use crate::size::ByteSize;
 
 /// The command line of `memnode`.
@@ -81,6 +82,11 @@ pub struct Settings {
     /// more than the memory; the memory decides.
     #[arg(long, value_name = "SIZE", default_value = "50%", help_heading = "Memory")]
     pub default_grant: Share,
+
+    /// The most blocks that lie in memory files, from which programs of this host read them without a copy. Each takes an
+    /// open file; there are fewer where the system lets a process have fewer, and none with 0. Other blocks lie in ordinary memory.
+    #[arg(long, value_name = "N", default_value_t = MEMORY_FILES_MAX_DEFAULT, help_heading = "Memory")]
+    pub memory_files_max: usize,
 
     /// How long a deletion is remembered, so that a peer that was away does not bring the key back.
     #[arg(long, value_name = "TIME", default_value = "1day", value_parser = humantime::parse_duration)]

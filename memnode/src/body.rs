@@ -5,6 +5,7 @@
 //! when the piece is taken out, so that a slow reader slows the writer and nothing grows in between.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -12,11 +13,16 @@ use futures_util::stream::BoxStream;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use tokio::sync::mpsc;
 
+use crate::memory_file::MemoryFile;
+use crate::value::Value;
+
 /// The bytes of a value: whole, or in pieces that are still arriving.
 pub struct Body {
     size: Option<u64>,
     ready: VecDeque<Bytes>,
     source: Source,
+    /// The memory file that the whole body lies in, and from which of its bytes on.
+    file: Option<(Arc<MemoryFile>, u64)>,
 }
 
 /// Where the pieces behind the ready ones come from.
@@ -61,6 +67,7 @@ impl Body {
             size: Some(0),
             ready: VecDeque::new(),
             source: Source::End,
+            file: None,
         }
     }
 
@@ -71,6 +78,16 @@ impl Body {
             size: Some(size),
             ready: pieces,
             source: Source::End,
+            file: None,
+        }
+    }
+
+    /// A part of a block's bytes, which must lie within it.
+    pub fn part_of(value: &Value, part: std::ops::Range<u64>) -> Self {
+        let bytes = value.bytes().slice(part.start as usize..part.end as usize);
+        Self {
+            file: value.file().map(|file| (Arc::clone(file), part.start)),
+            ..Self::from(bytes)
         }
     }
 
@@ -80,6 +97,7 @@ impl Body {
             size: Some(size),
             ready: VecDeque::new(),
             source: Source::Pulled(pieces),
+            file: None,
         }
     }
 
@@ -99,6 +117,7 @@ impl Body {
                 size,
                 ready: VecDeque::new(),
                 source,
+                file: None,
             },
         )
     }
@@ -115,6 +134,12 @@ impl Body {
             (Source::End, 1) => self.ready.front().cloned(),
             _ => None,
         }
+    }
+
+    /// The memory file that the body lies in as long as nothing was taken out of it, and from which of its bytes on.
+    pub fn file(&self) -> Option<(&Arc<MemoryFile>, u64)> {
+        let file = self.file.as_ref().filter(|_| !self.ready.is_empty());
+        file.map(|(file, offset)| (file, *offset))
     }
 
     /// The next piece, or `None` behind the last one.
@@ -176,6 +201,13 @@ impl Body {
             all.extend_from_slice(&piece);
         }
         Ok(all.freeze())
+    }
+}
+
+impl From<Value> for Body {
+    fn from(value: Value) -> Self {
+        let size = value.len() as u64;
+        Self::part_of(&value, 0..size)
     }
 }
 

@@ -24,6 +24,18 @@ const NEVER: u64 = u64::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Moment(NonZeroU64);
 
+impl Moment {
+    /// The moment as a number that is not 0.
+    pub fn as_micros(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The moment of a number, `None` for 0.
+    pub fn from_micros(micros: u64) -> Option<Self> {
+        NonZeroU64::new(micros).map(Self)
+    }
+}
+
 /// The clock of the node's data, and the earliest moment at which any of it expires.
 #[derive(Debug)]
 pub struct Expiry {

@@ -1,13 +1,13 @@
 //! The MemCloud daemon as a library. The binary `memnode` is a thin `main` around it.
 //!
-//! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`store`] for where they lie,
+//! Read [`service`] for what a node does, [`body`] for how bytes pass through it, [`value`] and [`store`] for where they lie,
 //! [`peer`] for other nodes, [`config`] for all that can be set, and [`node`] for how the parts fit together.
 
 mod args;
 pub mod body;
+pub mod buffer;
 pub mod config;
 pub mod counters;
-pub mod directory;
 pub mod discovery;
 pub mod expiry;
 pub mod hex;
@@ -16,6 +16,7 @@ pub mod identity;
 pub mod ids;
 pub mod local;
 pub mod logging;
+pub mod memory_file;
 pub mod node;
 pub mod peer;
 pub mod placement;
@@ -26,3 +27,4 @@ pub mod store;
 pub mod timings;
 pub mod token;
 pub mod trust;
+pub mod value;

@@ -11,11 +11,16 @@ use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
+use crate::memory_file::MemoryFiles;
 use crate::peer::{Peers, PeersConfig};
 use crate::service::{Service, ServiceConfig};
 use crate::store::{Store, StoreConfig};
 use crate::token::Token;
 use crate::trust::TrustStore;
+
+/// Descriptors that no connection takes: the log, the lock, listeners, what the runtimes wait with, files that are opened
+/// for a moment.
+const OTHER_DESCRIPTORS: usize = 64;
 
 /// A running node.
 pub struct Node {
@@ -25,6 +30,7 @@ pub struct Node {
     tcp: Option<JoinHandle<()>>,
     deletions: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    unused_files: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -45,10 +51,15 @@ impl Node {
             node_id: identity.node_id(),
             home: home.path().to_owned(),
             socket: settings.socket.clone(),
-            first_block_id: rand::random(),
             deletion_memory: settings.deletions_kept,
             abandoned_grace: settings.unfinished_streams_kept,
+            files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
         };
+        tracing::debug!(
+            files_max = config.files.files_max(),
+            "blocks may lie in memory files"
+        );
+        let files = config.files.clone();
         let node_id = config.node_id;
         let local = LocalConfig {
             connections_max: settings.local_connections_max,
@@ -60,6 +71,8 @@ impl Node {
         let workers = Arc::new(workers);
         let store = Store::new(StoreConfig {
             budget_bytes: settings.memory,
+            node_id,
+            first_block_id: rand::random(),
         });
         let peers = Peers::new(peers_config(settings), identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
@@ -80,6 +93,10 @@ impl Node {
         let deletions = tokio::spawn(async move { sweeper.sweep_deletions().await });
         let sweeper = Arc::clone(&service);
         let expiry = tokio::spawn(async move { sweeper.sweep_expired().await });
+        let stopped = stop.clone();
+        let unused_files = tokio::spawn(async move {
+            stopped.run_until_cancelled(files.give_back_unused()).await;
+        });
         Ok(Node {
             service,
             local,
@@ -87,6 +104,7 @@ impl Node {
             tcp,
             deletions,
             expiry,
+            unused_files,
             stop,
         })
     }
@@ -111,12 +129,21 @@ impl Node {
         self.expiry
             .await
             .context("the sweep of what expired ended in a fault")?;
+        self.unused_files
+            .await
+            .context("the sweep of unused memory files ended in a fault")?;
         self.service.finish().await;
         // Only now: small tasks that the service tracks may have begun on them.
         drop(self.workers);
         tracing::info!("the node has stopped");
         Ok(())
     }
+}
+
+/// How many descriptors memory files leave to everything else. A connection takes a second one while it waits for room to
+/// write, and as many connections again are refused with a word.
+fn descriptors_reserved(settings: &Settings) -> usize {
+    2 * 2 * settings.local_connections_max + settings.peers_max + settings.handshakes_max + OTHER_DESCRIPTORS
 }
 
 /// The local API on TCP, with the token of the home, unless it is switched off or another program has the default port.

@@ -11,7 +11,7 @@ use memproto::control::OperationStats;
 use memproto::local::Op;
 
 /// The operations that are timed: those on data. Control operations are rare, and some of them wait for a person.
-pub const TIMED: [Op; 11] = [
+pub const TIMED: [Op; 14] = [
     Op::Set,
     Op::Get,
     Op::Del,
@@ -23,11 +23,30 @@ pub const TIMED: [Op; 11] = [
     Op::Mget,
     Op::Mset,
     Op::Mdel,
+    Op::Ttl,
+    Op::Expire,
+    Op::Persist,
 ];
 
-/// The place of an operation among [`TIMED`], whose bytes follow one another.
+/// By the byte of an operation, its place among [`TIMED`]; their number where it is none of them. One that passes a descriptor counts as the
+/// one that passes bytes.
+static PLACES: [u8; 256] = {
+    let mut places = [TIMED.len() as u8; 256];
+    let mut place = 0;
+    while place < TIMED.len() {
+        places[TIMED[place].to_byte() as usize] = place as u8;
+        place += 1;
+    }
+    places[Op::GetMapped.to_byte() as usize] = places[Op::Get.to_byte() as usize];
+    places[Op::LoadMapped.to_byte() as usize] = places[Op::Load.to_byte() as usize];
+    places[Op::SetMapped.to_byte() as usize] = places[Op::Set.to_byte() as usize];
+    places[Op::StoreMapped.to_byte() as usize] = places[Op::Store.to_byte() as usize];
+    places
+};
+
+/// The place of an operation among [`TIMED`].
 fn place(op: u8) -> Option<usize> {
-    let place = usize::from(op.checked_sub(TIMED[0].to_byte())?);
+    let place = usize::from(PLACES[usize::from(op)]);
     (place < TIMED.len()).then_some(place)
 }
 
@@ -229,7 +248,15 @@ mod tests {
     #[test]
     fn every_timed_operation_has_its_place() {
         for op in Op::ALL {
-            let at = TIMED.iter().position(|timed| timed == op);
+            // One that passes a descriptor counts as the one that passes bytes.
+            let counts_as = match op {
+                Op::GetMapped => &Op::Get,
+                Op::LoadMapped => &Op::Load,
+                Op::SetMapped => &Op::Set,
+                Op::StoreMapped => &Op::Store,
+                op => op,
+            };
+            let at = TIMED.iter().position(|timed| timed == counts_as);
             assert_eq!(place(op.to_byte()), at, "{op:?}");
         }
     }

@@ -59,6 +59,12 @@ pub struct Stats {
     pub cache_bytes: u64,
     /// Part of `used_bytes` that peers use.
     pub peers_used_bytes: u64,
+    /// Blocks of which programs of this host have the memory mapped, in bytes.
+    #[serde(default)]
+    pub mapped_bytes: u64,
+    /// Part of `mapped_bytes` that was freed, overwritten or expired, and is in `used_bytes` until the programs let go of it.
+    #[serde(default)]
+    pub mapped_freed_bytes: u64,
     /// Bytes that programs of this host have on peers.
     pub remote_bytes: u64,
     /// Resident memory of the process as the system counts it.
@@ -71,6 +77,9 @@ pub struct Stats {
     pub writes: u64,
     /// Requests that were answered with an error, absence not included.
     pub errors: u64,
+    /// Cache blocks that were dropped to make room.
+    #[serde(default)]
+    pub evictions: u64,
     /// Open connections of programs of this host.
     pub local_connections: u64,
     /// Seconds since the node started.

@@ -133,6 +133,7 @@ impl NodeId {
     pub const CONTEXT: &'static str = "MemCloud 2026-11 node id";
 
     /// The id of the node that has this Ed25519 public key.
+    #[cfg(feature = "peer")]
     pub fn from_public_key(public_key: &[u8; 32]) -> Self {
         let hash = blake3::derive_key(Self::CONTEXT, public_key);
         let mut id = [0; 16];

@@ -4,7 +4,7 @@
 //! reads a clock or draws a random number: time and random bytes are arguments, bytes and events are results.
 //!
 //! - [`local`]: the native protocol between a program and the `memnode` of its own host (`docs/protocol/local.md`).
-//! - [`peer`]: the encrypted protocol between two nodes (`docs/protocol/peer.md`).
+//! - `peer`: the encrypted protocol between two nodes (`docs/protocol/peer.md`), behind the feature of this name.
 //! - [`control`]: the JSON bodies of control operations, which are also what `memcli --json` prints.
 //!
 //! Read [`id`] and [`error`] first, then [`local`].
@@ -20,6 +20,7 @@ pub mod key;
 pub mod limits;
 pub mod local;
 pub mod pattern;
+#[cfg(feature = "peer")]
 pub mod peer;
 pub mod placement;
 pub mod ttl;

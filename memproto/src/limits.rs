@@ -9,8 +9,14 @@ pub const PEER_NAME_LEN_MAX: usize = 255;
 /// The longest node name in bytes: it fits a DNS label (RFC 1035, 2.3.4), as which mDNS announces it.
 pub const NODE_NAME_LEN_MAX: usize = 63;
 
-/// The longest pattern of `keys` in bytes.
+/// The longest pattern of `keys` in bytes: as long as the longest key.
 pub const PATTERN_LEN_MAX: usize = 1024;
+
+/// The most patterns of one listing: more than anybody types.
+pub const PATTERNS_MAX: usize = 64;
+
+/// The most bytes of all patterns of one listing. Compiled, they take a few hundred KiB at worst, while a page is made.
+pub const PATTERNS_LEN_MAX: usize = 4 * 1024;
 
 /// The largest size of one block or stream in bytes, 2^46 (64 TiB): far beyond a LAN's RAM, and sums of a few thousand
 /// of them do not overflow 64 bits.

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use memproto::key::check_key;
-use memproto::local::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
+use memproto::local::batch::{BatchAnswer, BatchKeys, BatchReply};
 use memproto::local::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, INLINE_MAX, Op};
 use memproto::{ApiError, ErrorCode};
 
@@ -14,12 +14,14 @@ use crate::{Error, MemCloud, Result};
 /// How many values that are too large for a batch are read at a time.
 const LARGE_READS_MAX: usize = 8;
 
-type Answer<T> = std::result::Result<T, ApiError>;
+/// What the node answered about one key.
+pub(crate) type Answer<T> = std::result::Result<T, ApiError>;
 
 /// Many keys in one request: one round trip to the node, one system call each way, whatever their number.
 ///
 /// A list of any length goes in as many requests as it needs, and a value of any size is fine. Each key is answered as it
-/// would be alone: the `*_each` methods give these answers, the others the first error among them.
+/// would be alone: the `*_each` methods, and [`PutMany::each`](crate::PutMany::each), give these answers, the others the
+/// first error among them.
 impl MemCloud {
     /// The values of several keys, in the order of the keys; `None` where no connected node has the key.
     ///
@@ -42,7 +44,7 @@ impl MemCloud {
         let mut large = Vec::new();
         while !open.is_empty() {
             let mut later = Vec::new();
-            for batch in batches(&open, |&(at, value_len)| {
+            for batch in batches(&open, BatchKeys::EMPTY_LEN, |&(at, value_len)| {
                 (BatchKeys::key_len(keys[at]), value_len)
             }) {
                 let names: Vec<&str> = batch.iter().map(|&(at, _)| keys[at]).collect();
@@ -76,47 +78,6 @@ impl MemCloud {
         Ok(answers)
     }
 
-    /// Makes each key name its value; frees what they named before. Of two values for one key the later one stays.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set), the first that a key had; the others may have been set.
-    pub async fn mset<K: AsRef<str> + Sync>(&self, pairs: &[(K, Bytes)]) -> Result<()> {
-        let answers = self.mset_each(pairs).await?;
-        answers.into_iter().try_for_each(|answer| Ok(answer?))
-    }
-
-    /// As [`mset`](Self::mset), with the answer of each key.
-    ///
-    /// # Errors
-    /// As [`mget_each`](Self::mget_each).
-    pub async fn mset_each<K: AsRef<str> + Sync>(&self, pairs: &[(K, Bytes)]) -> Result<Vec<Answer<()>>> {
-        for (key, _) in pairs {
-            check_key(key.as_ref().as_bytes())?;
-        }
-        let mut answers = Vec::with_capacity(pairs.len());
-        for batch in batches(pairs, |(key, value)| {
-            (BatchPairs::pair_len(key.as_ref(), value), 0)
-        }) {
-            if let [(key, value)] = batch {
-                let stored = self.set(key.as_ref(), value.clone()).await;
-                answers.push(answer(stored.map(drop))?);
-                continue;
-            }
-            let parts: Vec<(&str, &[u8])> = batch
-                .iter()
-                .map(|(key, value)| (key.as_ref(), &value[..]))
-                .collect();
-            let args = |out: &mut BytesMut| BatchPairs::encode(&parts, out);
-            let held = parts
-                .iter()
-                .map(|(key, value)| BatchPairs::pair_len(key, value))
-                .sum();
-            let entries = self.entries(Op::Mset, held, parts.len(), args).await?;
-            answers.extend(entries.into_iter().map(|entry| entry.map(drop)));
-        }
-        Ok(answers)
-    }
-
     /// Deletes several keys and frees their values. Returns how many there were.
     ///
     /// # Errors
@@ -136,7 +97,7 @@ impl MemCloud {
     pub async fn mdel_each<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<Vec<Answer<bool>>> {
         let keys = checked(keys)?;
         let mut answers = Vec::with_capacity(keys.len());
-        for batch in batches(&keys, |key| (BatchKeys::key_len(key), 0)) {
+        for batch in batches(&keys, BatchKeys::EMPTY_LEN, |key| (BatchKeys::key_len(key), 0)) {
             let entries = self.batch(Op::Mdel, 0, batch).await?;
             answers.extend(entries.into_iter().map(|entry| match entry {
                 Ok(_) => Ok(true),
@@ -156,7 +117,8 @@ impl MemCloud {
         .await
     }
 
-    async fn entries(
+    /// One request of any kind with so many keys, and its entries. `held` is what the node may have to hold of it.
+    pub(crate) async fn entries(
         &self,
         op: Op,
         held: usize,
@@ -183,7 +145,7 @@ fn checked<K: AsRef<str>>(keys: &[K]) -> Result<Vec<&str>> {
 }
 
 /// What the node answered about one key, apart from what ended the whole.
-fn answer<T>(result: Result<T>) -> Result<Answer<T>> {
+pub(crate) fn answer<T>(result: Result<T>) -> Result<Answer<T>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Error::Api(error)) => Ok(Err(error)),
@@ -192,11 +154,16 @@ fn answer<T>(result: Result<T>) -> Result<Answer<T>> {
 }
 
 /// Cuts a list into batches that fit a frame both ways. `lens` tells how many bytes an item adds to the request, and how
-/// many to the values of the reply. An item that fits no frame is alone in its batch.
-fn batches<T>(items: &[T], lens: impl Fn(&T) -> (usize, usize)) -> impl Iterator<Item = &[T]> {
+/// many to the values of the reply; the request has `head_len` bytes in front of them. An item that fits no frame is alone
+/// in its batch.
+pub(crate) fn batches<T>(
+    items: &[T],
+    head_len: usize,
+    lens: impl Fn(&T) -> (usize, usize),
+) -> impl Iterator<Item = &[T]> {
     let mut rest = items;
     std::iter::from_fn(move || {
-        let (mut request_len, mut reply_len) = (BatchKeys::EMPTY_LEN, 0);
+        let (mut request_len, mut reply_len) = (head_len, 0);
         let mut count = 0;
         for item in rest.iter().take(BATCH_KEYS_MAX) {
             let (in_request, in_reply) = lens(item);
@@ -232,7 +199,7 @@ mod tests {
             let items: Vec<(usize, usize)> = (0..3_000).map(|at| (at, len)).collect();
             for cost in [(1, 0), (0, 1)] {
                 let lens = |&(_, len): &(usize, usize)| (len * cost.0, len * cost.1);
-                let cut: Vec<_> = batches(&items, lens).collect();
+                let cut: Vec<_> = batches(&items, BatchKeys::EMPTY_LEN, lens).collect();
                 assert_eq!(cut.concat(), items);
                 for batch in cut {
                     let sum = batch.len() * len;
@@ -241,6 +208,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(batches(&[] as &[()], |()| (0, 0)).count(), 0);
+        assert_eq!(batches(&[] as &[()], 0, |()| (0, 0)).count(), 0);
     }
 }

@@ -8,6 +8,7 @@ use memproto::local::{FRAME_PAYLOAD_MAX, Op, TOKEN_LEN_MAX};
 use memproto::{ApiError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::admission::Held;
@@ -226,7 +227,14 @@ async fn collect_json(call: &mut Call, reply: Reply) -> Result<Bytes> {
     }
 }
 
+/// A call with a deadline.
+///
+/// # Errors
+/// `Timeout`, and `NoRuntime` where there is nothing that keeps time.
 pub(crate) async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    if Handle::try_current().is_err() {
+        return Err(Error::NoRuntime);
+    }
     tokio::time::timeout(timeout, call)
         .await
         .unwrap_or(Err(Error::Timeout))

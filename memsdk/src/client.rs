@@ -10,10 +10,9 @@ use memproto::control::{
     TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::reply::{KeysReply, decode_deleted, decode_freed, decode_lifetime};
-use memproto::local::request::{DelRequest, FreeRequest, KeysRequest, LifetimeRequest, ReadRequest};
-use memproto::local::{FRAME_PAYLOAD_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX, Op};
+use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
+use memproto::local::request::{DelRequest, FreeRequest, LifetimeRequest, ReadRequest};
+use memproto::local::{FREE_IDS_MAX, Op};
 use memproto::{ApiError, BlockId, ErrorCode, LifetimeChange, ValueName};
 use tokio::io::AsyncRead;
 
@@ -219,41 +218,6 @@ impl MemCloud {
                 ..
             })) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// All keys that match a glob such as `user:*`, in ascending order; see [`memproto::pattern`].
-    pub async fn keys(&self, pattern: &str) -> Result<Vec<String>> {
-        if pattern.len() > PATTERN_LEN_MAX {
-            return Err(ApiError::new(
-                ErrorCode::TooLarge,
-                format!("a pattern has at most {PATTERN_LEN_MAX} bytes"),
-            )
-            .into());
-        }
-        let mut keys: Vec<String> = Vec::new();
-        loop {
-            let after = keys.last().cloned();
-            let request = KeysRequest {
-                pattern,
-                after: after.as_deref(),
-                limit: KEYS_PAGE_MAX,
-            };
-            let args = |out: &mut BytesMut| request.encode(out);
-            let held = Held::Bytes(FRAME_PAYLOAD_MAX);
-            let (_call, reply) = self
-                .exchange(Op::Keys, held, args, Bytes::new(), self.timeout())
-                .await?;
-            let page = KeysReply::decode(&reply.payload).map_err(broken)?;
-            if page.keys.first() <= after.as_ref() && page.more {
-                return Err(Error::Protocol(
-                    "a page of keys does not go on where the last one ended".to_owned(),
-                ));
-            }
-            keys.extend(page.keys);
-            if !page.more {
-                return Ok(keys);
-            }
         }
     }
 

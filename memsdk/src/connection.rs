@@ -1,10 +1,9 @@
 //! One connection: many calls in flight, one task that reads and writes.
 //!
-//! A call appends its frame to the shared output. Where nothing else is in flight it writes it itself, without waking
+//! A call appends its frame to the shared output. A program that makes one call after another writes it itself, without waking
 //! anybody; otherwise the connection's task writes what concurrent calls have collected, in one system call. Replies are
 //! matched by request id.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -20,8 +19,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::admission::{Admission, Held, Limits};
+use crate::slots::{Slot, Slots};
 use crate::socket::Endpoint;
-use crate::wire::{Credit, Reply, Shared, Slot};
+use crate::wire::{Credit, Reply, Shared};
 use crate::{Error, Result};
 
 /// A connection that is up, or was.
@@ -47,7 +47,7 @@ impl Connection {
             output: Mutex::new(Output::default()),
             to_write: Notify::new(),
             room: Notify::new(),
-            slots: Mutex::new(Some(HashMap::new())),
+            slots: Mutex::new(Some(Slots::default())),
             next_request: AtomicU64::new(1),
             failure: OnceLock::new(),
             limits: OnceLock::new(),
@@ -125,14 +125,9 @@ impl Connection {
             window: Arc::clone(&window),
             upload: upload.clone(),
         };
-        let alone = {
-            let mut slots = shared.slots();
-            let Some(slots) = slots.as_mut() else {
-                return Err(shared.lost_error());
-            };
-            let alone = slots.is_empty();
-            slots.insert(request, slot);
-            alone
+        let at_once = match shared.slots().as_mut() {
+            Some(slots) => slots.insert(request, slot),
+            None => return Err(shared.lost_error()),
         };
         let connection = Arc::clone(self);
         let call = Call {
@@ -144,7 +139,12 @@ impl Connection {
             done: false,
             _admission: admission,
         };
-        shared.send(FrameHeader::new(op, request).with_more(more), args, value, alone);
+        shared.send(
+            FrameHeader::new(op, request).with_more(more),
+            args,
+            value,
+            at_once,
+        );
         Ok(call)
     }
 
@@ -207,7 +207,7 @@ impl Drop for Call {
         let slot = shared
             .slots()
             .as_mut()
-            .and_then(|slots| slots.remove(&self.request));
+            .and_then(|slots| slots.remove(self.request));
         if slot.is_some() {
             shared.send(
                 FrameHeader::new(Op::Cancel, self.request),

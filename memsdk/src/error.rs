@@ -30,6 +30,17 @@ pub enum Error {
     /// The other side does not speak the protocol as specified.
     #[error("the node broke the protocol: {0}")]
     Protocol(String),
+    /// There is no tokio runtime here, or none of its threads runs this.
+    #[error(
+        "memsdk::MemCloud needs a tokio runtime with I/O and time: call it inside one, or use memsdk::blocking, which needs none"
+    )]
+    NoRuntime,
+    /// A call that blocks was made inside an asynchronous runtime, which it would hold up.
+    #[error(
+        "memsdk::blocking was called inside an asynchronous runtime, which it would hold up: use memsdk::MemCloud there, or \
+         call it on a thread of its own"
+    )]
+    InsideRuntime,
     /// The socket could not be used, or the reader that a value came from failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -40,7 +51,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A stable word for the kind of error: that of [`ErrorCode`] where the node answered, else `not_running`,
-    /// `timeout`, `connection_lost`, `protocol` or `io`.
+    /// `timeout`, `connection_lost`, `protocol`, `no_runtime`, `inside_runtime` or `io`.
     pub fn code(&self) -> &'static str {
         match self {
             Error::NotRunning { .. } => "not_running",
@@ -48,6 +59,8 @@ impl Error {
             Error::Timeout => ErrorCode::Timeout.as_str(),
             Error::ConnectionLost => "connection_lost",
             Error::Protocol(_) => "protocol",
+            Error::NoRuntime => "no_runtime",
+            Error::InsideRuntime => "inside_runtime",
             Error::Io(_) => "io",
         }
     }

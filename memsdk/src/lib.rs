@@ -4,43 +4,86 @@
 //! ([`Builder::tcp`]); the node does the rest: it places blocks on peers that have room, finds what lies elsewhere, and never
 //! gives memory to anybody whom its owner did not allow.
 //!
-//! ```no_run
-//! use memsdk::{MemCloud, Placement};
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! use memsdk::MemCloud;
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let cloud = MemCloud::connect().await?;
 //!
-//! // Keys.
 //! cloud.set("greeting", "Hello from MemCloud!").await?;
 //! let greeting = cloud.get("greeting").await?;
 //! assert_eq!(greeting.as_deref(), Some(&b"Hello from MemCloud!"[..]));
+//! # Ok(()) }) }
+//! ```
 //!
-//! // A block on any peer, not in this host's memory.
-//! let stored = cloud.store(vec![0; 1 << 20]).placement(Placement::Remote).await?;
-//! println!("{} bytes lie in block {}", stored.size, stored.id);
+//! It needs a running node: `memcli node start`. Programs without a runtime use [`blocking`], which has the same methods.
 //!
-//! // A file larger than memory, in and out. Neither side holds more than a few MiB of it.
-//! let model = tokio::fs::File::open("model.bin").await?;
-//! let stream = cloud.stream(model).await?;
-//! let mut object = cloud.open(stream.id).await?;
-//! let mut copy = tokio::fs::File::create("copy.bin").await?;
-//! tokio::io::copy(&mut object, &mut copy).await?;
+//! # A cache, and data that expires
+//! Everything that goes in or out is [`Bytes`]: values are not copied on their way through this crate where that can be avoided.
 //!
-//! // Many keys in one request.
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! use std::time::Duration;
+//! use memsdk::{BlockClass, Lifetime, MemCloud};
+//!
+//! let cloud = MemCloud::connect().await?;
+//! cloud.set("session:42", "...").ttl(Duration::from_secs(600)).await?;
+//! cloud.set("thumbnail:42", vec![0; 4096]).class(BlockClass::Cache).await?;
+//! assert!(matches!(cloud.ttl("session:42").await?, Some(Lifetime::Left(_))));
+//! # Ok(()) }) }
+//! ```
+//!
+//! # Many things at once
+//! Calls that are made at the same time leave in one write, and [`mget`](MemCloud::mget), [`mset`](MemCloud::mset) and
+//! [`mdel`](MemCloud::mdel) put many keys into one request.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! # use memsdk::MemCloud;
+//! # let cloud = MemCloud::connect().await?;
 //! cloud.mset(&[("a", "one".into()), ("b", "two".into())]).await?;
 //! assert_eq!(cloud.mget(&["a", "c"]).await?, [Some("one".into()), None]);
-//! assert_eq!(cloud.mdel(&["a", "b", "c"]).await?, 2);
 //!
-//! // Many calls at once on one connection.
+//! // The keys of the whole pool that match a glob.
+//! assert_eq!(cloud.keys("?").await?, ["a", "b"]);
+//!
 //! let (a, b) = tokio::join!(cloud.get("a"), cloud.get("b"));
-//! # let _ = (a?, b?);
-//! # Ok(())
-//! # }
+//! assert_eq!((a?, b?), (Some("one".into()), Some("two".into())));
+//!
+//! assert_eq!(cloud.mdel(&["a", "b", "c"]).await?, 2);
+//! # Ok(()) }) }
 //! ```
+//!
+//! # Files larger than memory
+//! What an [`AsyncRead`](tokio::io::AsyncRead) yields goes in as a stream, and comes out as one. Neither side holds more than a
+//! few MiB of it.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! # use memsdk::MemCloud;
+//! # let folder = tempfile::tempdir()?;
+//! # let (model, copy) = (folder.path().join("model.bin"), folder.path().join("copy.bin"));
+//! # std::fs::write(&model, vec![7; 1 << 20])?;
+//! # let cloud = MemCloud::connect().await?;
+//! let model = tokio::fs::File::open(model).await?;
+//! let stored = cloud.stream(model).await?;
+//! let mut object = cloud.open(stored.id).await?;
+//! let mut copy = tokio::fs::File::create(copy).await?;
+//! assert_eq!(tokio::io::copy(&mut object, &mut copy).await?, stored.size);
+//! # Ok(()) }) }
+//! ```
+//!
+//! The folder `examples` of the repository has whole programs: a cache in front of something slow, a big file, many calls in
+//! flight, and statistics as they change.
 //!
 //! # What to rely on
 //! - A [`MemCloud`] is cheap to clone; all clones share one connection, on which any number of calls are in flight.
-//!   It needs a tokio runtime with I/O and time enabled, and lives as long as the runtime in which it was connected.
+//!   It needs a tokio runtime with I/O and time enabled ([`Error::NoRuntime`] elsewhere). When the runtime ends in which it was
+//!   connected, its connection does, too.
 //! - **Deadlines.** A small call fails with [`Error::Timeout`] after the time of [`Builder::timeout`] (30 s unless said
 //!   otherwise); a large value fails when nothing moved for that time.
 //! - **Cancelling.** Dropping the future of a call, or an [`Object`], tells the node to stop working on it. Other calls
@@ -50,12 +93,21 @@
 //!   follow failed ones wait a little, up to half a second.
 //! - **Absence** is `None`. That a peer which holds the value is away is an error, `PeerUnreachable`.
 //!
+//! - **Panics**: none, whatever is passed in, whatever a node answers, and wherever a call is made.
+//!
+//! # Features
+//! `blocking` (on unless switched off): the module [`blocking`]. It takes no further crate.
+//!
 //! The protocol is specified in `docs/protocol/local.md` of the repository.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
 mod batches;
+#[cfg(feature = "blocking")]
+#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
+pub mod blocking;
 mod builder;
 mod calls;
 mod client;
@@ -63,6 +115,9 @@ mod connection;
 mod error;
 mod object;
 mod put;
+mod put_many;
+mod scan;
+mod slots;
 mod socket;
 mod wire;
 
@@ -77,6 +132,8 @@ pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
+pub use put_many::PutMany;
+pub use scan::{Patterns, Scan};
 
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,3 +149,8 @@ pub enum Lifetime {
 pub fn default_socket_path() -> Option<PathBuf> {
     memproto::local::socket_path(|name| std::env::var_os(name))
 }
+
+/// The examples of the README are those of a program.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,8 +10,9 @@ use bytes::{Buf, Bytes};
 use memproto::BlockId;
 use memproto::local::reply::ReadReply;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::connection::{Call, broken};
 use crate::wire::{Piece, Reply};
@@ -179,9 +180,12 @@ impl Object {
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let timeout = self.timeout;
+        if self.deadline.is_none() && Handle::try_current().is_err() {
+            return Poll::Ready(Err(Error::NoRuntime));
+        }
         let deadline = self
             .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout))
     }

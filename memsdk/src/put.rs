@@ -15,6 +15,7 @@ use memproto::{BlockClass, BlockId, Placement, Ttl};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::admission::Held;
+use crate::calls::within;
 use crate::connection::{Call, broken};
 use crate::wire::{Credit, Reply};
 use crate::{Error, MemCloud, Result};
@@ -27,6 +28,7 @@ const ARGS_MIN: usize = 32;
 
 /// What a write made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Stored {
     /// The id of the new block or stream.
     pub id: BlockId,
@@ -316,14 +318,14 @@ impl Upload {
                 credit.changed.notified().await;
             }
         };
-        let waited = tokio::time::timeout(self.timeout, async {
+        let waited = within(self.timeout, async {
             tokio::select! {
                 biased;
                 reply = self.call.reply() => stored(&reply?).map(Room::Replied),
                 room = room => Ok(Room::Bytes(room)),
             }
         });
-        waited.await.map_err(|_| Error::Timeout)?
+        waited.await
     }
 
     /// Sends bytes for which there is room.
@@ -336,8 +338,7 @@ impl Upload {
     }
 
     async fn finish(mut self) -> Result<Stored> {
-        let reply = tokio::time::timeout(self.timeout, self.call.reply());
-        stored(&reply.await.map_err(|_| Error::Timeout)??)
+        stored(&within(self.timeout, self.call.reply()).await?)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The shared state of a connection, and the task that writes and reads.
 
-use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,15 +11,16 @@ use memproto::local::request::decode_credit;
 use memproto::local::{FrameHeader, Input, Op, Output, data_cost};
 use memproto::{ApiError, ErrorCode};
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tracing::debug;
 
 use crate::admission::Limits;
+use crate::slots::Slots;
 use crate::socket::{ReadHalf, WriteHalf};
 use crate::{Error, Result};
 
 /// The most pieces of one vectored write.
-const SLICES_MAX: usize = 32;
+const SLICES_MAX: usize = 128;
 
 /// Values that are being sent add to the output while fewer than this many bytes wait in it, so that a small request
 /// never waits behind more.
@@ -43,17 +43,6 @@ pub(crate) enum Piece {
     Bytes(Bytes),
     End,
     Failed(ApiError),
-}
-
-/// What waits for frames of one request.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) op: Op,
-    pub(crate) reply: Option<oneshot::Sender<Result<Reply>>>,
-    /// The reply's body, once it is known to have one.
-    pub(crate) body: Option<(mpsc::UnboundedSender<Piece>, Arc<Mutex<ReceiveWindow>>)>,
-    pub(crate) window: Arc<Mutex<ReceiveWindow>>,
-    pub(crate) upload: Option<Arc<Credit>>,
 }
 
 /// Credit of a value that is being sent.
@@ -89,7 +78,7 @@ pub(crate) struct Shared {
     /// Wakes senders of values: the output has room.
     pub(crate) room: Notify,
     /// `None` once the connection is lost: no call can begin.
-    pub(crate) slots: Mutex<Option<HashMap<u64, Slot>>>,
+    pub(crate) slots: Mutex<Option<Slots>>,
     pub(crate) next_request: AtomicU64,
     /// Why the connection ended, where there is more to say than that it did.
     pub(crate) failure: OnceLock<Failure>,
@@ -107,7 +96,7 @@ impl Shared {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn slots(&self) -> MutexGuard<'_, Option<HashMap<u64, Slot>>> {
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Option<Slots>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -228,6 +217,9 @@ impl Shared {
             }
             if done {
                 self.to_write.notified().await;
+                // Whoever else is about to call does so now, and what all of them send leaves in one write. On a runtime of
+                // several threads this task would else run right behind the first of them.
+                tokio::task::yield_now().await;
             } else {
                 self.socket.writable().await?;
             }
@@ -288,7 +280,7 @@ impl Shared {
         let upload = self
             .slots()
             .as_ref()
-            .and_then(|slots| slots.get(&request)?.upload.clone());
+            .and_then(|slots| slots.get(request)?.upload.clone());
         if let Some(upload) = upload {
             upload.bytes().grant(bytes)?;
             upload.changed.notify_one();
@@ -302,7 +294,7 @@ impl Shared {
             return Ok(());
         };
         // A reply to a call that nobody waits for any more is no fault.
-        let Some(slot) = slots.get_mut(&header.request) else {
+        let Some(slot) = slots.get_mut(header.request) else {
             return Ok(());
         };
         let Some(sender) = slot.reply.take() else {
@@ -337,7 +329,7 @@ impl Shared {
             })
         };
         if slot.body.is_none() {
-            slots.remove(&header.request);
+            slots.remove(header.request);
         }
         // Whoever dropped the call has no use for the reply.
         let _ = sender.send(reply);
@@ -349,7 +341,7 @@ impl Shared {
         let Some(slots) = slots.as_mut() else {
             return Ok(());
         };
-        let Some(slot) = slots.get_mut(&header.request) else {
+        let Some(slot) = slots.get_mut(header.request) else {
             return Ok(());
         };
         let Some((pieces, window)) = &slot.body else {
@@ -367,7 +359,7 @@ impl Shared {
             }
         }
         if ends {
-            slots.remove(&header.request);
+            slots.remove(header.request);
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ mod scripted;
 mod node {
     pub(crate) use memnode::body::Body;
     pub(crate) use memnode::local::Backend;
-    pub(crate) use memnode::service::{ByteRange, Loaded, PutOptions, Stored};
+    pub(crate) use memnode::memory_file::MemoryFiles;
+    pub(crate) use memnode::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
     pub(crate) use memnode::timings::Timings;
 }
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fake::Fake;
+use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use memnode::home::Home;
 use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
@@ -210,6 +212,16 @@ async fn a_long_list_of_keys_comes_in_pages() {
         .extend(names.iter().map(|name| (name.clone(), id)));
     assert_eq!(cloud.keys("*").await.unwrap(), names);
     assert!(cloud.keys("none*").await.unwrap().is_empty());
+    let several = cloud.keys(["key0000[0-2]", "key00001", "none"]).await.unwrap();
+    assert_eq!(several, names[..3]);
+
+    let mut scan = cloud.scan("key0[0-9]*");
+    assert_eq!(scan.next().await.unwrap().as_ref(), Some(&names[0]));
+    let mut rest = scan.next_page().await.unwrap().unwrap();
+    let streamed: Vec<String> = scan.into_stream().try_collect().await.unwrap();
+    assert!(!streamed.is_empty(), "it is one page");
+    rest.extend(streamed);
+    assert_eq!(rest, names[1..]);
 }
 
 #[tokio::test]
@@ -386,6 +398,10 @@ async fn wrong_arguments_do_not_reach_the_wire() {
         cloud.keys(&too_long).await.unwrap_err().api_code(),
         Some(ErrorCode::TooLarge)
     );
+    assert_eq!(
+        cloud.keys([""; 0]).await.unwrap_err().api_code(),
+        Some(ErrorCode::InvalidArgument)
+    );
     let put = cloud.store("v").placement(Placement::Peer(too_long));
     assert_eq!(
         put.await.unwrap_err().api_code(),
@@ -501,12 +517,40 @@ async fn batches_of_any_length_and_size_come_back_in_order() {
 }
 
 #[tokio::test]
+async fn every_value_of_a_batch_is_kept_as_the_batch_says() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    node.fake.gate.add_permits(100);
+    // One that is answered at once, one that waits, and one that fits no frame.
+    let pairs = [("now", 1), ("gated", 2), ("large", 3_000_000)].map(|(key, len)| (key, pattern(len)));
+    let hour = Duration::from_secs(3_600);
+    let peer = Placement::Peer("büro".to_owned());
+    let put = cloud.mset(&pairs).ttl(hour).class(BlockClass::Cache);
+    put.placement(peer.clone()).await.unwrap();
+    let noted = node.fake.options.lock().unwrap().clone();
+    assert_eq!(noted.len(), 3);
+    for (key, options) in noted {
+        assert_eq!(options.ttl.map(Duration::from), Some(hour), "{key}");
+        assert_eq!(
+            (options.class, options.placement),
+            (BlockClass::Cache, peer.clone()),
+            "{key}"
+        );
+    }
+    let error = cloud.mset(&pairs).ttl(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.api_code(), Some(ErrorCode::InvalidArgument));
+    let nobody = Placement::Peer(String::new());
+    let error = cloud.mset(&pairs).placement(nobody).await.unwrap_err();
+    assert_eq!(error.api_code(), Some(ErrorCode::InvalidArgument));
+}
+
+#[tokio::test]
 async fn each_key_of_a_batch_has_its_own_answer() {
     let node = Running::start();
     let cloud = node.client().await;
     node.fake.gate.add_permits(100);
     let pairs = ["a", "gated b", "gated refused", "c", "c"].map(|key| (key, Bytes::from(key)));
-    let answers = cloud.mset_each(&pairs).await.unwrap();
+    let answers = cloud.mset(&pairs).each().await.unwrap();
     let refused: Vec<_> = answers.iter().map(Result::is_err).collect();
     assert_eq!(refused, [false, false, true, false, false]);
     let error = cloud.mset(&pairs).await.unwrap_err();

@@ -70,6 +70,28 @@ fn a_time_to_live_is_read() {
 }
 
 #[test]
+fn the_mode_is_read_wherever_something_is_written() {
+    let keeps = ["set k v", "mset k v l -1", "store v", "stream f"].map(|line| {
+        let line = format!("memcli {line} --mode cache --ttl 5s");
+        match parse(&line).unwrap().command {
+            Command::Set(args) => args.keep,
+            Command::Mset(args) => args.keep,
+            Command::Store(args) => args.keep,
+            Command::Stream(args) => args.keep,
+            _ => panic!("{line}"),
+        }
+    });
+    for keep in keeps {
+        assert_eq!((keep.mode, keep.ttl), (Mode::Cache, Some(Duration::from_secs(5))));
+    }
+    let Command::Mset(args) = parse("memcli mset --ttl 5s k v").unwrap().command else {
+        panic!("mset")
+    };
+    assert_eq!((args.pairs.len(), args.keep.mode), (2, Mode::Pinned));
+    assert!(parse("memcli set k v --mode volatile").is_err());
+}
+
+#[test]
 fn options_that_exclude_each_other_are_refused() {
     for line in [
         "memcli store x --peer b --remote",

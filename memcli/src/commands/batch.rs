@@ -101,7 +101,9 @@ pub(super) async fn mset(args: MsetArgs, context: &Context) -> Outcome {
         let key = memproto::key::check_key(key.as_encoded_bytes())?;
         typed.push((key, Bytes::copy_from_slice(value.as_encoded_bytes())));
     }
-    let answers = context.connect().await?.mset_each(&typed).await?;
+    let put = context.connect().await?.mset(&typed);
+    let put = put.ttl(args.keep.ttl).class(args.keep.mode.into());
+    let answers = put.each().await?;
     let mut result = Set::default();
     for ((key, _), answer) in typed.iter().zip(answers) {
         match answer {

@@ -31,8 +31,15 @@ pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
     let input = Input::from_argument(&args.value)?;
     let placement = placement(args.placement);
     let cloud = context.connect().await?;
-    let Stored { id, size } = match input {
-        Input::Whole(value) => cloud.store(value).placement(placement).ttl(args.keep.ttl).await?,
+    let Stored { id, size, .. } = match input {
+        Input::Whole(value) => {
+            cloud
+                .store(value)
+                .placement(placement)
+                .ttl(args.keep.ttl)
+                .class(args.keep.mode.into())
+                .await?
+        }
         Input::Reader(source) => {
             let transfer = Transfer::new(context.output, source.size);
             let size = source.size;
@@ -41,6 +48,7 @@ pub(super) async fn store(args: StoreArgs, context: &Context) -> Outcome {
                     .store_stream(transfer.reader(source), size)
                     .placement(placement)
                     .ttl(args.keep.ttl)
+                    .class(args.keep.mode.into())
                     .await?)
             };
             let stored = unless_interrupted(NOTHING_STORED, write).await?;

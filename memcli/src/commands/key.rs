@@ -1,5 +1,6 @@
 //! `set`, `get`, `keys`.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::cli::{GetArgs, KeysArgs, SetArgs};
 use crate::commands::batch::no_key;
 use crate::commands::block::hand_out;
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
 use crate::interrupt::unless_interrupted;
 use crate::output::{printable, write_json, write_raw};
 use crate::progress::Transfer;
@@ -29,8 +30,14 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
     let key = memproto::key::check_key(args.key.as_bytes())?;
     let input = Input::from_argument(&args.value)?;
     let cloud = context.connect().await?;
-    let Stored { id, size } = match input {
-        Input::Whole(value) => cloud.set(key, value).ttl(args.keep.ttl).await?,
+    let Stored { id, size, .. } = match input {
+        Input::Whole(value) => {
+            cloud
+                .set(key, value)
+                .ttl(args.keep.ttl)
+                .class(args.keep.mode.into())
+                .await?
+        }
         Input::Reader(source) => {
             let transfer = Transfer::new(context.output, source.size);
             let size = source.size;
@@ -38,6 +45,7 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
                 Ok(cloud
                     .set_stream(key, transfer.reader(source), size)
                     .ttl(args.keep.ttl)
+                    .class(args.keep.mode.into())
                     .await?)
             };
             let stored = unless_interrupted("the key keeps what it had", write).await?;
@@ -65,44 +73,42 @@ pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
     hand_out(object, Some(&args.key), args.output.as_deref(), context).await
 }
 
-/// Lists keys, one a line.
+/// Lists keys in ascending order, one a line.
 pub(super) async fn keys(args: KeysArgs, context: &Context) -> Outcome {
-    let [pattern] = &args.pattern[..] else {
-        return Err(Failure::Usage(too_many_patterns(&args.pattern)));
-    };
-    let keys = context.connect().await?.keys(pattern).await?;
+    if let Some(hint) = expanded_by_the_shell(&args.patterns) {
+        context.output.note(&hint);
+    }
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut scan = context.connect().await?.scan(&args.patterns);
+    let mut keys = BTreeSet::new();
+    while keys.len() < limit
+        && let Some(page) = scan.next_page().await?
+    {
+        keys.extend(page);
+    }
+    let keys: Vec<String> = keys.into_iter().take(limit).collect();
     if context.output.is_json() {
         return write_json(&keys);
     }
-    if keys.is_empty() && Path::new(pattern).exists() {
-        context
-            .output
-            .note(&format!("'{pattern}' is a file here: {QUOTE_THE_PATTERN}"));
-    }
     // A key may hold line ends and worse: people get them escaped, programs as they are.
     let is_terminal = std::io::stdout().is_terminal();
-    let show = |key: &String| {
-        if is_terminal {
-            printable(key).into_owned()
-        } else {
-            key.clone()
-        }
-    };
-    let lines: String = keys.iter().map(|key| show(key) + "\n").collect();
+    let mut lines = String::new();
+    for key in &keys {
+        lines += &if is_terminal { printable(key) } else { key.into() };
+        lines.push('\n');
+    }
     write_raw(lines.as_bytes())
 }
 
-const QUOTE_THE_PATTERN: &str =
-    "if the shell made it of a pattern, put that in quotes, as in: memcli keys '*'";
-
-fn too_many_patterns(patterns: &[String]) -> String {
-    let count = patterns.len();
-    if patterns.iter().all(|pattern| Path::new(pattern).exists()) {
-        format!(
-            "the shell seems to have made {count} file names of a pattern: put the pattern in quotes, as in: memcli \
-             keys '*'"
-        )
-    } else {
-        format!("{count} patterns were given, one is expected; put it in quotes, as in: memcli keys 'user:*'")
-    }
+/// What is to be said where all patterns are names of files here: the shell makes them of a `*` without quotes.
+fn expanded_by_the_shell(patterns: &[String]) -> Option<String> {
+    let are_files = patterns.iter().all(|pattern| Path::new(pattern).exists());
+    let what = match patterns {
+        _ if !are_files => return None,
+        [file] => format!("'{file}' is the name of a file here"),
+        files => format!("all {} patterns are names of files here", files.len()),
+    };
+    Some(format!(
+        "{what}: if the shell made that of a pattern, put the pattern in quotes, as in: memcli keys '*'"
+    ))
 }

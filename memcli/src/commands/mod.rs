@@ -1,6 +1,7 @@
 //! What the commands do: one file per noun. What can be typed is in [`crate::cli`].
 
 mod batch;
+mod bench;
 mod block;
 mod connect;
 mod consent;
@@ -38,6 +39,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
         Command::Stats(args) => stats::stats(args, context).await,
+        Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,

@@ -76,12 +76,13 @@ fn show_briefly(stats: &Stats) -> String {
                 show_size(stats.peers_used_bytes)
             ),
         ),
+        ("mapped", show_mapped(stats)),
         ("on peers", show_size(stats.remote_bytes)),
         (
             "holds",
             format!(
-                "{} blocks, {} keys, {} streams",
-                stats.blocks, stats.keys, stats.streams
+                "{} blocks, {} keys, {} streams, {} evicted",
+                stats.blocks, stats.keys, stats.streams, stats.evictions
             ),
         ),
         (
@@ -105,6 +106,7 @@ fn show_stats(stats: &Stats) -> String {
         ("- pinned", show_size(stats.pinned_bytes)),
         ("- cache", show_size(stats.cache_bytes)),
         ("- of peers", show_size(stats.peers_used_bytes)),
+        ("mapped", show_mapped(stats)),
         ("on peers", show_size(stats.remote_bytes)),
         ("resident", show_size(stats.resident_bytes)),
     ]);
@@ -118,6 +120,7 @@ fn show_stats(stats: &Stats) -> String {
         ("misses", stats.misses.to_string()),
         ("writes", stats.writes.to_string()),
         ("errors", stats.errors.to_string()),
+        ("evictions", stats.evictions.to_string()),
         ("connections", stats.local_connections.to_string()),
         ("running for", show_seconds(stats.uptime_secs)),
     ]);
@@ -127,6 +130,15 @@ fn show_stats(stats: &Stats) -> String {
         text.push_str(&table);
     }
     text
+}
+
+/// What programs have mapped, and what of it is used although it was freed.
+fn show_mapped(stats: &Stats) -> String {
+    let mapped = show_size(stats.mapped_bytes);
+    match stats.mapped_freed_bytes {
+        0 => mapped,
+        freed => format!("{mapped}, {} of it freed", show_size(freed)),
+    }
 }
 
 /// A line for each operation that was asked for.
@@ -169,7 +181,7 @@ fn show_peers(stats: &Stats) -> Option<String> {
 }
 
 /// A time with two or three digits that count.
-fn show_time(ns: u64) -> String {
+pub(super) fn show_time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "us"),
@@ -203,6 +215,7 @@ Memory
   - pinned    0 B
   - cache     0 B
   - of peers  0 B
+  mapped      0 B
   on peers    0 B
   resident    0 B
 Contents
@@ -214,6 +227,7 @@ Requests
   misses       0
   writes       0
   errors       0
+  evictions    0
   connections  0
   running for  0s"
         );
@@ -231,6 +245,7 @@ Requests
         };
         let stats = Stats {
             operations: vec![operation],
+            evictions: 7,
             ..Stats::default()
         };
         let text = show_stats(&stats);
@@ -245,7 +260,11 @@ stream     18446744073709551615  4000000     17.2 us  1000 ms  38.0 s"
         let brief = show_briefly(&stats);
         assert!(brief.ends_with(table), "{brief}");
         assert!(brief.lines().all(|line| line.len() <= 80));
-        assert_eq!(brief.lines().count(), 7 + 1 + 2);
+        assert_eq!(brief.lines().count(), 8 + 1 + 2);
+        assert!(
+            brief.contains("0 blocks, 0 keys, 0 streams, 7 evicted"),
+            "{brief}"
+        );
     }
 
     #[test]

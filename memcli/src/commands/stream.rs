@@ -22,13 +22,14 @@ pub(super) async fn stream(args: StreamArgs, context: &Context) -> Outcome {
         let put = cloud
             .stream(transfer.reader(source))
             .placement(placement)
-            .ttl(args.keep.ttl);
+            .ttl(args.keep.ttl)
+            .class(args.keep.mode.into());
         Ok(match size {
             Some(size) => put.size(size).await?,
             None => put.await?,
         })
     };
-    let Stored { id, size } = unless_interrupted(NOTHING_STORED, write).await?;
+    let Stored { id, size, .. } = unless_interrupted(NOTHING_STORED, write).await?;
     context.output.progress_line(&transfer.finish());
     context.output.made(&Made { id, size_bytes: size }, id, || {
         format!("Stored stream ID: {id} ({})", show_size(size))

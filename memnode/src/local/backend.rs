@@ -9,11 +9,12 @@ use memproto::control::{
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
-use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::memory_file::MemoryFiles;
+use crate::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
 use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for a program of this host's owner.
@@ -28,17 +29,37 @@ pub trait Backend: Send + Sync + 'static {
     /// Where a session writes down how long its answers took.
     fn timings(&self) -> &Timings;
 
+    /// Where a session takes over the memory files of programs.
+    fn files(&self) -> &MemoryFiles;
+
     /// [`set`](Self::set) of a small value where nothing needs to be waited for.
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
 
     /// [`store`](Self::store) of a small value where nothing needs to be waited for.
     fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>>;
 
-    /// [`get`](Self::get) of what lies here.
-    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>>;
+    /// [`get`](Self::get) of what lies here, which `answer` is given while it is looked at: it may copy it, and no more.
+    fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R>;
 
-    /// [`load`](Self::load) of what lies here.
-    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>>;
+    /// [`load`](Self::load) of what lies here, in the same way.
+    fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R>;
+
+    /// Takes memory for a value of a known size that is to be set, or stored where there is no key. `None` where it has to go the way of
+    /// [`set`](Self::set) or [`store`](Self::store).
+    fn begin_intake(&self, key: Option<&str>, size: u64, options: &PutOptions) -> Option<ApiResult<Intake>>;
+
+    /// Sets or stores a value that was received whole.
+    fn finish_intake(&self, intake: Intake) -> impl Future<Output = ApiResult<Stored>> + Send;
 
     /// Makes a key name a value.
     fn set(
@@ -62,8 +83,12 @@ pub trait Backend: Send + Sync + 'static {
         room: usize,
     ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
 
-    /// Sets several keys; each has its answer.
-    fn mset(&self, pairs: Vec<(String, Bytes)>) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
+    /// Sets several keys, all by the same options; each has its answer.
+    fn mset(
+        &self,
+        pairs: Vec<(String, Bytes)>,
+        options: PutOptions,
+    ) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
 
     /// Deletes several keys. Returns of each whether there was one.
     fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
@@ -87,11 +112,11 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys in ascending order, at most `limit`.
+    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
     fn keys(
         &self,
-        pattern: &str,
-        after: Option<&str>,
+        patterns: &[String],
+        cursor: u64,
         limit: u32,
     ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use memproto::error::ApiResult;
 use memproto::local::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
 use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, INLINE_MAX};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
-use super::session::{Reply, Session};
-use crate::service::{ByteRange, Loaded, PutOptions};
+use super::session::{self, Reply, Session};
+use super::wire::Wire;
+use crate::service::{ByteRange, Here, Loaded, PutOptions};
 
 type Entry = ApiResult<BatchAnswer>;
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     pub(super) fn mget(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let payload = self.input.take(&header);
         let keys = match BatchKeys::decode(&payload) {
@@ -26,8 +26,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         let mut elsewhere = Vec::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(keys.len());
         for key in keys {
-            entries.push(match self.backend.get_now(key, ByteRange::ALL) {
-                Some(found) => found.and_then(|found| found.map(entry_of).ok_or(BatchReply::missing())),
+            let entry = |found: ApiResult<Option<Here<'_>>>| match found? {
+                Some(here) => Ok(entry_of(here)),
+                None => Err(BatchReply::missing()),
+            };
+            entries.push(match self.backend.get_now(key, ByteRange::ALL, entry) {
+                Some(entry) => entry,
                 None => {
                     elsewhere.push((entries.len(), key.to_owned()));
                     Err(BatchReply::missing())
@@ -51,16 +55,25 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }
             Ok(Reply::Batch(BatchReply { entries }))
         };
-        self.begin(header, serial, held, None, call, cx);
+        self.begin(header, serial, held, session::Body::None, call, cx);
     }
 
     pub(super) fn mset(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let payload = self.input.take(&header);
-        let pairs = match BatchPairs::decode(&payload) {
-            Ok(BatchPairs { pairs }) => pairs,
+        let BatchPairs {
+            ttl,
+            class,
+            placement,
+            pairs,
+        } = match BatchPairs::decode(&payload) {
+            Ok(batch) => batch,
             Err(error) => return self.output.error(header, &error),
         };
-        let options = PutOptions::default();
+        let options = PutOptions {
+            ttl,
+            class,
+            placement,
+        };
         let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
         for (key, value) in &pairs {
             // From the first that has to wait on, all do, so that of two values for one key the later one stays.
@@ -83,11 +96,11 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         let backend = Arc::clone(&self.backend);
         let serial = self.next_serial();
         let call = async move {
-            let stored = backend.mset(rest).await.into_iter();
+            let stored = backend.mset(rest, options).await.into_iter();
             entries.extend(stored.map(|stored| stored.map(|()| done())));
             Ok(Reply::Batch(BatchReply { entries }))
         };
-        self.begin(header, serial, held, None, call, cx);
+        self.begin(header, serial, held, session::Body::None, call, cx);
     }
 
     pub(super) fn mdel(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
@@ -120,7 +133,8 @@ fn done() -> BatchAnswer {
 }
 
 /// The entry of a value that was found here.
-fn entry_of(Loaded { size, body, .. }: Loaded) -> BatchAnswer {
+fn entry_of(here: Here<'_>) -> BatchAnswer {
+    let Loaded { size, body, .. } = here.into();
     match body.as_whole() {
         Some(value) if value.len() <= INLINE_MAX => BatchAnswer::Done(value),
         _ => BatchAnswer::Later { size },

@@ -6,22 +6,27 @@
 //! are specified in `docs/protocol/local.md` and the native codecs lie in [`memproto::local`].
 //!
 //! Read `workers` for the threads on which connections are served, `session` for how one task serves a connection,
-//! `outgoing` and `incoming` for bodies under credit, `tcp` for what a stranger on TCP gets, `json` for the lines.
+//! `outgoing` and `incoming` for bodies under credit, `descriptors` for memory files, `tcp` for what a stranger on TCP gets, `json` for the lines.
 
 mod accept;
 mod backend;
 mod batches;
+mod descriptors;
 mod gate;
 mod incoming;
 mod json;
 #[cfg(unix)]
 mod listener;
+mod mapped;
 mod operations;
 mod outgoing;
+mod patience;
+mod receiving;
 mod session;
 #[cfg(unix)]
 mod socket;
 mod tcp;
+mod wire;
 #[cfg(unix)]
 mod workers;
 

@@ -7,22 +7,25 @@ use std::task::Context;
 use bytes::Bytes;
 use memproto::BlockId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::keys::KeysRequest;
 use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed, encode_lifetime};
 use memproto::local::request::{
-    DelRequest, FreeRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
+    DelRequest, FreeRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
 };
-use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, KEYS_PAGE_MAX, Op};
+use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend::Backend;
 use super::incoming::Incoming;
-use super::session::{Reply, Session};
+use super::outgoing::Outgoing;
+use super::receiving::Receiving;
+use super::session::{self, Reply, Session};
+use super::wire::Wire;
 use crate::body::Body;
-use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
     pub(super) fn request(&mut self, header: FrameHeader, op: Option<Op>, cx: &mut Context<'_>) {
         let refused = refusal(&header, op);
@@ -32,8 +35,12 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return;
         }
         match op {
-            Some(Op::Get) => self.get(header, cx),
-            Some(Op::Load) => self.load(header, cx),
+            Some(Op::Get) => self.get(header, false, cx),
+            Some(Op::Load) => self.load(header, false, cx),
+            Some(Op::GetMapped) => self.get(header, true, cx),
+            Some(Op::LoadMapped) => self.load(header, true, cx),
+            Some(op @ (Op::SetMapped | Op::StoreMapped)) => self.put_mapped(header, op, cx),
+            Some(Op::Attach) => self.attach(header),
             Some(op @ (Op::Set | Op::Store | Op::Stream)) => self.put(header, op, cx),
             Some(Op::Ping) => self.now(header, |payload| decode_empty(payload).map(|()| Reply::Empty)),
             Some(Op::Del) => self.call(
@@ -68,37 +75,54 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         }
     }
 
-    fn get(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
-        let read = ReadRequest::<&str>::decode(self.input.payload(&header));
-        let (now, owned) = match read {
-            Err(error) => (Some(Err(error)), None),
+    fn get(&mut self, header: FrameHeader, as_file: bool, cx: &mut Context<'_>) {
+        let Self {
+            backend,
+            input,
+            output,
+            outgoing,
+            ..
+        } = self;
+        let waits = match ReadRequest::<&str>::decode(input.payload(&header)) {
+            Err(error) => {
+                output.error(header, &error);
+                None
+            }
             Ok(ReadRequest {
                 offset,
                 length,
                 target,
             }) => {
                 let range = ByteRange { offset, length };
-                match self.backend.get_now(target, range) {
-                    Some(found) => (Some(found_or_missing(found, target).map(Reply::Loaded)), None),
-                    None => (None, Some((target.to_owned(), range))),
+                let answer = |found: ApiResult<Option<Here<'_>>>| {
+                    let found = found_or_missing(found, target);
+                    append_here(header, found, as_file, output, outgoing)
+                };
+                match backend.get_now(target, range, answer) {
+                    Some(as_file) => {
+                        input.skip(&header);
+                        return self.answered_here(header, as_file);
+                    }
+                    None => Some((target.to_owned(), range)),
                 }
             }
         };
-        self.input.skip(&header);
-        if let Some(result) = now {
-            self.reply(header, result);
-        } else if let Some((key, range)) = owned
-            && self.admit(header, 0)
-        {
+        input.skip(&header);
+        let Some((key, range)) = waits else {
+            return self.answered.note(header.op);
+        };
+        if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call =
-                async move { found_or_missing(backend.get(&key, range).await, &key).map(Reply::Loaded) };
-            self.begin(header, serial, 0, None, call, cx);
+            let call = async move {
+                let loaded = found_or_missing(backend.get(&key, range).await, &key)?;
+                Ok(Reply::of(loaded, as_file))
+            };
+            self.begin(header, serial, 0, session::Body::None, call, cx);
         }
     }
 
-    fn load(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+    fn load(&mut self, header: FrameHeader, as_file: bool, cx: &mut Context<'_>) {
         let read = ReadRequest::<BlockId>::decode(self.input.payload(&header));
         self.input.skip(&header);
         let ReadRequest {
@@ -110,13 +134,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Err(error) => return self.output.error(header, &error),
         };
         let range = ByteRange { offset, length };
-        if let Some(result) = self.backend.load_now(target, range) {
-            self.reply(header, result.map(Reply::Loaded));
+        let (output, outgoing) = (&mut self.output, &mut self.outgoing);
+        let answer = |found: ApiResult<Here<'_>>| append_here(header, found, as_file, output, outgoing);
+        if let Some(as_file) = self.backend.load_now(target, range, answer) {
+            self.answered_here(header, as_file);
         } else if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
-            let call = async move { backend.load(target, range).await.map(Reply::Loaded) };
-            self.begin(header, serial, 0, None, call, cx);
+            let call = async move { Ok(Reply::of(backend.load(target, range).await?, as_file)) };
+            self.begin(header, serial, 0, session::Body::None, call, cx);
         }
     }
 
@@ -151,6 +177,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                     self.input.skip(&header);
                     return self.reply(header, result.map(Reply::Stored));
                 }
+                let intake = match (header.more(), op, size) {
+                    (true, Op::Set | Op::Store, Some(size)) => self.backend.begin_intake(key, size, &options),
+                    _ => None,
+                };
+                if let Some(intake) = intake {
+                    let receiving = intake.and_then(|intake| Receiving::begin(intake, value, value.len()));
+                    self.input.skip(&header);
+                    return self.receive_put(header, receiving);
+                }
                 (size, key.map(str::to_owned), options, value.len())
             }
         };
@@ -163,15 +198,27 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         let serial = self.next_serial();
         let (incoming, body) = if header.more() {
             match Incoming::begin(serial, header.request, size, value, self.grant_sender()) {
-                Ok((incoming, body)) => (Some(incoming), body),
+                Ok((incoming, body)) => (session::Body::Piped(incoming), body),
                 Err(error) => return self.output.error(header, &error),
             }
         } else {
-            (None, Body::from(value))
+            (session::Body::None, Body::from(value))
         };
         let backend = Arc::clone(&self.backend);
         let call = put_call(backend, op, key, body, options);
         self.begin(header, serial, held, incoming, call, cx);
+    }
+
+    /// Goes on with a write whose memory is there: its budget is what bounds it, and the connection holds nothing of it.
+    fn receive_put(&mut self, header: FrameHeader, receiving: ApiResult<Receiving>) {
+        match receiving {
+            Err(error) => self.output.error(header, &error),
+            Ok(receiving) if self.admit(header, 0) => {
+                let serial = self.next_serial();
+                self.begin_receiving(header, serial, 0, receiving);
+            }
+            Ok(_) => {}
+        }
     }
 
     fn keys(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
@@ -181,20 +228,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             FRAME_PAYLOAD_MAX as u64,
             |payload| {
                 let KeysRequest {
-                    pattern,
-                    after,
+                    patterns,
+                    cursor,
                     limit,
                 } = KeysRequest::decode(payload)?;
-                Ok((
-                    pattern.to_owned(),
-                    after.map(str::to_owned),
-                    limit.min(KEYS_PAGE_MAX),
-                ))
+                let patterns: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
+                Ok((patterns, cursor, limit))
             },
-            |backend, (pattern, after, limit)| async move {
-                let mut page = backend.keys(&pattern, after.as_deref(), limit).await?;
-                page.cut_to_frame();
-                Ok(Reply::Keys(page))
+            |backend, (patterns, cursor, limit)| async move {
+                backend.keys(&patterns, cursor, limit).await.map(Reply::Keys)
             },
             cx,
         );
@@ -287,7 +329,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(args) if self.admit(header, held) => {
                 let serial = self.next_serial();
                 let future = run(Arc::clone(&self.backend), args);
-                self.begin(header, serial, held, None, future, cx);
+                self.begin(header, serial, held, session::Body::None, future, cx);
             }
             Ok(_) => {}
         }
@@ -297,6 +339,14 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         let result = answer(self.input.payload(&header));
         self.input.skip(&header);
         self.reply(header, result);
+    }
+
+    /// Ends a read that was answered while it was looked at, but for what goes as a file.
+    fn answered_here(&mut self, header: FrameHeader, as_file: Option<Loaded>) {
+        self.answered.note(header.op);
+        if let Some(loaded) = as_file {
+            self.append_mapped(header, loaded);
+        }
     }
 
     /// Answers a request at once.
@@ -319,15 +369,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(Reply::Stored(Stored { id, size })) => {
                 output.frame_copied(header, |out| PutReply { id, size }.encode(out), &[]);
             }
-            Ok(Reply::Loaded(Loaded { id, size, body })) => {
-                let Some(length) = body.size() else {
-                    let error = ApiError::new(ErrorCode::Internal, "the length of the value is not known");
-                    return output.error(header, &error);
-                };
-                let args = ReadReply { id, size, length };
-                self.outgoing
-                    .begin(header, |out| args.encode(out), length, body, output);
-            }
+            Ok(Reply::Loaded(loaded)) => append_loaded(header, loaded, output, &mut self.outgoing),
+            Ok(Reply::Mapped(loaded)) => self.append_mapped(header, loaded),
             Ok(Reply::Deleted(deleted)) => {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
@@ -341,6 +384,40 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             }
         }
     }
+}
+
+/// Appends the reply to a read of what lies here, or returns what is to go as a file.
+fn append_here(
+    header: FrameHeader,
+    here: ApiResult<Here<'_>>,
+    as_file: bool,
+    output: &mut memproto::local::Output,
+    outgoing: &mut Outgoing,
+) -> Option<Loaded> {
+    match here {
+        Err(error) => output.error(header, &error),
+        Ok(here) if as_file => return Some(here.into()),
+        Ok(Here::Small { id, size, bytes }) => {
+            let length = bytes.len() as u64;
+            output.frame_copied(header, |out| ReadReply { id, size, length }.encode(out), bytes);
+        }
+        Ok(Here::Large(loaded)) => append_loaded(header, loaded, output, outgoing),
+    }
+    None
+}
+
+fn append_loaded(
+    header: FrameHeader,
+    Loaded { id, size, body }: Loaded,
+    output: &mut memproto::local::Output,
+    outgoing: &mut Outgoing,
+) {
+    let Some(length) = body.size() else {
+        let error = ApiError::new(ErrorCode::Internal, "the length of the value is not known");
+        return output.error(header, &error);
+    };
+    let args = ReadReply { id, size, length };
+    outgoing.begin(header, |out| args.encode(out), length, body, output);
 }
 
 /// Why a request is refused before its arguments are looked at.
@@ -384,7 +461,7 @@ fn decode_put(payload: &[u8], op: Op, more: bool) -> ApiResult<(PutRequest<'_>, 
     }
 }
 
-async fn put_call<B: Backend>(
+pub(super) async fn put_call<B: Backend>(
     backend: Arc<B>,
     op: Op,
     key: Option<String>,
@@ -403,7 +480,7 @@ async fn put_call<B: Backend>(
 ///
 /// # Errors
 /// `NotFound` where there is none.
-pub(super) fn found_or_missing(found: ApiResult<Option<Loaded>>, key: &str) -> ApiResult<Loaded> {
+pub(super) fn found_or_missing<T>(found: ApiResult<Option<T>>, key: &str) -> ApiResult<T> {
     found?.ok_or_else(|| {
         ApiError::new(
             ErrorCode::NotFound,

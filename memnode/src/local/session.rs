@@ -26,7 +26,7 @@ use memproto::local::{
     FrameHeader, HELD_BYTES_MAX, HELLO_LEN_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION,
     reply::HelloReply, request::HelloRequest,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -34,9 +34,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::backend::Backend;
+use super::descriptors::{Descriptors, NextWrite, cut};
 use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
+use super::receiving::{Direct, Receiving};
+use super::wire::{Arrived, Wire};
 use crate::timings::Answered;
 
 /// No request is taken while this many bytes of replies wait: a program that does not read its replies gets none of its
@@ -57,22 +60,61 @@ pub(super) enum Reply {
     Empty,
     Stored(crate::service::Stored),
     Loaded(crate::service::Loaded),
+    Mapped(crate::service::Loaded),
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
-    Keys(memproto::local::reply::KeysReply),
+    Keys(memproto::local::keys::KeysReply),
     Batch(memproto::local::batch::BatchReply),
     Json(bytes::Bytes),
 }
 
+impl Reply {
+    /// The reply to a read, as a file where that was asked for.
+    pub(super) fn of(loaded: crate::service::Loaded, as_file: bool) -> Self {
+        if as_file {
+            Reply::Mapped(loaded)
+        } else {
+            Reply::Loaded(loaded)
+        }
+    }
+}
+
 /// A request that is being worked on by a task.
-struct Call {
-    serial: u64,
-    op: u8,
+pub(super) struct Call {
+    pub(super) serial: u64,
+    pub(super) op: u8,
     read_at: Instant,
-    held: u64,
-    task: AbortHandle,
-    incoming: Option<Incoming>,
+    pub(super) held: u64,
+    /// `None` while its body is received.
+    task: Option<AbortHandle>,
+    pub(super) body: Body,
+}
+
+/// The body of a request, as long as it may come.
+pub(super) enum Body {
+    /// There is none.
+    None,
+    /// It is passed to the task piece by piece.
+    Piped(Incoming),
+    /// It is received where it will stay; then the task begins.
+    Receiving(Box<Receiving>),
+}
+
+impl Call {
+    pub(super) fn receiving(&mut self) -> Option<&mut Receiving> {
+        match &mut self.body {
+            Body::Receiving(receiving) => Some(receiving),
+            Body::None | Body::Piped(_) => None,
+        }
+    }
+
+    fn piped(&mut self) -> Option<&mut Incoming> {
+        match &mut self.body {
+            Body::Piped(incoming) if incoming.is_open() => Some(incoming),
+            _ => None,
+        }
+    }
 }
 
 /// What a call's task returns.
@@ -103,18 +145,21 @@ pub(super) struct Session<B, S> {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) outgoing: Outgoing,
-    socket: S,
+    pub(super) descriptors: Descriptors,
+    pub(super) socket: S,
     greeting: Greeting,
     /// When the requests that are being handled were read.
-    read_at: Instant,
+    pub(super) read_at: Instant,
     /// Those that were answered at once.
     pub(super) answered: Answered,
     /// What HELLO has to pass on TCP; gone once it did.
     gate: Option<Gate>,
-    calls: HashMap<u64, Call>,
+    pub(super) calls: HashMap<u64, Call>,
+    /// The frame whose bytes are being read into their place.
+    pub(super) direct: Option<Direct>,
     tasks: JoinSet<Finished>,
     calls_on: Handle,
-    held: u64,
+    pub(super) held: u64,
     serial: u64,
     grants: (mpsc::UnboundedSender<Grant>, mpsc::UnboundedReceiver<Grant>),
 }
@@ -127,7 +172,7 @@ enum Greeting {
     Done,
 }
 
-impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
+impl<B: Backend, S: Wire> Session<B, S> {
     /// A session on a socket whose other end is proven to be of this host's owner. Requests that must wait do so on
     /// the runtime `calls_on`.
     pub(super) fn new(backend: Arc<B>, socket: S, calls_on: Handle) -> Self {
@@ -136,12 +181,14 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             input: Input::default(),
             output: Output::default(),
             outgoing: Outgoing::default(),
+            descriptors: Descriptors::default(),
             socket,
             greeting: Greeting::Preface,
             read_at: Instant::now(),
             answered: Answered::default(),
             gate: None,
             calls: HashMap::new(),
+            direct: None,
             tasks: JoinSet::new(),
             calls_on,
             held: 0,
@@ -155,6 +202,8 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     pub(super) fn gated(backend: Arc<B>, socket: S, gate: Gate, read: &[u8]) -> Self {
         let mut session = Self::new(backend, socket, Handle::current());
         session.input.extend(read);
+        // No descriptor comes on such a socket, but what was read counts.
+        let _ = session.descriptors.note_read(read.len(), Arrived::Nothing);
         session.gate = Some(gate);
         session
     }
@@ -227,13 +276,21 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             if until_hello && self.greeting == Greeting::Done {
                 return Poll::Ready(Ok(()));
             }
-            if self.output.len() < OUTPUT_MAX {
-                moved |= self.poll_read(cx)?.is_ready();
+            if self.output.len() < OUTPUT_MAX && !self.holds_descriptor() {
+                moved |= match self.direct {
+                    Some(direct) => self.poll_read_direct(direct, cx)?.is_ready(),
+                    None => self.poll_read(cx)?.is_ready(),
+                };
             }
             if !moved {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the descriptor of a frame that is there whole waits to be taken: until then no other one is let in.
+    fn holds_descriptor(&self) -> bool {
+        self.descriptors.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -244,6 +301,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             Ok(bytes) => {
                 self.input.received(bytes);
                 self.read_at = Instant::now();
+                self.descriptors.note_read(bytes, self.socket.take_arrived())?;
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -253,11 +311,18 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = self.output.slices(&mut slices);
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..filled]));
+        let NextWrite { len_max, file } = self.descriptors.next_write();
+        let (whole, part) = cut(&slices[..filled], len_max);
+        let slices = part.as_ref().map_or(whole, std::slice::from_ref);
+        let written = ready!(match file {
+            None => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+            Some(file) => self.socket.poll_write_attached(cx, slices, &file),
+        });
         match written {
             Ok(0) => Poll::Ready(Err(End::Gone(None))),
             Ok(bytes) => {
                 self.output.advance(bytes);
+                self.descriptors.note_written(bytes);
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
@@ -310,9 +375,10 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 request,
                 bytes,
             } = grant;
-            let is_open = self.calls.get(&request).is_some_and(|call| {
-                call.serial == serial && call.incoming.as_ref().is_some_and(Incoming::is_open)
-            });
+            let is_open = self
+                .calls
+                .get_mut(&request)
+                .is_some_and(|call| call.serial == serial && call.piped().is_some());
             if is_open {
                 let header = FrameHeader::new(Op::Credit, request);
                 self.output.frame_copied(header, |_| {}, &bytes.to_le_bytes());
@@ -336,11 +402,16 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return Err(ApiError::invalid("the first frame is no HELLO").into());
         }
         while self.output.len() < OUTPUT_MAX {
+            if self.direct.is_some() {
+                break;
+            }
             let Some(header) = self.input.peek().map_err(ApiError::from)? else {
+                self.begin_direct()?;
                 break;
             };
             moved = true;
             self.handle_frame(header, cx)?;
+            self.descriptors.check_taken(self.input.len())?;
         }
         Ok(moved)
     }
@@ -357,11 +428,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return Err(ApiError::invalid("a request has a status").into());
         }
         match op {
-            Some(Op::Data) => self.data(header),
+            Some(Op::Data) => self.data(header, cx),
             Some(Op::Credit) => self.credit(header),
             Some(Op::Cancel) => self.cancel(header),
+            Some(Op::Unmap) => self.unmap(header),
             Some(Op::Fault | Op::Hello) => Err(ApiError::invalid("this frame has no place here").into()),
-            _ if self.calls.contains_key(&header.request) || self.outgoing.contains(header.request) => {
+            _ if self.calls.contains_key(&header.request)
+                || self.outgoing.contains(header.request)
+                || self.descriptors.is_mapped(header.request) =>
+            {
                 Err(ApiError::invalid("a request has the id of one that is still in flight").into())
             }
             op => {
@@ -409,16 +484,16 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         Ok(())
     }
 
-    fn data(&mut self, header: FrameHeader) -> Result<(), End> {
+    fn data(&mut self, header: FrameHeader, cx: &mut Context<'_>) -> Result<(), End> {
         if header.more() && header.length == 0 {
             return Err(ApiError::invalid("a DATA frame that goes on has no bytes").into());
         }
-        let incoming = self
-            .calls
-            .get_mut(&header.request)
-            .and_then(|call| call.incoming.as_mut());
-        match incoming.filter(|incoming| incoming.is_open()) {
-            Some(incoming) => incoming.data(&header, self.input.take(&header))?,
+        match self.calls.get_mut(&header.request) {
+            Some(call) if matches!(call.body, Body::Receiving(_)) => return self.receive(header, cx),
+            Some(call) => match call.piped() {
+                Some(incoming) => incoming.data(&header, self.input.take(&header))?,
+                None => self.input.skip(&header),
+            },
             // The request was answered while this was under way.
             None => self.input.skip(&header),
         }
@@ -437,7 +512,9 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         self.input.skip(&header);
         let error = ApiError::new(ErrorCode::Cancelled, "the request was cancelled");
         if let Some(call) = self.calls.remove(&header.request) {
-            call.task.abort();
+            if let Some(task) = &call.task {
+                task.abort();
+            }
             self.held -= call.held;
             self.output.error(
                 FrameHeader {
@@ -450,14 +527,21 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             self.output
                 .error(FrameHeader::new(Op::Data, header.request), &error);
         }
-        // Else the reply is under way already.
+        // Else the reply is under way already. Where a descriptor is, the program will not map it.
+        self.descriptors.unmap(header.request);
+        Ok(())
+    }
+
+    fn unmap(&mut self, header: FrameHeader) -> Result<(), End> {
+        memproto::local::request::decode_empty(self.input.payload(&header))?;
+        self.input.skip(&header);
+        self.descriptors.unmap(header.request);
         Ok(())
     }
 
     /// Whether a request that makes the node hold this many bytes may begin; otherwise it is answered `Busy`.
     pub(super) fn admit(&mut self, header: FrameHeader, held: u64) -> bool {
-        let full = self.calls.len() + self.outgoing.len() >= IN_FLIGHT_MAX as usize;
-        if full || self.held + held > HELD_BYTES_MAX {
+        if !self.has_room_for_call() || self.held + held > HELD_BYTES_MAX {
             let message =
                 "too many requests of this connection are in flight: wait for replies, then try again";
             self.output
@@ -465,6 +549,15 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
             return false;
         }
         true
+    }
+
+    /// Whether another request may be in flight.
+    pub(super) fn has_room_for_call(&self) -> bool {
+        self.calls.len() + self.outgoing.len() < IN_FLIGHT_MAX as usize
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeting == Greeting::Done
     }
 
     /// The number of the next call: a request id may be used again, this one is not.
@@ -484,7 +577,7 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
         header: FrameHeader,
         serial: u64,
         held: u64,
-        incoming: Option<Incoming>,
+        body: Body,
         future: impl Future<Output = ApiResult<Reply>> + Send + 'static,
         cx: &mut Context<'_>,
     ) {
@@ -516,8 +609,30 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Unpin + Send> Session<B, S> {
                 op: header.op,
                 read_at: self.read_at,
                 held,
-                task,
-                incoming,
+                task: Some(task),
+                body,
+            },
+        );
+    }
+
+    /// Begins to receive the body of a call that [`admit`](Self::admit) let in.
+    pub(super) fn begin_receiving(
+        &mut self,
+        header: FrameHeader,
+        serial: u64,
+        held: u64,
+        receiving: Receiving,
+    ) {
+        self.held += held;
+        self.calls.insert(
+            header.request,
+            Call {
+                serial,
+                op: header.op,
+                read_at: self.read_at,
+                held,
+                task: None,
+                body: Body::Receiving(Box::new(receiving)),
             },
         );
     }

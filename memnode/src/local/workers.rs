@@ -13,6 +13,10 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+/// After how many turns of tasks a thread looks what else has arrived: a session that looks again and again, see `patience`, must not keep the
+/// others waiting for longer than some microseconds.
+const EVENT_INTERVAL: u32 = 16;
+
 /// The threads. Dropping this ends them; whatever still runs on them is dropped.
 #[derive(Debug)]
 pub struct Workers {
@@ -36,7 +40,10 @@ impl Workers {
             stop: CancellationToken::new(),
         };
         for _ in 0..count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(EVENT_INTERVAL)
+                .build()?;
             workers.handles.push(runtime.handle().clone());
             let stop = workers.stop.clone();
             let thread = std::thread::Builder::new().name("local".to_owned());

@@ -1,22 +1,33 @@
-//! What differs between operating systems: file modes, figures of memory, the terminal.
+//! What differs between operating systems: file modes, figures of memory, memory files, the terminal.
 //!
 //! The rest of the daemon names no operating system. Each has one file here with the same functions.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
+#[cfg(target_os = "linux")]
+mod memfd;
+mod memory;
+#[cfg(not(target_os = "linux"))]
+mod no_memfd;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(target_os = "linux")]
+use memfd as memory_file;
+#[cfg(not(target_os = "linux"))]
+use no_memfd as memory_file;
 #[cfg(unix)]
 use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+pub use memory::discard;
+pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
-    detach, is_same_file, private_file,
+    detach, is_same_file, private_file, raise_descriptor_limit,
 };
 
 /// The name of this host without its domain, or `None` where the system has none.

@@ -120,6 +120,22 @@ pub fn detach() -> io::Result<()> {
     }
 }
 
+/// Raises the number of descriptors that this process may have open to the most that the system lets it have. Returns how
+/// many that is, or `None` where there is no limit.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // macOS has a limit of its own below a maximum of "none": then what there was stays.
+    match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    }
+}
+
 /// The signals that ask a process to stop: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed).
 #[derive(Debug)]
 pub struct StopSignals([Signal; 3]);

@@ -59,6 +59,11 @@ pub fn detach() -> io::Result<()> {
     Ok(())
 }
 
+/// Raises the number of descriptors that this process may have open: there is no such limit here.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    None
+}
+
 /// What asks a process to stop: Ctrl-C, Ctrl-Break, the end of its console, of the session, of the system.
 #[derive(Debug)]
 pub struct StopSignals {

@@ -39,14 +39,14 @@ impl Service {
         stream::iter(reads).buffered(UNDER_WAY_MAX).collect().await
     }
 
-    /// Sets several keys. Of two values for one key the later one stays, and both have its answer.
+    /// Sets several keys, all by the same options. Of two values for one key the later one stays, and both have its answer.
     ///
     /// # Errors
     /// For each key as [`set`](Self::set).
     ///
     /// # Cancel safety
     /// Dropped before it is done, each key either has the new value or the old one.
-    pub async fn mset(&self, pairs: Vec<(String, Bytes)>) -> Vec<ApiResult<()>> {
+    pub async fn mset(&self, pairs: Vec<(String, Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
         let mut lasts: HashMap<String, usize> = HashMap::with_capacity(pairs.len());
         let mut values: Vec<Bytes> = Vec::with_capacity(pairs.len());
         // For each pair, the one among `values` that decides it.
@@ -60,9 +60,9 @@ impl Service {
             deciding.push(at);
         }
         let writes = lasts.into_iter().map(|(key, at)| {
-            let value = values[at].clone();
+            let (value, options) = (values[at].clone(), options.clone());
             async move {
-                let stored = self.set(&key, Body::from(value), PutOptions::default()).await;
+                let stored = self.set(&key, Body::from(value), options).await;
                 (at, stored.map(drop))
             }
         });

@@ -14,32 +14,45 @@ use memproto::{BlockId, NodeId, Placement};
 use tokio::time::timeout;
 
 use super::unfinished::Unfinished;
-use super::{ASK_ALL_TIMEOUT, ByteRange, Loaded, PutOptions, Service, Stored, unexpected_reply};
+use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
-use crate::directory::{Object, Place};
-use crate::expiry::Moment;
+use crate::buffer::BlockBuffer;
+use crate::memory_file::MemoryFiles;
 use crate::peer::PeerLink;
 use crate::placement;
-use crate::store::{Block, Owner, Reservation};
+use crate::store::{
+    Block, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store,
+};
+use crate::value::Value;
 
 /// By how much the reservation of a value of unknown size grows at a time: few enough steps, little room held in vain.
 const GATHER_STEP: u64 = 1024 * 1024;
 
-/// A block that was placed, and nobody can reach yet.
-pub(super) struct PlacedBlock {
+/// A value that has its place and its id, and that nobody can reach yet.
+pub(super) struct Placed {
     pub(super) id: BlockId,
     pub(super) size: u64,
-    pub(super) place: Place,
-    /// When it expires, where it does not lie in this node's store.
-    pub(super) expires: Option<Moment>,
+    pub(super) content: Content,
 }
 
 impl Service {
-    /// Stores a small value here, where that needs no waiting; `None` means: call [`store`](Self::store).
+    /// Stores a value here, where that needs no waiting; `None` means: call [`store`](Self::store).
     pub fn store_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
-        let result = self.put_now(value, options)?;
+        let may_go_elsewhere = may_stay(&options.placement)?;
+        let stored = if Store::is_small(0, value.len()) {
+            self.store.store_small(self.small(value, options))
+        } else {
+            self.content_now(value, options).and_then(|(block, reservation)| {
+                let id = self.store.new_id(None);
+                self.store.insert(id, block, reservation)?;
+                Ok(id)
+            })
+        };
+        if may_go_elsewhere && is_out_of_memory(&stored) {
+            return None;
+        }
         self.counters.writes.increment();
-        Some(result.map(|id| Stored {
+        Some(stored.map(|id| Stored {
             id,
             size: value.len() as u64,
         }))
@@ -56,23 +69,35 @@ impl Service {
     pub async fn store(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
         self.counters.writes.increment();
         let mut unfinished = Unfinished::new(self.shared());
-        let placed = self.put(body, &options, &mut unfinished).await?;
-        let stored = Stored {
-            id: placed.id,
-            size: placed.size,
-        };
-        if !matches!(placed.place, Place::Here) {
-            self.add_object(placed, None)?;
-        }
-        unfinished.finish();
-        Ok(stored)
+        let placed = self.put(body, &options, None, &mut unfinished).await?;
+        self.store_placed(placed, Some(unfinished))
     }
 
-    /// Reads a block of this node's store; `None` means: call [`load`](Self::load).
-    pub fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
-        let bytes = self.store.block(id)?;
-        self.counters.hits.increment();
-        Some(loaded_from(id, &bytes, range))
+    /// Makes known what has its place.
+    pub(super) fn store_placed(&self, placed: Placed, unfinished: Option<Unfinished>) -> ApiResult<Stored> {
+        let Placed { id, size, content } = placed;
+        match content {
+            Content::Block(block, reservation) => self.store.insert(id, block, reservation)?,
+            Content::Object(object) => self.store.add_object(id, object)?,
+        }
+        if let Some(unfinished) = unfinished {
+            unfinished.finish();
+        }
+        Ok(Stored { id, size })
+    }
+
+    /// Reads a block of this node's store and has it answered; `None` means: call [`load`](Self::load).
+    pub fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R> {
+        self.store.look_up_id(id, |found| {
+            let here = here(found?, range)?;
+            self.counters.hits.increment();
+            Some(answer(here))
+        })
     }
 
     /// Reads a block or a stream, wherever it lies.
@@ -123,28 +148,40 @@ impl Service {
         }
     }
 
-    /// Places a small value here without waiting. `None` where it would have to go elsewhere.
-    pub(super) fn put_now(&self, value: &[u8], options: &PutOptions) -> Option<ApiResult<BlockId>> {
-        let may_go_elsewhere = match options.placement {
-            Placement::Local => false,
-            Placement::Auto => true,
-            Placement::Remote | Placement::Peer(_) => return None,
-        };
-        let reservation = match self.store.reserve(Owner::Local, value.len() as u64) {
-            Ok(reservation) => reservation,
-            Err(_) if may_go_elsewhere => return None,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(self.keep_here(Bytes::copy_from_slice(value), options, reservation))
+    /// Keeps a value ready for this node's memory without waiting.
+    pub(super) fn content_now(&self, value: &[u8], options: &PutOptions) -> ApiResult<(Block, Reservation)> {
+        let reservation = self.store.reserve(Owner::Local, value.len() as u64)?;
+        Ok((
+            self.block(Bytes::copy_from_slice(value).into(), options),
+            reservation,
+        ))
     }
 
-    /// Places a value as one block. What it placed is noted in `unfinished`.
+    pub(super) fn small<'a>(&self, bytes: &'a [u8], options: &PutOptions) -> SmallValue<'a> {
+        SmallValue {
+            bytes,
+            class: options.class,
+            expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
+        }
+    }
+
+    pub(super) fn block(&self, bytes: Value, options: &PutOptions) -> Block {
+        Block {
+            bytes,
+            class: options.class,
+            chunk_of: None,
+            expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
+        }
+    }
+
+    /// Places a value as one block, which `key` is going to name. What it placed on a peer is noted in `unfinished`.
     pub(super) async fn put(
         &self,
         body: Body,
         options: &PutOptions,
+        key: Option<&str>,
         unfinished: &mut Unfinished,
-    ) -> ApiResult<PlacedBlock> {
+    ) -> ApiResult<Placed> {
         let (body, size, gathered) = match body.size() {
             Some(size) => (body, size, None),
             None => self.gather(body).await?,
@@ -160,14 +197,14 @@ impl Service {
         };
         let refusal = match reserved {
             Some(Ok(reservation)) => {
-                let bytes = read_exactly(body, size).await?;
-                let id = self.keep_here(bytes, options, reservation)?;
-                unfinished.note_here(id);
-                return Ok(PlacedBlock {
-                    id,
+                let bytes = match whole_file(&body, size) {
+                    Some(file) => file,
+                    None => read_exactly(&self.config.files, body, size).await?,
+                };
+                return Ok(Placed {
+                    id: self.store.new_id(key),
                     size,
-                    place: Place::Here,
-                    expires: None,
+                    content: Content::Block(self.block(bytes, options), reservation),
                 });
             }
             Some(Err(error)) if options.placement == Placement::Local => return Err(error),
@@ -175,11 +212,26 @@ impl Service {
             None => None,
         };
         let candidates = placement::candidates(&self.peers, &options.placement)?;
-        self.put_on_peers(body, size, options, &candidates, refusal, unfinished)
-            .await
+        let id = self.store.new_id(key);
+        let holder = self
+            .put_on_peers(body, size, options, &candidates, refusal, id, unfinished)
+            .await?;
+        Ok(Placed {
+            id,
+            size,
+            content: Content::Object(Object {
+                size,
+                place: Place::At(holder),
+                expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
+            }),
+        })
     }
 
     /// Sends a block to the first of the candidates that takes it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is needed, and they have nothing else in common"
+    )]
     async fn put_on_peers(
         &self,
         body: Body,
@@ -187,8 +239,9 @@ impl Service {
         options: &PutOptions,
         candidates: &[Arc<PeerLink>],
         refusal: Option<ApiError>,
+        id: BlockId,
         unfinished: &mut Unfinished,
-    ) -> ApiResult<PlacedBlock> {
+    ) -> ApiResult<NodeId> {
         let is_named = matches!(options.placement, Placement::Peer(_));
         let mut tried = Vec::new();
         let whole = body.as_whole();
@@ -201,17 +254,9 @@ impl Service {
             let Some(body) = whole.clone().map(Body::from).or_else(|| streamed.take()) else {
                 break;
             };
-            let id = self.fresh_id();
             unfinished.note_on_peer(link.id(), id);
             match self.send_block(link, id, body, size, options, None).await {
-                Ok(()) => {
-                    return Ok(PlacedBlock {
-                        id,
-                        size,
-                        place: Place::At(link.id()),
-                        expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
-                    });
-                }
+                Ok(()) => return Ok(link.id()),
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
                 Err(error) => tried.push((link.name().to_owned(), error)),
             }
@@ -246,55 +291,6 @@ impl Service {
         }
     }
 
-    /// Keeps bytes in this node's store under a new id.
-    fn keep_here(&self, bytes: Bytes, options: &PutOptions, reservation: Reservation) -> ApiResult<BlockId> {
-        let id = self.fresh_id();
-        self.store.insert(
-            id,
-            Block {
-                bytes,
-                class: options.class,
-                chunk_of: None,
-                expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
-            },
-            reservation,
-        )?;
-        Ok(id)
-    }
-
-    /// Makes a placed object known under its id.
-    pub(super) fn add_object(&self, placed: PlacedBlock, key: Option<&Arc<str>>) -> ApiResult<()> {
-        let manifest_len = match &placed.place {
-            Place::Stream(manifest) => manifest.encoded_len() as u64,
-            Place::Here | Place::At(_) => 0,
-        };
-        let charge = self.store.charge(manifest_len);
-        let object = Object {
-            size: placed.size,
-            place: placed.place,
-            key: key.cloned(),
-            expires: placed.expires,
-        };
-        if self.directory.add_object(placed.id, object, charge) {
-            Ok(())
-        } else {
-            Err(ApiError::new(
-                ErrorCode::Internal,
-                "a new id was taken at the same moment: try again",
-            ))
-        }
-    }
-
-    /// An id that is not in use here. Only a peer with an equal home hint could have taken it.
-    pub(super) fn fresh_id(&self) -> BlockId {
-        loop {
-            let id = self.ids.next();
-            if self.store.meta(id).is_none() && self.directory.object(id).is_none() {
-                return id;
-            }
-        }
-    }
-
     /// Collects a value whose size nobody knows, under a reservation that grows with it.
     async fn gather(&self, mut body: Body) -> ApiResult<(Body, u64, Option<Reservation>)> {
         let mut reservation = self.store.reserve(Owner::Local, 0)?;
@@ -305,7 +301,7 @@ impl Service {
             size += piece.len() as u64;
             if size > reserved {
                 let step = GATHER_STEP.max(size - reserved);
-                reservation.grow(step)?;
+                self.store.grow(&mut reservation, step)?;
                 reserved += step;
             }
             pieces.push_back(piece);
@@ -319,7 +315,7 @@ impl Service {
         if let Some(bytes) = self.store.block(id) {
             return loaded_from(id, &bytes, range).map(Some);
         }
-        let Some(object) = self.directory.object(id) else {
+        let Some(object) = self.store.object(id) else {
             return Ok(None);
         };
         match object.place {
@@ -421,26 +417,35 @@ impl Service {
 
     /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
     pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
-        let object = self.directory.remove_object(id);
-        let here = self.store.remove(id).map(|meta| Freed {
-            blocks: 1,
-            bytes: meta.size,
-        });
-        if let Some(key) = object.as_ref().and_then(|object| object.key.clone()) {
-            self.delete_key_of(&key, id);
+        let version = self.tick();
+        let Some(removed) = self.store.remove_recording(id, Some(version), |_| true) else {
+            return Ok(None);
+        };
+        if let Some(key) = removed.key.clone() {
+            let service = self.shared();
+            self.spawn(async move {
+                service.tell_peers(&key, version, true).await;
+            });
         }
-        let freed = match object.map(|object| object.place) {
-            None | Some(Place::Here) => here,
-            Some(Place::At(holder)) => Some(self.free_or_owe(holder, vec![id]).await),
-            Some(Place::Stream(manifest)) => {
+        Ok(Some(self.free_removed(removed).await))
+    }
+
+    /// Frees what lies elsewhere of something that was taken out. Where a peer is away that is owed to it.
+    pub(super) async fn free_removed(&self, removed: Removed) -> Freed {
+        match removed.place {
+            Place::Here => Freed {
+                blocks: 1,
+                bytes: removed.size,
+            },
+            Place::At(holder) => self.free_or_owe(holder, vec![removed.id]).await,
+            Place::Stream(manifest) => {
                 let freed = self.free_chunks(&manifest).await;
-                Some(Freed {
+                Freed {
                     blocks: 1,
                     bytes: freed.bytes,
-                })
+                }
             }
-        };
-        Ok(freed)
+        }
     }
 
     /// Frees blocks on a peer; where it is away, as soon as it is back.
@@ -531,45 +536,73 @@ pub(super) fn found_in(link: &PeerLink, (reply, body): (PeerReply, Body)) -> Api
 }
 
 /// A part of bytes that are here, without a copy.
-pub(super) fn loaded_from(id: BlockId, bytes: &Bytes, range: ByteRange) -> ApiResult<Loaded> {
+pub(super) fn loaded_from(id: BlockId, bytes: &Value, range: ByteRange) -> ApiResult<Loaded> {
     let size = bytes.len() as u64;
     let part = range.within(size)?;
-    let body = Body::from(bytes.slice(part.start as usize..part.end as usize));
+    let body = Body::part_of(bytes, part);
     Ok(Loaded { id, size, body })
 }
 
-/// Reads a body of a known size into an allocation of exactly that size.
-///
-/// # Errors
-/// `InvalidArgument` where the body is longer or shorter, and what it fails with.
-pub(super) async fn read_exactly(mut body: Body, size: u64) -> ApiResult<Bytes> {
-    // The size is reserved, but the system may have less than the budget says.
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size as usize).map_err(|_| {
-        ApiError::new(
-            ErrorCode::OutOfMemory,
-            format!("the system has no {size} bytes for the node: start it with a smaller --memory"),
-        )
-    })?;
-    while let Some(piece) = body.next().await {
-        let piece = piece?;
-        if (bytes.len() + piece.len()) as u64 > size {
-            return Err(ApiError::invalid(format!(
-                "the value was said to have {size} bytes, but has more"
-            )));
+/// What a look-up found, cut to a range; `None` where it does not lie here.
+pub(super) fn here(found: Looked<'_>, range: ByteRange) -> Option<ApiResult<Here<'_>>> {
+    match found {
+        Looked::Small(id, bytes) => {
+            let size = bytes.len() as u64;
+            Some(range.within(size).map(|part| Here::Small {
+                id,
+                size,
+                bytes: &bytes[part.start as usize..part.end as usize],
+            }))
         }
-        bytes.extend_from_slice(&piece);
+        Looked::Block(id, value) => Some(loaded_from(id, &value, range).map(Here::Large)),
+        Looked::Object(..) => None,
     }
-    if bytes.len() as u64 != size {
-        return Err(ApiError::invalid(format!(
-            "the value was said to have {size} bytes, but has {}",
-            bytes.len()
-        )));
-    }
-    Ok(Bytes::from(bytes))
 }
 
-fn too_large(size: u64) -> ApiError {
+/// Whether a value with this placement may go elsewhere where there is no room here; `None` where it may not stay here.
+pub(super) fn may_stay(placement: &Placement) -> Option<bool> {
+    match placement {
+        Placement::Local => Some(false),
+        Placement::Auto => Some(true),
+        Placement::Remote | Placement::Peer(_) => None,
+    }
+}
+
+pub(super) fn is_out_of_memory<T>(result: &ApiResult<T>) -> bool {
+    result
+        .as_ref()
+        .is_err_and(|error| error.code == ErrorCode::OutOfMemory)
+}
+
+/// The memory file that a body is all of, where a program gave it and it is no block yet.
+fn whole_file(body: &Body, size: u64) -> Option<Value> {
+    let (file, _) = body
+        .file()
+        .filter(|(file, _)| file.len() as u64 == size && !file.is_kept())?;
+    Some(Value::File(Arc::clone(file)))
+}
+
+/// Reads a body of a known size into memory of exactly that size: a memory file where it is large.
+///
+/// # Errors
+/// `InvalidArgument` where the body is longer or shorter, `OutOfMemory` where the system has less than the budget says,
+/// and what the body fails with.
+pub(super) async fn read_exactly(files: &MemoryFiles, body: Body, size: u64) -> ApiResult<Value> {
+    fill(BlockBuffer::new(files, size)?, body).await
+}
+
+/// Fills memory with a body that must have just as many bytes.
+///
+/// # Errors
+/// As [`read_exactly`].
+pub(super) async fn fill(mut buffer: BlockBuffer, mut body: Body) -> ApiResult<Value> {
+    while let Some(piece) = body.next().await {
+        buffer.extend(&piece?)?;
+    }
+    buffer.finish()
+}
+
+pub(super) fn too_large(size: u64) -> ApiError {
     ApiError::new(
         ErrorCode::TooLarge,
         format!("{size} bytes are more than one object may have ({OBJECT_SIZE_MAX})"),

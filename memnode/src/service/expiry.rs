@@ -2,7 +2,6 @@
 //! on the peers that know of them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,10 +16,9 @@ use tokio::time::timeout;
 use super::streams::chunks_by_holder;
 use super::{ASK_ALL_TIMEOUT, Service, lock, unexpected_reply};
 use crate::body::Body;
-use crate::directory::{self, KeyValue, Object, Place};
 use crate::expiry::Moment;
 use crate::peer::PeerLink;
-use crate::store::{self, Owner};
+use crate::store::{KeyValue, Object, Owner, Place};
 
 /// The pause between two looks at what has expired: data whose moments lie close together goes in one of them.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
@@ -46,7 +44,7 @@ impl Service {
             }
             ValueName::Key(key) => {
                 check_key(key.as_bytes())?;
-                let record = self.directory.key(key);
+                let record = self.store.key(key);
                 let before = match record.map(|record| (record.value, record.version.node)) {
                     Some((KeyValue::Ours(id), _)) => self.own_lifetime(id, change).await?,
                     Some((KeyValue::Theirs, writer)) => {
@@ -73,7 +71,7 @@ impl Service {
     ) -> ApiResult<PeerReply> {
         let id = match name {
             ValueName::Id(id) => Some(*id),
-            ValueName::Key(key) => match self.directory.key(key).map(|record| record.value) {
+            ValueName::Key(key) => match self.store.key(key).map(|record| record.value) {
                 Some(KeyValue::Ours(id)) => Some(id),
                 Some(KeyValue::Theirs | KeyValue::Deleted) | None => None,
             },
@@ -90,7 +88,7 @@ impl Service {
         let expiry = self.store.expiry();
         let left = |expires: Option<Moment>| expires.map(|moment| expiry.remaining(moment));
         let Some(meta) = self.store.meta(id) else {
-            let Some(object) = self.directory.object(id) else {
+            let Some(object) = self.store.object(id) else {
                 return Ok(None);
             };
             if let Some(ttl) = change.wanted() {
@@ -123,7 +121,7 @@ impl Service {
         let expires = ttl.map(|ttl| self.store.expiry().after(ttl));
         let is_sooner = expires.is_some_and(|moment| object.expires.is_none_or(|before| moment < before));
         if is_sooner {
-            self.directory.set_expiry(id, expires);
+            self.store.set_object_expiry(id, expires);
         }
         match &object.place {
             // Freed between two looks.
@@ -132,7 +130,7 @@ impl Service {
             Place::Stream(manifest) => self.expire_chunks(manifest, ttl).await?,
         }
         if !is_sooner {
-            self.directory.set_expiry(id, expires);
+            self.store.set_object_expiry(id, expires);
         }
         Ok(())
     }
@@ -165,48 +163,55 @@ impl Service {
         failure.map_or(Ok(None), Err)
     }
 
-    /// Takes out what has expired, until the node stops. While nothing expires it sleeps.
+    /// Takes out what has expired, and what cannot be read any more because a part of it was evicted, until the node stops. While there is
+    /// no such thing it sleeps.
     pub async fn sweep_expired(&self) {
         let sweep = async {
             loop {
-                self.store.expiry().due().await;
-                self.drop_expired().await;
+                tokio::select! {
+                    () = self.store.expiry().due() => self.drop_expired().await,
+                    torn = self.store.torn_streams() => self.drop_torn(torn).await,
+                }
                 tokio::time::sleep(SWEEP_PAUSE).await;
             }
         };
         self.stop.run_until_cancelled(sweep).await;
     }
 
+    /// Frees streams of which a chunk was evicted.
+    async fn drop_torn(&self, streams: Vec<BlockId>) {
+        for id in streams {
+            // One that is still being written has no entry yet: its reader is told of the missing chunk.
+            let _ = self.free_own(id).await;
+        }
+    }
+
     /// Takes out what has expired by now.
     pub(super) async fn drop_expired(&self) {
-        for shard in 0..store::SHARDS {
+        // A node that never had a peer forgets the keys. Else they are remembered as deleted, as those that somebody deleted are:
+        // a node that is away may hold an older value, which must not come back in their place.
+        let is_alone = lock(&self.incarnations).is_empty();
+        for shard in 0..self.store.shards() {
             loop {
-                let ids = self.store.take_expired(shard);
-                if ids.is_empty() {
+                let taken = self
+                    .store
+                    .take_expired(shard, || (!is_alone).then(|| self.tick()));
+                if taken.is_empty() {
                     break;
                 }
-                let keys = ids.iter().filter_map(|&id| {
-                    let object = self.directory.remove_object(id)?;
-                    Some((object.key?, id))
-                });
-                self.end_keys(keys.collect());
-                // Others get their turn: a million blocks may end at once.
-                tokio::task::yield_now().await;
-            }
-        }
-        for shard in 0..directory::SHARDS {
-            loop {
-                let objects = self.directory.take_expired(shard);
-                if objects.is_empty() {
-                    break;
-                }
-                let mut keys = Vec::new();
+                let mut ended = Vec::new();
                 let mut lying_on: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
-                for (id, object) in objects {
-                    keys.extend(object.key.map(|key| (key, id)));
-                    match object.place {
+                for (removed, version) in taken {
+                    if let (Some(key), Some(version)) = (removed.key, version) {
+                        ended.push(KeyVersion {
+                            key: key.into(),
+                            version,
+                            deleted: true,
+                        });
+                    }
+                    match removed.place {
                         Place::Here => {}
-                        Place::At(holder) => lying_on.entry(holder).or_default().push(id),
+                        Place::At(holder) => lying_on.entry(holder).or_default().push(removed.id),
                         Place::Stream(manifest) => {
                             for (holder, ids) in chunks_by_holder(&manifest) {
                                 lying_on.entry(holder).or_default().extend(ids);
@@ -214,7 +219,7 @@ impl Service {
                         }
                     }
                 }
-                self.end_keys(keys);
+                self.tell_ended(ended);
                 for (holder, ids) in lying_on {
                     if holder == self.config.node_id {
                         for id in ids {
@@ -226,6 +231,7 @@ impl Service {
                         self.free_later(holder, ids);
                     }
                 }
+                // Others get their turn: a million blocks may end at once.
                 tokio::task::yield_now().await;
             }
         }
@@ -277,23 +283,8 @@ impl Service {
         Ok(())
     }
 
-    /// What these keys pointed to is gone by itself: the keys go too.
-    ///
-    /// A node that never had a peer forgets them. Else they are remembered as deleted, as those that somebody deleted are:
-    /// a node that is away may hold an older value, which must not come back in their place.
-    fn end_keys(&self, keys: Vec<(Arc<str>, BlockId)>) {
-        let is_alone = lock(&self.incarnations).is_empty();
-        let mut ended = Vec::new();
-        for (key, id) in keys {
-            let version = (!is_alone).then(|| self.tick());
-            if let (true, Some(version)) = (self.directory.end_key(&key, id, version), version) {
-                ended.push(KeyVersion {
-                    key: key.to_string(),
-                    version,
-                    deleted: true,
-                });
-            }
-        }
+    /// Tells the peers of keys whose values are gone by themselves.
+    fn tell_ended(&self, ended: Vec<KeyVersion>) {
         if ended.is_empty() {
             return;
         }

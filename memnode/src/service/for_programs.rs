@@ -9,12 +9,13 @@ use memproto::control::{
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::KeysReply;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
-use super::{ByteRange, Loaded, PutOptions, Service, Stored};
+use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::local::Backend;
+use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
 
 impl Backend for Service {
@@ -26,6 +27,10 @@ impl Backend for Service {
         &self.timings
     }
 
+    fn files(&self) -> &MemoryFiles {
+        &self.config.files
+    }
+
     fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
         Some(self.counted(Service::set_now(self, key, value, options)?))
     }
@@ -34,12 +39,30 @@ impl Backend for Service {
         Some(self.counted(Service::store_now(self, value, options)?))
     }
 
-    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
-        Some(self.counted(Service::get_now(self, key, range)?))
+    fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R> {
+        Service::get_now(self, key, range, |found| answer(self.counted(found)))
     }
 
-    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
-        Some(self.counted(Service::load_now(self, id, range)?))
+    fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R> {
+        Service::load_now(self, id, range, |found| answer(self.counted(found)))
+    }
+
+    fn begin_intake(&self, key: Option<&str>, size: u64, options: &PutOptions) -> Option<ApiResult<Intake>> {
+        Some(self.counted(Service::begin_intake(self, key, size, options)?))
+    }
+
+    async fn finish_intake(&self, intake: Intake) -> ApiResult<Stored> {
+        self.counted(Service::finish_intake(self, intake).await)
     }
 
     async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {
@@ -59,8 +82,8 @@ impl Backend for Service {
         self.each_counted(answers)
     }
 
-    async fn mset(&self, pairs: Vec<(String, Bytes)>) -> Vec<ApiResult<()>> {
-        let answers = Service::mset(self, pairs).await;
+    async fn mset(&self, pairs: Vec<(String, Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
+        let answers = Service::mset(self, pairs, options).await;
         self.each_counted(answers)
     }
 
@@ -89,8 +112,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, pattern, after, limit))
+    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, patterns, cursor, limit))
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

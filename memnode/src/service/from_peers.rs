@@ -12,11 +12,11 @@ use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Ttl};
 
-use super::blocks::{loaded_from, read_exactly};
+use super::blocks::{fill, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
-use crate::directory::{KeyValue, Place};
-use crate::store::{Block, Owner};
+use crate::buffer::BlockBuffer;
+use crate::store::{Block, KeyValue, Owner, Place};
 
 impl PeerEvents for Service {
     fn handle_peer_request(
@@ -154,7 +154,11 @@ impl Service {
         let taken = || ApiError::invalid(format!("block id {id} is taken"));
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
         let reservation = self.store.reserve(Owner::Peer(peer), size)?;
-        let bytes = read_exactly(body, size).await?;
+        let bytes = match chunk_of {
+            // No program maps a chunk.
+            Some(_) => fill(BlockBuffer::in_heap(size)?, body).await?,
+            None => read_exactly(&self.config.files, body, size).await?,
+        };
         let block = Block {
             bytes,
             class,
@@ -196,14 +200,14 @@ impl Service {
     }
 
     async fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
-        match self.directory.key(key).map(|record| record.value) {
+        match self.store.key(key).map(|record| record.value) {
             Some(KeyValue::Ours(id)) => self.load_for_peer(id, range, false).await,
             Some(KeyValue::Theirs | KeyValue::Deleted) | None => Ok((PeerReply::Missing, Body::empty())),
         }
     }
 
     fn manifest_for_peer(&self, id: BlockId) -> ApiResult<(PeerReply, Body)> {
-        let object = self.directory.object(id);
+        let object = self.store.object(id);
         let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
             return Err(ApiError::new(
                 memproto::ErrorCode::NotFound,
@@ -232,7 +236,7 @@ impl Service {
                 is_stream: false,
             });
         }
-        let object = self.directory.object(id)?;
+        let object = self.store.object(id)?;
         let (holder, is_stream) = match object.place {
             Place::Here => return None,
             Place::At(holder) => (holder, false),
@@ -313,7 +317,7 @@ impl Service {
             link.note_borrowed(usage);
         }
         for shard in 0.. {
-            let Some(versions) = self.directory.versions(shard) else {
+            let Some(versions) = self.store.versions(shard) else {
                 break;
             };
             for batch in versions.chunks(RECONCILE_BATCH_MAX) {

@@ -4,72 +4,72 @@
 //! drop it, all note who has the key now, so that a later read costs one round trip, and nobody reads an old value after the
 //! acknowledgement.
 
-use std::sync::Arc;
-
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::pattern::Globs;
 use memproto::peer::message::KeyVersion;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
-use super::blocks::{PlacedBlock, found_in};
+use super::blocks::{Placed, found_in, here, is_out_of_memory, may_stay};
 use super::unfinished::Unfinished;
-use super::{ASK_ALL_TIMEOUT, ByteRange, Loaded, PutOptions, Service, Stored};
+use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
-use crate::directory::{KeyRecord, KeyValue, KeyWrite, Place};
-use crate::store::{Owner, Reservation};
+use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
 
-/// The most keys in one page: some hundred KiB at usual lengths, and a scan that others do not feel.
-pub const KEYS_PAGE_MAX: u32 = 1_000;
+/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
+/// pages where none of ten million keys matches.
+const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
 /// Each round means that a writer was faster, so that the value moved on.
 const OVERTAKEN_MAX: usize = 16;
 
 impl Service {
-    /// Sets a key to a small value, where that needs no waiting; `None` means: call [`set`](Self::set).
+    /// Sets a key to a value here, where that needs no waiting; `None` means: call [`set`](Self::set).
     pub fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        let may_go_elsewhere = may_stay(&options.placement)?;
         if self.peers.any_connected() {
             return None;
         }
         if let Err(error) = check_key(key.as_bytes()) {
             return Some(Err(error));
         }
-        let id = match self.put_now(value, options)? {
-            Ok(id) => id,
-            Err(error) => return Some(Err(error)),
+        let set = if Store::is_small(key.len(), value.len()) {
+            let set = self
+                .store
+                .set_small(key, self.small(value, options), || self.tick());
+            set.map(|(set, version)| (set.id, set.displaced, version))
+        } else {
+            self.content_now(value, options).and_then(|(block, reservation)| {
+                let (id, version) = (self.store.new_id(Some(key)), self.tick());
+                let displaced = self.write(key, version, id, Content::Block(block, reservation))?;
+                Ok((id, displaced, version))
+            })
         };
+        if may_go_elsewhere && is_out_of_memory(&set) {
+            return None;
+        }
         self.counters.writes.increment();
-        let placed = PlacedBlock {
-            id,
-            size: value.len() as u64,
-            place: Place::Here,
-            expires: None,
-        };
-        let version = self.tick();
-        match self.point_key(key, placed, version) {
-            Ok(None) => {}
-            Ok(Some(displaced)) => self.free_displaced(displaced),
-            Err(error) => {
-                self.store.remove(id);
-                return Some(Err(error));
+        Some(set.map(|(id, displaced, version)| {
+            if let Some(displaced) = displaced {
+                self.free_displaced(displaced);
             }
-        }
-        if self.peers.any_connected() {
-            // A peer connected just now, and its reconciliation may have passed this key already.
-            let (service, key) = (self.shared(), key.to_owned());
-            self.spawn(async move {
-                service.tell_peers(&key, version, false).await;
-            });
-        }
-        Some(Ok(Stored {
-            id,
-            size: value.len() as u64,
+            if self.peers.any_connected() {
+                // A peer connected just now, and its reconciliation may have passed this key already.
+                let (service, key) = (self.shared(), key.to_owned());
+                self.spawn(async move {
+                    service.tell_peers(&key, version, false).await;
+                });
+            }
+            Stored {
+                id,
+                size: value.len() as u64,
+            }
         }))
     }
 
@@ -84,32 +84,55 @@ impl Service {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
         let mut unfinished = Unfinished::new(self.shared());
-        let placed = self.put(body, &options, &mut unfinished).await?;
-        let stored = Stored {
-            id: placed.id,
-            size: placed.size,
-        };
+        let placed = self.put(body, &options, Some(key), &mut unfinished).await?;
+        self.set_placed(key, placed, Some(unfinished)).await
+    }
+
+    /// Sets a key to what has its place.
+    pub(super) async fn set_placed(
+        &self,
+        key: &str,
+        placed: Placed,
+        unfinished: Option<Unfinished>,
+    ) -> ApiResult<Stored> {
+        let Placed { id, size, content } = placed;
         let version = self.tick();
-        let displaced = self.point_key(key, placed, version)?;
-        unfinished.finish();
+        let displaced = self.write(key, version, id, content)?;
+        if let Some(unfinished) = unfinished {
+            unfinished.finish();
+        }
         if let Some(displaced) = displaced {
             self.free_displaced(displaced);
         }
         self.tell_peers(key, version, false).await;
-        Ok(stored)
+        Ok(Stored { id, size })
     }
 
-    /// Reads a key whose value lies in this node's store; `None` means: call [`get`](Self::get).
-    pub fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
-        match self.directory.key(key).map(|record| record.value) {
-            Some(KeyValue::Ours(id)) => self.load_now(id, range).map(|loaded| loaded.map(Some)),
-            Some(KeyValue::Theirs) => None,
-            Some(KeyValue::Deleted) | None if self.peers.any_connected() => None,
-            Some(KeyValue::Deleted) | None => {
-                self.counters.misses.increment();
-                Some(check_key(key.as_bytes()).map(|_| None))
-            }
+    /// Reads a key whose value lies in this node's store and has it answered; `None` means: call [`get`](Self::get).
+    pub fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R> {
+        let mut answer = Some(answer);
+        let mut answer = |found: ApiResult<Option<Here<'_>>>| Some(answer.take()?(found));
+        let (is_absent, answered) = self.store.look_up(key, |lookup| match lookup {
+            Lookup::Ours(found) => match here(found, range) {
+                Some(found) => (false, answer(found.map(Some))),
+                None => (false, None),
+            },
+            Lookup::Theirs(_) => (false, None),
+            Lookup::Deleted | Lookup::Absent => (true, None),
+        });
+        if answered.is_some() {
+            self.counters.hits.increment();
         }
+        if !is_absent || self.peers.any_connected() {
+            return answered;
+        }
+        self.counters.misses.increment();
+        answer(check_key(key.as_bytes()).map(|_| None))
     }
 
     /// Reads the value of a key, wherever it lies. `None` where no node has the key.
@@ -136,56 +159,52 @@ impl Service {
         self.counters.writes.increment();
         let version = self.tick();
         let known = self
-            .directory
+            .store
             .key(key)
             .is_some_and(|record| record.value != KeyValue::Deleted);
         if known {
-            self.record_version(key, version, KeyValue::Deleted);
+            self.record_version(key, version, KeyNote::Deleted);
         }
         let dropped = self.tell_peers(key, version, true).await;
         Ok(known || dropped)
     }
 
-    /// The next page of the keys of the whole pool that match, in ascending order behind `after`.
+    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
+    /// last; a key that is there from the first page to the last comes at least once.
     ///
     /// # Errors
-    /// `TooLarge` for a pattern over its limit.
-    pub fn keys(&self, glob: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
-        if glob.len() > PATTERN_LEN_MAX {
-            return Err(ApiError::new(
-                ErrorCode::TooLarge,
-                format!(
-                    "the pattern has {} bytes, at most {PATTERN_LEN_MAX} are allowed",
-                    glob.len()
-                ),
-            ));
-        }
-        let limit = limit.clamp(1, KEYS_PAGE_MAX) as usize;
-        let (keys, more) = self.directory.keys(glob, after, limit);
-        Ok(KeysReply {
-            keys: keys.iter().map(ToString::to_string).collect(),
-            more,
-        })
+    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
+    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        let globs = Globs::new(patterns)?;
+        let mut page = KeysPage::new(limit);
+        let next = self.store.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
+            !globs.match_key(key) || page.push(key)
+        });
+        Ok(page.finish(next))
     }
 
-    /// Lets a key point to a placed block. Returns the object it pointed to before, or the new one where a write at
-    /// the same moment was newer.
-    pub(super) fn point_key(
+    /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer.
+    fn write(
         &self,
         key: &str,
-        placed: PlacedBlock,
         version: Version,
-    ) -> ApiResult<Option<BlockId>> {
-        let charge = self.store.reserve(Owner::Local, key.len() as u64)?.keep();
-        let id = placed.id;
-        self.add_object(placed, Some(&Arc::from(key)))?;
-        match self
-            .directory
-            .write_key(key, version, KeyValue::Ours(id), || Some(charge))
-        {
-            KeyWrite::Recorded { displaced } => Ok(displaced),
-            KeyWrite::Stale(_) => Ok(Some(id)),
-        }
+        id: BlockId,
+        content: Content,
+    ) -> ApiResult<Option<Removed>> {
+        let rejected = match &content {
+            Content::Block(..) => None,
+            Content::Object(object) => Some(Removed {
+                id,
+                size: object.size,
+                place: object.place.clone(),
+                key: None,
+                chunk_of: None,
+            }),
+        };
+        Ok(match self.store.set(key, version, id, content)? {
+            KeyWrite::Recorded { displaced } => displaced,
+            KeyWrite::Stale(_) => rejected,
+        })
     }
 
     /// Takes note of a version from elsewhere. Returns what is known instead, where that is newer, and whether an older
@@ -195,17 +214,17 @@ impl Service {
             tracing::warn!(peer = %told.version.node, "ignored a version more than a day ahead of this clock");
             return (false, None);
         }
-        let value = if told.deleted {
-            KeyValue::Deleted
+        let note = if told.deleted {
+            KeyNote::Deleted
         } else {
-            KeyValue::Theirs
+            KeyNote::Theirs
         };
         let had_value = self
-            .directory
+            .store
             .key(&told.key)
             .is_some_and(|record| record.value != KeyValue::Deleted && record.version < told.version);
         let newer = self
-            .record_version(&told.key, told.version, value)
+            .record_version(&told.key, told.version, note)
             .map(|record| KeyVersion {
                 key: told.key.clone(),
                 version: record.version,
@@ -214,29 +233,9 @@ impl Service {
         (had_value, newer)
     }
 
-    /// The object of a key was freed by its id: the key goes with it.
-    pub(super) fn delete_key_of(&self, key: &str, id: BlockId) {
-        let points_here = |record: &KeyRecord| record.value == KeyValue::Ours(id);
-        if !self.directory.key(key).as_ref().is_some_and(points_here) {
-            return;
-        }
-        let version = self.tick();
-        self.record_version(key, version, KeyValue::Deleted);
-        let (service, key) = (self.shared(), key.to_owned());
-        self.spawn(async move {
-            service.tell_peers(&key, version, true).await;
-        });
-    }
-
     /// Records that a key has no value of ours in this version. Returns what is known instead, where that is newer.
-    fn record_version(&self, key: &str, version: Version, value: KeyValue) -> Option<KeyRecord> {
-        let pay = || {
-            self.store
-                .reserve(Owner::Local, key.len() as u64)
-                .ok()
-                .map(Reservation::keep)
-        };
-        match self.directory.write_key(key, version, value, pay) {
+    fn record_version(&self, key: &str, version: Version, note: KeyNote) -> Option<KeyRecord> {
+        match self.store.note(key, version, note) {
             KeyWrite::Recorded { displaced } => {
                 if let Some(displaced) = displaced {
                     self.free_displaced(displaced);
@@ -247,21 +246,14 @@ impl Service {
         }
     }
 
-    /// Frees what a key pointed to.
-    fn free_displaced(&self, id: BlockId) {
-        // The usual case needs no task: a block of this store.
-        if let Some(object) = self.directory.object(id)
-            && !matches!(object.place, Place::Here)
-        {
+    /// Frees what a key named and what does not lie here. Nothing is lost by a failure: what lies on a peer that is away is owed to it.
+    fn free_displaced(&self, displaced: Removed) {
+        if !matches!(displaced.place, Place::Here) {
             let service = self.shared();
             self.spawn(async move {
-                // Nothing is lost by a failure: what lies on a peer that is away is owed to it.
-                let _ = service.free_own(id).await;
+                service.free_removed(displaced).await;
             });
-            return;
         }
-        self.directory.remove_object(id);
-        self.store.remove(id);
     }
 
     /// Tells all connected peers that a key was set or deleted, and waits until each dropped what was older. Returns
@@ -269,7 +261,7 @@ impl Service {
     ///
     /// The news goes on its way even where the caller goes away or a peer is slow: a link delivers in order, and a
     /// link that fails is followed by a reconciliation.
-    async fn tell_peers(&self, key: &str, version: Version, deleted: bool) -> bool {
+    pub(super) async fn tell_peers(&self, key: &str, version: Version, deleted: bool) -> bool {
         let links = self.peers.connected();
         if links.is_empty() {
             return false;
@@ -304,7 +296,7 @@ impl Service {
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
         for _ in 0..OVERTAKEN_MAX {
-            let Some(record) = self.directory.key(key) else {
+            let Some(record) = self.store.key(key) else {
                 break;
             };
             let found = match record.value {
@@ -315,15 +307,15 @@ impl Service {
             if found.is_some() {
                 return Ok(found);
             }
-            if let KeyValue::Ours(id) = record.value
-                && (self.store.has_expired(id) || self.directory.has_expired(id))
-            {
-                return Ok(None);
-            }
             // It moved on while we looked, or its bytes are gone with the peer that held them.
-            self.directory.forget_key(key, record);
-            if let KeyValue::Ours(id) = record.value {
-                self.free_own(id).await?;
+            match record.value {
+                KeyValue::Ours(id) if self.store.has_expired(id) => return Ok(None),
+                KeyValue::Ours(id) => {
+                    if let Some(removed) = self.store.remove(id) {
+                        self.free_removed(removed).await;
+                    }
+                }
+                KeyValue::Theirs | KeyValue::Deleted => self.store.forget_key(key, record),
             }
         }
         self.ask_all(key, range).await

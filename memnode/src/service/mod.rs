@@ -2,8 +2,7 @@
 //!
 //! An adapter (the local API, a peer link, later the gateways) decodes a request, calls the [`Service`] and encodes what
 //! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
-//! [`crate::peer::Peers`], bytes lie in [`crate::store::Store`], and what is known of keys in
-//! [`crate::directory::Directory`].
+//! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
 //! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
 //! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
@@ -14,6 +13,7 @@ pub mod blocks;
 pub mod expiry;
 mod for_programs;
 pub mod from_peers;
+mod intake;
 pub mod keys;
 mod open_streams;
 mod storing;
@@ -38,14 +38,14 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::intake::Intake;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
 use crate::body::Body;
 use crate::counters::Counters;
-use crate::directory::Directory;
-use crate::ids::BlockIds;
 use crate::local::ConnectionGauge;
+use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
 use crate::platform;
 use crate::store::{Owner, Store};
@@ -123,6 +123,35 @@ pub struct Loaded {
     pub body: Body,
 }
 
+/// What a read found in this node's memory, for as long as the look lasts.
+#[derive(Debug)]
+pub enum Here<'a> {
+    /// A small value, or the part of it that was asked for.
+    Small {
+        /// Its id.
+        id: BlockId,
+        /// The size of the whole value in bytes.
+        size: u64,
+        /// The bytes of the range.
+        bytes: &'a [u8],
+    },
+    /// Another one.
+    Large(Loaded),
+}
+
+impl From<Here<'_>> for Loaded {
+    fn from(here: Here<'_>) -> Self {
+        match here {
+            Here::Small { id, size, bytes } => Loaded {
+                id,
+                size,
+                body: Body::from(bytes::Bytes::copy_from_slice(bytes)),
+            },
+            Here::Large(loaded) => loaded,
+        }
+    }
+}
+
 /// What the peer links need of the node: implemented by the service, called by [`crate::peer`].
 pub trait PeerEvents: Send + Sync + 'static {
     /// Answers a request of a connected peer's process. Failures are `PeerReply::Failed`, never a closed link.
@@ -156,12 +185,12 @@ pub struct ServiceConfig {
     pub home: PathBuf,
     /// The socket of the local API.
     pub socket: PathBuf,
-    /// A random number: where block ids start.
-    pub first_block_id: u64,
     /// See [`DELETION_MEMORY`].
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// Where large blocks lie.
+    pub files: MemoryFiles,
 }
 
 /// Where the node listens.
@@ -176,8 +205,6 @@ pub struct Service {
     config: ServiceConfig,
     started: Instant,
     store: Store,
-    directory: Directory,
-    ids: BlockIds,
     clock: Mutex<HybridClock>,
     peers: Arc<Peers>,
     counters: Counters,
@@ -199,8 +226,6 @@ impl Service {
     pub fn new(config: ServiceConfig, store: Store, peers: Arc<Peers>, stop: CancellationToken) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             started: Instant::now(),
-            directory: Directory::new(Arc::clone(store.expiry())),
-            ids: BlockIds::new(config.node_id, config.first_block_id),
             clock: Mutex::new(HybridClock::new(config.node_id)),
             counters: Counters::default(),
             timings: Timings::default(),
@@ -268,28 +293,38 @@ impl Service {
     /// What lies in the node and what it did.
     pub fn stats(&self) -> Stats {
         let usage = self.store.usage();
-        let (keys, streams) = self.directory.counts();
         let counters = &self.counters;
+        let (mapped_bytes, mapped_freed_bytes) = self.mapped_bytes();
         Stats {
             blocks: usage.blocks,
-            keys,
-            streams,
+            keys: usage.keys,
+            streams: usage.streams,
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             pinned_bytes: usage.pinned_bytes,
             cache_bytes: usage.cache_bytes,
             peers_used_bytes: usage.peers_used_bytes,
-            remote_bytes: self.directory.remote_bytes(self.config.node_id),
+            mapped_bytes,
+            mapped_freed_bytes,
+            remote_bytes: usage.remote_bytes,
             resident_bytes: platform::resident_bytes().unwrap_or(0),
             hits: counters.hits.count(),
             misses: counters.misses.count(),
             writes: counters.writes.count(),
             errors: counters.errors.count(),
+            evictions: usage.evictions,
             local_connections: self.listening.get().map_or(0, |at| at.programs.open()),
             uptime_secs: self.started.elapsed().as_secs(),
             operations: self.timings.stats(),
             peers: self.connected_peers(),
         }
+    }
+
+    /// What programs have mapped, and the part of it that is no block any more.
+    fn mapped_bytes(&self) -> (u64, u64) {
+        let mapped = self.config.files.mapped();
+        let freed = mapped.iter().filter(|&(&id, _)| self.store.meta(id).is_none());
+        (mapped.values().sum(), freed.map(|(_, len)| len).sum())
     }
 
     fn connected_peers(&self) -> Vec<PeerInfo> {
@@ -322,7 +357,8 @@ impl Service {
     pub async fn sweep_deletions(&self) {
         let mut interval = tokio::time::interval(DELETION_SWEEP_INTERVAL);
         while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
-            self.directory.forget_deletions(self.config.deletion_memory);
+            self.store
+                .forget_deletions(self.config.deletion_memory, unix_ms());
         }
     }
 
@@ -403,7 +439,7 @@ impl Service {
     /// The objects of ours that lay on a peer are gone, and so are the keys it answered for.
     fn drop_what_lay_on(&self, peer: NodeId) {
         lock(&self.owed_frees).remove(&peer);
-        for id in self.directory.forget_peer(peer) {
+        for id in self.store.forget_peer(peer) {
             let service = self.shared();
             self.spawn(async move {
                 // What a lost holder no longer has cannot be freed there; the rest of a stream can, and is.

@@ -14,14 +14,14 @@ use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::{Manifest, PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Placement};
 
-use super::blocks::{Found, PlacedBlock, loaded_from, read_exactly};
+use super::blocks::{Found, fill, loaded_from};
 use super::unfinished::Unfinished;
 use super::{ByteRange, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
-use crate::directory::Place;
+use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::placement;
-use crate::store::{Block, Owner};
+use crate::store::{Block, Object, Owner, Place};
 
 /// How many chunks a writer has under way: 8 MiB hide a round trip of 8 ms at 1 GB/s, and fit the 32 MiB by which a
 /// daemon may grow while a stream passes.
@@ -52,7 +52,7 @@ impl Service {
     /// Dropped before it is done, every chunk is freed.
     pub async fn stream(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
         self.counters.writes.increment();
-        let stream_id = self.fresh_id();
+        let stream_id = self.store.new_id(None);
         let mut writer = StreamWriter {
             service: self.shared(),
             stream_id,
@@ -145,16 +145,15 @@ impl Service {
                 Some(Found::Elsewhere(..)) | None => return Err(self.chunk_gone(&part)),
             }
         };
-        let bytes = read_exactly(loaded.body, part.within_chunk.length)
-            .await
-            .map_err(|error| {
-                if error.code == ErrorCode::InvalidArgument {
-                    self.chunk_gone(&part)
-                } else {
-                    error
-                }
-            })?;
-        Ok(bytes)
+        let buffer = BlockBuffer::in_heap(part.within_chunk.length)?;
+        let bytes = fill(buffer, loaded.body).await.map_err(|error| {
+            if error.code == ErrorCode::InvalidArgument {
+                self.chunk_gone(&part)
+            } else {
+                error
+            }
+        })?;
+        Ok(bytes.bytes())
     }
 
     fn chunk_gone(&self, part: &ChunkPart) -> ApiError {
@@ -266,7 +265,7 @@ impl StreamWriter {
         pieces: VecDeque<Bytes>,
     ) -> ApiResult<impl Future<Output = ApiResult<PlacedChunk>> + use<>> {
         let service = Arc::clone(&self.service);
-        let id = service.fresh_id();
+        let id = service.store.new_id(None);
         let candidates = placement::candidates(&service.peers, &self.options.placement)?;
         // A stream goes to peers first, so that the machine that offloads keeps its RAM.
         let may_stay = matches!(self.options.placement, Placement::Auto | Placement::Local);
@@ -353,15 +352,13 @@ impl StreamWriter {
             // Later than what was counted above, so that the stream ends before its chunks.
             self.service.expire_chunks(&manifest, Some(ttl)).await?;
         }
-        let place = Place::Stream(manifest);
-        self.service.add_object(
-            PlacedBlock {
-                id: stored.id,
+        self.service.store.add_object(
+            stored.id,
+            Object {
                 size: stored.size,
-                place,
+                place: Place::Stream(manifest),
                 expires,
             },
-            None,
         )?;
         self.unfinished.finish();
         Ok(stored)
@@ -388,7 +385,9 @@ impl Service {
         stream_id: BlockId,
     ) -> ApiResult<()> {
         let reservation = self.store.reserve(Owner::Local, length as u64)?;
-        let bytes = read_exactly(Body::from_pieces(pieces), length as u64).await?;
+        // Not a memory file, however large: no program maps a chunk, and a stream has thousands.
+        let buffer = BlockBuffer::in_heap(length as u64)?;
+        let bytes = fill(buffer, Body::from_pieces(pieces)).await?;
         Ok(self.store.insert(
             id,
             Block {

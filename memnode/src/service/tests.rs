@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::home::Home;
 use crate::identity::Identity;
+use crate::memory_file::MemoryFiles;
 use crate::peer::PeersConfig;
 use crate::store::StoreConfig;
 use crate::trust::TrustStore;
@@ -48,9 +49,9 @@ impl TestNode {
             node_id: identity.node_id(),
             home: home.path().to_owned(),
             socket: home.path().join("memnode.sock"),
-            first_block_id: rand::random(),
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: Duration::from_millis(50),
+            files: MemoryFiles::new(100),
         };
         let peers_config = PeersConfig {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
@@ -59,7 +60,11 @@ impl TestNode {
         };
         let peers = Peers::new(peers_config, identity, trust);
         let stop = CancellationToken::new();
-        let store = Store::new(StoreConfig { budget_bytes });
+        let store = Store::new(StoreConfig {
+            budget_bytes,
+            node_id: config.node_id,
+            first_block_id: rand::random(),
+        });
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let address = peers.start(Arc::clone(&service) as _).await.unwrap()[0];
         Self {
@@ -173,7 +178,11 @@ impl TestNode {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.service.keys("*", None, 1_000).unwrap().keys
+        let page = self.service.keys(&["*"], 0, 1_000).unwrap();
+        assert_eq!(page.cursor, 0, "all keys of a test fit a page");
+        let mut keys = page.keys;
+        keys.sort();
+        keys
     }
 
     fn blocks(&self) -> u64 {
@@ -225,7 +234,7 @@ async fn a_node_alone_keeps_replaces_and_deletes() {
     assert!(!a.service.del("k").await.unwrap());
     assert_eq!(a.get("k").await.unwrap(), None);
     assert_eq!(a.keys(), [""; 0]);
-    a.service.directory.forget_deletions(Duration::ZERO);
+    a.service.store.forget_deletions(Duration::ZERO, unix_ms());
     assert_eq!(a.service.stats().used_bytes, used_before, "nothing is left of it");
 }
 
@@ -235,20 +244,18 @@ async fn the_way_without_waiting_is_the_same_way() {
     let options = PutOptions::default();
     let stored = a.service.set_now("k", b"one", &options).unwrap().unwrap();
     let again = a.service.set_now("k", b"two", &options).unwrap().unwrap();
-    let loaded = a.service.get_now("k", ByteRange::ALL).unwrap().unwrap().unwrap();
+    let get = |key, range| {
+        let owned = |found: ApiResult<Option<Here<'_>>>| found.map(|found| found.map(Loaded::from));
+        a.service.get_now(key, range, owned).unwrap()
+    };
+    let loaded = get("k", ByteRange::ALL).unwrap().unwrap();
     assert_eq!((loaded.id, loaded.size), (again.id, 3));
     assert_eq!(loaded.body.as_whole().unwrap(), "two");
-    assert!(a.service.load_now(stored.id, ByteRange::ALL).is_none());
-    assert!(
-        a.service
-            .get_now("other", ByteRange::ALL)
-            .unwrap()
-            .unwrap()
-            .is_none()
-    );
+    assert!(a.service.load_now(stored.id, ByteRange::ALL, |_| ()).is_none());
+    assert!(get("other", ByteRange::ALL).unwrap().is_none());
     let past_the_end = ByteRange { offset: 4, length: 1 };
     assert_eq!(
-        a.service.get_now("k", past_the_end).unwrap().unwrap_err().code,
+        get("k", past_the_end).unwrap_err().code,
         ErrorCode::InvalidArgument
     );
     assert_eq!(
@@ -479,7 +486,7 @@ async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
     a.wait_for(&b, PeerState::Connected).await;
     b.wait_for(&a, PeerState::Connected).await;
     until("both agree", || {
-        let value = |node: &TestNode, key: &str| node.service.directory.key(key).map(|record| record.version);
+        let value = |node: &TestNode, key: &str| node.service.store.key(key).map(|record| record.version);
         ["mine", "theirs"]
             .iter()
             .all(|key| value(&a, key) == value(&b, key))
@@ -656,8 +663,20 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
         .enumerate()
         .partition(|(i, _)| i % 2 == 0);
     let pairs = |half: Vec<(usize, (String, Bytes))>| half.into_iter().map(|(_, pair)| pair).collect();
-    assert!(a.service.mset(pairs(evens)).await.iter().all(Result::is_ok));
-    assert!(b.service.mset(pairs(odds)).await.iter().all(Result::is_ok));
+    assert!(
+        a.service
+            .mset(pairs(evens), PutOptions::default())
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+    assert!(
+        b.service
+            .mset(pairs(odds), PutOptions::default())
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
     for node in [&a, &b] {
         let answers = node.service.mget(keys(301), usize::MAX).await;
         for (i, answer) in answers.iter().take(300).enumerate() {
@@ -675,7 +694,10 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
         .iter()
         .zip(["1", "2", "3", "4", "5"]);
     let twice = twice.map(|(key, value)| ((*key).to_owned(), Bytes::from(value)));
-    assert_eq!(a.service.mset(twice.collect()).await, vec![Ok(()); 5]);
+    assert_eq!(
+        a.service.mset(twice.collect(), PutOptions::default()).await,
+        vec![Ok(()); 5]
+    );
     assert_eq!(b.get("k1").await.unwrap().unwrap(), "5");
     assert_eq!(b.get("k2").await.unwrap().unwrap(), "4");
     let mut deleted = a.service.mdel(keys(301)).await;
@@ -803,6 +825,35 @@ async fn keys_and_streams_on_a_peer_expire_on_both_sides() {
     a.service.drop_expired().await;
     until("the peer is told of the keys", || b.keys() == ["other"]).await;
     assert_eq!(a.service.stats().remote_bytes, 0);
+}
+
+#[tokio::test]
+async fn the_values_of_a_batch_are_kept_as_its_options_say() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let pairs = |names: [&str; 2]| {
+        let pairs = names.map(|name| (name.to_owned(), Bytes::from("value")));
+        pairs.to_vec()
+    };
+    let cache = PutOptions {
+        class: BlockClass::Cache,
+        ..for_an_hour()
+    };
+    let there = PutOptions {
+        placement: to(&b),
+        ..PutOptions::default()
+    };
+    assert_eq!(a.service.mset(pairs(["c1", "c2"]), cache).await, [Ok(()), Ok(())]);
+    let pinned_bytes = a.service.stats().pinned_bytes;
+    assert!(a.service.stats().cache_bytes >= 10);
+    assert_eq!(a.service.mset(pairs(["p1", "p2"]), there).await, [Ok(()), Ok(())]);
+    assert_eq!((a.blocks(), b.blocks()), (2, 2));
+    assert!(a.service.stats().remote_bytes >= 10 && a.service.stats().pinned_bytes >= pinned_bytes);
+    a.let_an_hour_pass();
+    a.service.drop_expired().await;
+    assert_eq!(a.keys(), ["p1", "p2"]);
+    assert_eq!(a.service.stats().cache_bytes, 0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use memproto::control::GrantUse;
-use memproto::{ApiError, BlockClass, ErrorCode, NodeId};
+use memproto::{ApiError, ErrorCode, NodeId};
 
 use super::{ENTRY_OVERHEAD, Owner, Usage};
 use crate::size::ByteSize;
@@ -23,9 +23,8 @@ pub(super) struct Ledger {
     budget: AtomicU64,
     used: AtomicU64,
     peers_used: AtomicU64,
-    /// Of `used`, the blocks of class cache that are in the map.
+    /// Of `used`, the blocks of class cache that can be evicted.
     cache: AtomicU64,
-    blocks: AtomicU64,
     local: Arc<Account>,
     peers: RwLock<HashMap<NodeId, Arc<Account>>>,
 }
@@ -71,7 +70,6 @@ impl Ledger {
             used: AtomicU64::new(0),
             peers_used: AtomicU64::new(0),
             cache: AtomicU64::new(0),
-            blocks: AtomicU64::new(0),
             local: Account::new(Owner::Local, u64::MAX),
             peers: RwLock::default(),
         })
@@ -166,32 +164,61 @@ impl Ledger {
             .unwrap_or_default()
     }
 
+    /// Takes what an entry costs, less what it gives back of another one that it takes the place of, from this host's programs. Returns
+    /// false, and takes nothing, where the budget has no room.
+    pub(super) fn settle_entry(&self, cost: u64, old_cost: u64) -> bool {
+        if cost <= old_cost {
+            self.give_back_entry(old_cost - cost);
+            return true;
+        }
+        let more = cost - old_cost;
+        if !add_within(&self.used, more, self.budget.load(Relaxed)) {
+            return false;
+        }
+        self.local.used.fetch_add(more, Relaxed);
+        true
+    }
+
+    /// Takes what an entry costs whether there is room or not.
+    pub(super) fn charge_entry(&self, cost: u64) {
+        self.used.fetch_add(cost, Relaxed);
+        self.local.used.fetch_add(cost, Relaxed);
+    }
+
+    /// Gives back what an entry cost.
+    pub(super) fn give_back_entry(&self, cost: u64) {
+        if cost > 0 {
+            self.give_back(&self.local, cost);
+        }
+    }
+
+    /// How many bytes of the budget are missing for so many more, and whether evicting could make room for them.
+    pub(super) fn shortage(&self, more: u64) -> (u64, bool) {
+        let free = self.budget.load(Relaxed).saturating_sub(self.used.load(Relaxed));
+        let missing = more.saturating_sub(free);
+        (missing, missing <= self.cache.load(Relaxed))
+    }
+
+    /// The sums, without those that the shards keep.
     pub(super) fn usage(&self) -> Usage {
         // The cache first: it is a part of what is used, and stays one if a block is freed in between.
         let cache = self.cache.load(Relaxed);
         let used = self.used.load(Relaxed).max(cache);
         Usage {
-            blocks: self.blocks.load(Relaxed),
             budget_bytes: self.budget.load(Relaxed),
             used_bytes: used,
             pinned_bytes: used - cache,
             cache_bytes: cache,
             peers_used_bytes: self.peers_used.load(Relaxed),
+            ..Usage::default()
         }
     }
 
-    /// Notes a block that enters the map. Called under the lock of its shard.
-    pub(super) fn entered(&self, class: BlockClass, charged: u64) {
-        self.blocks.fetch_add(1, Relaxed);
-        if class == BlockClass::Cache {
+    /// Counts what can be evicted. Called under the lock of its shard.
+    pub(super) fn count_cache(&self, charged: u64, comes: bool) {
+        if comes {
             self.cache.fetch_add(charged, Relaxed);
-        }
-    }
-
-    /// Notes a block that leaves the map. Called under the lock of its shard.
-    pub(super) fn left(&self, class: BlockClass, charged: u64) {
-        self.blocks.fetch_sub(1, Relaxed);
-        if class == BlockClass::Cache {
+        } else {
             self.cache.fetch_sub(charged, Relaxed);
         }
     }
@@ -208,7 +235,7 @@ impl Ledger {
             .expect("no code panics while it holds the accounts")
     }
 
-    fn out_of_memory(&self, wanted: u64) -> ApiError {
+    pub(super) fn out_of_memory(&self, wanted: u64) -> ApiError {
         let usage = self.usage();
         let message = format!(
             "{} more do not fit: the node has {} of budget, {} used ({} pinned, {} cache). Free blocks with `memcli free ID`, \

@@ -1,38 +1,69 @@
-//! The blocks that lie in this node's RAM, and who pays for them.
+//! What this node keeps in RAM and what it knows of keys, and who pays for it.
 //!
 //! The store is synchronous: every operation takes one short lock of one shard, or none. Memory is reserved before it is filled
-//! ([`Store::reserve`]), put in with [`Store::insert`], and given back when the block was removed *and* the last
-//! reader of its bytes is done, so that a slow reader cannot make a node hold more than its budget.
+//! ([`Store::reserve`]), put in with [`Store::insert`] or [`Store::set`], and given back when it was removed *and* the last
+//! reader of its bytes is done, so that a slow reader cannot make a node hold more than its budget. Small values of this host's
+//! programs need no reservation: [`Store::set_small`] pays, writes and displaces in one step.
 //!
-//! The store knows no keys, no streams and no other nodes: those are the directory's. It never waits, spawns or logs.
+//! - `shard`: what one lock guards. An **entry** is a key with what is known of it, or a block without a key.
+//! - `arena`, `pages`, `entry`: entries lie in slots of pages that are the store's own, small values next to their keys, and are moved
+//!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
+//! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks.
+//! - `index`: from hashes to entries, by key and by id. `queues`, `ghosts`: which entry of class cache goes first. `ledger`: the accounts.
+//!
+//! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
+mod arena;
+mod entry;
+mod ghosts;
+mod index;
+mod keys;
 mod ledger;
-#[cfg(test)]
-mod tests;
+mod outside;
+mod pages;
+mod queues;
+mod records;
+mod shard;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
+use foldhash::fast::RandomState;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::ApiResult;
-use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId};
+use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Version};
+use tokio::sync::Notify;
 
-use crate::expiry::{Expiry, Moment, Queue};
+use crate::expiry::{Expiry, Moment};
+use crate::ids::BlockIds;
+use crate::value::Value;
+use arena::Handle;
+use entry::Kind;
+pub use keys::SetSmall;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
+use outside::{Outside, kept};
+use pages::PagePool;
+pub use records::{
+    Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
+    Usage,
+};
+use shard::{Common, Displaced, Key, Lack, New, NoPage, Shard, fits_inline};
 
-/// What an entry costs beside its bytes: its place in the map of a shard, which is between 44 % and 88 % full, the owner of
-/// its memory behind [`Bytes`], and what the allocator adds to two allocations.
-///
-/// Measured as the growth of resident memory on Linux with glibc, with blocks of 64 bytes: 197 bytes each at 100,000 to 800,000
-/// blocks, 266 at 1,000,000, where the maps have just doubled. A block that expires takes 30 more, for its place in the queue.
-pub const ENTRY_OVERHEAD: u64 = 256;
+/// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
+/// [`Bytes`](bytes::Bytes), and what the allocator adds to two allocations.
+pub const ENTRY_OVERHEAD: u64 = 160;
 
-/// Number of shards: a power of two, several times the cores of the machines that run a node, so that two threads seldom
-/// want the same lock.
-pub const SHARDS: usize = 64;
+/// Shards for each core: two threads seldom want the same lock.
+const SHARDS_PER_CORE: usize = 4;
+
+/// The most shards: each has pages that are not full, see `arena`.
+const SHARDS_MAX: usize = 64;
+
+/// How often a write that lacks room evicts and tries again before it is refused: others may take the room that it made.
+const EVICTION_ROUNDS_MAX: usize = 8;
 
 /// Who pays for memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,55 +79,21 @@ pub enum Owner {
 pub struct StoreConfig {
     /// The most memory that blocks, keys and the cost of their entries may take together.
     pub budget_bytes: u64,
+    /// The node whose store it is.
+    pub node_id: NodeId,
+    /// A random number: where block ids start.
+    pub first_block_id: u64,
 }
 
-/// A block that is to be kept. Who pays for it is in the [`Reservation`] that comes with it.
-#[derive(Clone, Debug)]
-pub struct Block {
-    /// The bytes.
-    ///
-    /// They are kept in an allocation of exactly their length. Bytes that have one of their own (a `Vec`, a `BytesMut` that was
-    /// filled for this block alone) are taken over; a slice of a larger or shared buffer is copied out of it, because
-    /// ten bytes that hold on to a read buffer of 256 KiB would make the accounts a lie.
-    pub bytes: Bytes,
+/// A small value of a program of this host, as it is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct SmallValue<'a> {
+    /// The bytes; see [`Store::is_small`].
+    pub bytes: &'a [u8],
     /// The class.
     pub class: BlockClass,
-    /// The stream whose chunk this is.
-    pub chunk_of: Option<BlockId>,
     /// When it expires.
     pub expires: Option<Moment>,
-}
-
-/// What is known of a block without its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BlockMeta {
-    /// The length of the block in bytes.
-    pub size: u64,
-    /// The class.
-    pub class: BlockClass,
-    /// Who pays.
-    pub owner: Owner,
-    /// The stream whose chunk this is.
-    pub chunk_of: Option<BlockId>,
-    /// When it expires.
-    pub expires: Option<Moment>,
-}
-
-/// What of the budget is in use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Usage {
-    /// Number of blocks.
-    pub blocks: u64,
-    /// The budget.
-    pub budget_bytes: u64,
-    /// What is used of it: blocks, reservations, charges, and freed blocks that somebody still reads.
-    pub used_bytes: u64,
-    /// The part of `used_bytes` that cannot be evicted: all but `cache_bytes`.
-    pub pinned_bytes: u64,
-    /// The part of `used_bytes` that blocks of class cache take, with the cost of their entries.
-    pub cache_bytes: u64,
-    /// The part of `used_bytes` that peers pay.
-    pub peers_used_bytes: u64,
 }
 
 /// Why a block was not put in. Its bytes and its reservation are gone.
@@ -113,6 +110,9 @@ pub enum InsertError {
         /// What was reserved, without the cost of the entry.
         reserved: u64,
     },
+    /// The system gives no memory, though the budget has room.
+    #[error("the system has no memory left for the node: start it with a smaller --memory")]
+    SystemIsFull,
 }
 
 impl From<InsertError> for ApiError {
@@ -120,175 +120,182 @@ impl From<InsertError> for ApiError {
         let code = match error {
             InsertError::AlreadyExists => ErrorCode::InvalidArgument,
             InsertError::NotReserved { .. } => ErrorCode::Internal,
+            InsertError::SystemIsFull => ErrorCode::OutOfMemory,
         };
         ApiError::new(code, error.to_string())
     }
 }
 
-/// The blocks of this node. Cheap to clone; clones share the blocks.
+impl From<NoPage> for InsertError {
+    fn from(NoPage: NoPage) -> Self {
+        InsertError::SystemIsFull
+    }
+}
+
+/// The entries of this node. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    ledger: Arc<Ledger>,
-    expiry: Arc<Expiry>,
-    shards: [Mutex<Shard>; SHARDS],
-}
-
-/// A part of the blocks, and which of them expire.
-#[derive(Default)]
-struct Shard {
-    blocks: HashMap<BlockId, Entry>,
-    expiring: Queue,
-}
-
-impl Shard {
-    /// A block that has not expired.
-    fn live(&self, id: BlockId, expiry: &Expiry) -> Option<&Entry> {
-        self.blocks.get(&id).filter(|entry| entry.is_live(expiry))
-    }
-}
-
-/// A block in the map. Its charge lives with its bytes (see [`Kept`]), so that both go together.
-struct Entry {
-    bytes: Bytes,
-    class: BlockClass,
-    owner: Owner,
-    chunk_of: Option<BlockId>,
-    expires: Option<Moment>,
-}
-
-impl Entry {
-    fn is_live(&self, expiry: &Expiry) -> bool {
-        self.expires.is_none_or(|moment| !expiry.is_past(moment))
-    }
-
-    /// What is taken from the budget for it.
-    fn charged(&self) -> u64 {
-        self.bytes.len() as u64 + ENTRY_OVERHEAD
-    }
-
-    fn meta(&self) -> BlockMeta {
-        BlockMeta {
-            size: self.bytes.len() as u64,
-            class: self.class,
-            owner: self.owner,
-            chunk_of: self.chunk_of,
-            expires: self.expires,
-        }
-    }
-}
-
-/// The owner of a block's memory behind its [`Bytes`]: when the last handle goes, so does the charge.
-struct Kept {
-    bytes: Box<[u8]>,
-    _charge: Charge,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+    common: Common,
+    /// As many as a power of two.
+    shards: Box<[Mutex<Shard>]>,
+    /// The shard that evicts next: they take turns.
+    evicts_next: AtomicUsize,
+    /// Streams of which a chunk was evicted, and who waits for them.
+    torn_streams: Mutex<Vec<BlockId>>,
+    torn: Notify,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(config: StoreConfig) -> Self {
-        let shards = std::array::from_fn(|_| Mutex::default());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = (cores * SHARDS_PER_CORE).next_power_of_two().min(SHARDS_MAX);
+        let common = Common {
+            here: config.node_id,
+            ledger: Ledger::new(config.budget_bytes),
+            expiry: Arc::default(),
+            hasher: RandomState::default(),
+        };
+        let pool = Arc::new(PagePool::default());
+        let shard = |number: usize| {
+            let ids = BlockIds::new(
+                config.node_id,
+                config.first_block_id,
+                number as u64,
+                shards as u64,
+            );
+            Mutex::new(Shard::new(common.clone(), Arc::clone(&pool), ids))
+        };
         Self {
             inner: Arc::new(Inner {
-                ledger: Ledger::new(config.budget_bytes),
-                expiry: Arc::default(),
-                shards,
+                shards: (0..shards).map(shard).collect(),
+                common,
+                evicts_next: AtomicUsize::new(0),
+                torn_streams: Mutex::default(),
+                torn: Notify::new(),
             }),
         }
     }
 
-    /// The clock by which blocks expire.
+    /// The clock by which data expires.
     pub fn expiry(&self) -> &Arc<Expiry> {
-        &self.inner.expiry
+        &self.inner.common.expiry
+    }
+
+    /// Number of shards, for those who go through all of them.
+    pub fn shards(&self) -> usize {
+        self.inner.shards.len()
+    }
+
+    /// Whether a value lies next to its entry where a program of this host stores it; `key_len` is 0 without a key.
+    pub fn is_small(key_len: usize, value_len: usize) -> bool {
+        fits_inline(key_len, value_len)
     }
 
     /// Takes memory for one block of this length, or for something else of it (see [`Reservation::keep`]):
-    /// `bytes` and [`ENTRY_OVERHEAD`].
+    /// `bytes` and [`ENTRY_OVERHEAD`]. Data of class cache makes room.
     ///
     /// # Errors
     /// `QuotaExceeded` where the peer's grant has no room, `OutOfMemory` where the budget has none. Nothing is taken then.
     pub fn reserve(&self, owner: Owner, bytes: u64) -> ApiResult<Reservation> {
-        self.inner.ledger.reserve(owner, bytes)
+        self.making_room(bytes.saturating_add(ENTRY_OVERHEAD), || {
+            self.ledger().reserve(owner, bytes)
+        })
     }
 
-    /// Charges this host's programs for something small that is kept in any case, such as the record of a block that
-    /// lies on a peer: `bytes` and [`ENTRY_OVERHEAD`]. It may take the use above the budget: a node that is full must
-    /// still be able to offload. The next reservation is refused then.
-    pub fn charge(&self, bytes: u64) -> Charge {
-        self.inner.ledger.charge(bytes)
-    }
-
-    /// Puts a block in. What was reserved beyond its length is given back. See [`Block::bytes`] for when bytes are copied.
+    /// Takes more for a value whose size is not known beforehand. Data of class cache makes room.
     ///
     /// # Errors
-    /// `AlreadyExists` where the id is taken; `NotReserved` where the block is larger than its reservation.
-    pub fn insert(&self, id: BlockId, block: Block, reservation: Reservation) -> Result<(), InsertError> {
-        let mut reservation = reservation;
-        let (size, reserved) = (block.bytes.len() as u64, reservation.bytes());
-        if size > reserved {
-            return Err(InsertError::NotReserved { size, reserved });
-        }
-        reservation.shrink_to(size);
-        let charge = reservation.keep();
-        let owner = charge.owner();
-        // Outside of the lock: it may copy.
-        let bytes = Bytes::from_owner(Kept {
-            bytes: own_allocation(block.bytes),
-            _charge: charge,
-        });
-        let entry = Entry {
-            bytes,
-            class: block.class,
-            owner,
-            chunk_of: block.chunk_of,
-            expires: block.expires,
+    /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
+    pub fn grow(&self, reservation: &mut Reservation, bytes: u64) -> ApiResult<()> {
+        self.making_room(bytes, || reservation.grow(bytes))
+    }
+
+    /// Stores a small value as a block of a program of this host.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn store_small(&self, value: SmallValue<'_>) -> ApiResult<BlockId> {
+        // Threads that store at the same time do so in different shards.
+        let shard = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed) % self.shards();
+        self.making_room_for_entry(|| {
+            let mut shard = lock(&self.inner.shards[shard]);
+            let id = shard.new_id();
+            shard.set_small(None, small(value, None, id, 0)).map(|_| id)
+        })
+    }
+
+    /// A new id, for something that is going to be put in under it; with a key, one that this key can name.
+    pub fn new_id(&self, key: Option<&str>) -> BlockId {
+        let shard = match key {
+            Some(key) => self.place_of_key(key).1,
+            None => self.inner.evicts_next.fetch_add(1, Ordering::Relaxed) % self.shards(),
         };
+        lock(&self.inner.shards[shard]).new_id()
+    }
 
-        let mut guard = self.shard(id);
-        let shard = &mut *guard;
-        match shard.blocks.entry(id) {
-            std::collections::hash_map::Entry::Occupied(_) => {
-                drop(guard);
-                Err(InsertError::AlreadyExists)
-            }
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                self.inner.ledger.entered(entry.class, entry.charged());
-                shard.expiring.change(id, None, entry.expires, &self.inner.expiry);
-                vacant.insert(entry);
-                Ok(())
-            }
+    /// Puts a block in that has no key. What was reserved beyond its length is given back. See [`Block::bytes`] for when bytes are copied.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where the id is taken; `NotReserved` where the block is larger than its reservation; `SystemIsFull`.
+    pub fn insert(&self, id: BlockId, block: Block, reservation: Reservation) -> Result<(), InsertError> {
+        let prepared = Prepared::block(block, reservation, 0)?;
+        let mut shard = self.shard_of_id(id);
+        if shard.find_id(id).is_some() {
+            drop(shard);
+            return Err(InsertError::AlreadyExists);
         }
+        prepared.put(&mut shard, None, None, id, 0)?;
+        Ok(())
     }
 
-    /// The bytes of a block, without a copy. One that has expired is not there.
-    pub fn block(&self, id: BlockId) -> Option<Bytes> {
-        let shard = self.shard(id);
-        shard
-            .live(id, &self.inner.expiry)
-            .map(|entry| entry.bytes.clone())
+    /// Adds an object that lies elsewhere, or in chunks, and has no key.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn add_object(&self, id: BlockId, object: Object) -> Result<(), InsertError> {
+        let prepared = self.prepare_object(object);
+        let mut shard = self.shard_of_id(id);
+        if shard.find_id(id).is_some() {
+            return Err(InsertError::AlreadyExists);
+        }
+        prepared.put(&mut shard, None, None, id, 0)?;
+        Ok(())
     }
 
-    /// What is known of a block.
+    /// What an id names, which counts as a read. What has expired is not there. `read` is called under the lock of a shard: it may
+    /// copy a small value, and no more.
+    pub fn look_up_id<R>(&self, id: BlockId, read: impl FnOnce(Option<Found<'_>>) -> R) -> R {
+        read(self.shard_of_id(id).look_up_id(id))
+    }
+
+    /// The bytes of a block of this node's memory. One that has expired is not there.
+    pub fn block(&self, id: BlockId) -> Option<Value> {
+        self.look_up_id(id, |found| match found? {
+            Found::Small(_, value) => Some(bytes::Bytes::copy_from_slice(value).into()),
+            Found::Block(_, bytes) => Some(bytes),
+            Found::Object(..) => None,
+        })
+    }
+
+    /// What is known of a block of this node's memory.
     pub fn meta(&self, id: BlockId) -> Option<BlockMeta> {
-        self.shard(id).live(id, &self.inner.expiry).map(Entry::meta)
+        self.live(id, Shard::meta)
     }
 
-    /// Whether a block has expired and was not taken out yet.
+    /// An object that this node answers for and that is no block of its memory.
+    pub fn object(&self, id: BlockId) -> Option<Object> {
+        self.live(id, Shard::object)
+    }
+
+    /// Whether something has expired and was not taken out yet.
     pub fn has_expired(&self, id: BlockId) -> bool {
-        let shard = self.shard(id);
-        shard
-            .blocks
-            .get(&id)
-            .is_some_and(|entry| !entry.is_live(&self.inner.expiry))
+        let shard = self.shard_of_id(id);
+        shard.find_id(id).is_some_and(|handle| !shard.is_live(handle))
     }
 
     /// Sets when a block expires, where `condition` holds for it; `None` is never. Returns what was known of it before.
@@ -298,101 +305,320 @@ impl Store {
         expires: Option<Moment>,
         condition: impl FnOnce(&BlockMeta) -> bool,
     ) -> Option<BlockMeta> {
-        let mut guard = self.shard(id);
-        let Shard { blocks, expiring } = &mut *guard;
-        let entry = blocks.get_mut(&id)?;
-        let before = entry.meta();
-        if !entry.is_live(&self.inner.expiry) || !condition(&before) {
-            return None;
-        }
-        expiring.change(id, entry.expires, expires, &self.inner.expiry);
-        entry.expires = expires;
+        let mut shard = self.shard_of_id(id);
+        let handle = shard.find_id(id).filter(|&handle| shard.is_live(handle))?;
+        let before = shard.meta(handle).filter(condition)?;
+        shard.set_expiry(handle, expires);
         Some(before)
     }
 
-    /// Takes out blocks of one shard, counted from 0, that have expired, at most [`BATCH_MAX`](crate::expiry::BATCH_MAX).
-    /// Returns their ids.
-    pub fn take_expired(&self, shard: usize) -> Vec<BlockId> {
-        let (due, removed) = {
-            let mut shard = lock(&self.inner.shards[shard]);
-            let due = shard.expiring.take_due(&self.inner.expiry);
-            let removed: Vec<Entry> = due.iter().filter_map(|id| shard.blocks.remove(id)).collect();
-            for entry in &removed {
-                self.inner.ledger.left(entry.class, entry.charged());
-            }
-            if shard.blocks.len() < shard.blocks.capacity() / 8 {
-                shard.blocks.shrink_to_fit();
-            }
-            (due, removed)
-        };
-        // As in `remove_if`: the bytes are freed outside of the lock.
-        drop(removed);
-        due
+    /// Sets when an object expires that is no block; `None` is never. One that has expired, or is not there, stays as it is.
+    pub fn set_object_expiry(&self, id: BlockId, expires: Option<Moment>) {
+        let mut shard = self.shard_of_id(id);
+        if let Some(handle) = shard.find_id(id).filter(|&handle| shard.is_live(handle))
+            && shard.object(handle).is_some()
+        {
+            shard.set_expiry(handle, expires);
+        }
     }
 
-    /// Removes a block. Its memory goes back to the budget at once, or when the last reader is done.
-    pub fn remove(&self, id: BlockId) -> Option<BlockMeta> {
-        self.remove_if(id, |_| true)
+    /// Takes out what has expired in one shard, counted from 0, at most [`BATCH_MAX`](crate::expiry::BATCH_MAX). A key that named it is
+    /// recorded as deleted in the version that `tick` gives, or forgotten where it gives none. The versions are returned.
+    pub fn take_expired(
+        &self,
+        shard: usize,
+        tick: impl FnMut() -> Option<Version>,
+    ) -> Vec<(Removed, Option<Version>)> {
+        let taken = lock(&self.inner.shards[shard]).take_expired(tick);
+        // The bytes are dropped here, outside of the lock.
+        taken
+            .into_iter()
+            .filter_map(|(displaced, version)| Some((displaced.removed?, version)))
+            .collect()
     }
 
-    /// Removes a block where `condition` holds for it: the look and the removal are one step.
-    pub fn remove_if(&self, id: BlockId, condition: impl FnOnce(&BlockMeta) -> bool) -> Option<BlockMeta> {
-        let removed = {
-            let mut shard = self.shard(id);
-            shard.blocks.get(&id).filter(|entry| condition(&entry.meta()))?;
-            let entry = shard.blocks.remove(&id)?;
-            shard.expiring.remove(id, entry.expires);
-            self.inner.ledger.left(entry.class, entry.charged());
-            entry
+    /// Removes a block or object, and forgets the key that names it. Memory goes back to the budget at once, or when the last reader is done.
+    /// What had expired is removed, and nobody is told that it was there.
+    pub fn remove(&self, id: BlockId) -> Option<Removed> {
+        self.remove_recording(id, None, |_| true)
+    }
+
+    /// Removes a block or object where `condition` holds for the block: the look and the removal are one step. The key that names it is
+    /// recorded as deleted in this version, or forgotten without one.
+    pub fn remove_recording(
+        &self,
+        id: BlockId,
+        version: Option<Version>,
+        condition: impl FnOnce(&BlockMeta) -> bool,
+    ) -> Option<Removed> {
+        let (displaced, was_live) = {
+            let mut shard = self.shard_of_id(id);
+            let handle = shard.find_id(id)?;
+            if shard.meta(handle).is_some_and(|meta| !condition(&meta)) {
+                return None;
+            }
+            let was_live = shard.is_live(handle);
+            (shard.remove_recording(handle, version), was_live)
         };
         // The bytes are freed here, outside of the lock: unmapping a large block takes its time.
-        removed.is_live(&self.inner.expiry).then(|| removed.meta())
+        drop(displaced.outside);
+        displaced.removed.filter(|_| was_live)
     }
 
-    /// Removes the blocks of an owner for which `filter` holds. Looks at every block: a shard's lock is held while its
-    /// part (one in 64) is looked at.
+    /// Removes the blocks of an owner for which `filter` holds. Looks at every entry with an id: a shard's lock is held while its part is
+    /// looked at.
     pub fn remove_owned(&self, owner: Owner, filter: impl Fn(BlockId, &BlockMeta) -> bool) -> Freed {
         let mut freed = Freed::default();
         for shard in &self.inner.shards {
-            let removed: Vec<(BlockId, Entry)> = {
-                let mut guard = lock(shard);
-                let Shard { blocks, expiring } = &mut *guard;
-                blocks
-                    .extract_if(|&id, entry| entry.owner == owner && filter(id, &entry.meta()))
-                    .inspect(|(id, entry)| {
-                        expiring.remove(*id, entry.expires);
-                        self.inner.ledger.left(entry.class, entry.charged());
-                    })
-                    .collect()
+            let mut removed: Vec<Displaced> = Vec::new();
+            let mut shard = lock(shard);
+            let owned = match owner {
+                Owner::Local => shard.identified(),
+                Owner::Peer(_) => shard.with_outside(),
             };
+            for (_, id) in owned {
+                // Removing one may move another.
+                let Some(handle) = shard.find_id(id) else { continue };
+                let is_it = |meta: crate::store::BlockMeta| meta.owner == owner && filter(id, &meta);
+                if shard.meta(handle).is_some_and(is_it) {
+                    removed.push(shard.remove(handle));
+                }
+            }
+            drop(shard);
             freed.blocks += removed.len() as u64;
-            freed.bytes += removed
-                .iter()
-                .map(|(_, entry)| entry.bytes.len() as u64)
-                .sum::<u64>();
+            let sizes = removed.iter().filter_map(|displaced| displaced.removed.as_ref());
+            freed.bytes += sizes.map(|removed| removed.size).sum::<u64>();
         }
         freed
     }
 
-    /// Grants a peer this much of the budget, or nothing more (`None`). What it has stays, also where it is more.
-    pub fn set_quota(&self, node: NodeId, quota_bytes: Option<u64>) {
-        self.inner.ledger.set_quota(node, quota_bytes);
+    /// Waits until a chunk of a stream was evicted. Returns the streams that cannot be read any more.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, nothing is forgotten.
+    pub async fn torn_streams(&self) -> Vec<BlockId> {
+        loop {
+            let torn = std::mem::take(&mut *lock_any(&self.inner.torn_streams));
+            if !torn.is_empty() {
+                return torn;
+            }
+            self.inner.torn.notified().await;
+        }
     }
 
-    /// A peer's grant and what it uses of it, with the cost of its entries.
+    /// Grants a peer this much of the budget, or nothing more (`None`). What it has stays, also where it is more.
+    pub fn set_quota(&self, node: NodeId, quota_bytes: Option<u64>) {
+        self.ledger().set_quota(node, quota_bytes);
+    }
+
+    /// A peer's grant and what it uses of it.
     pub fn grant_use(&self, node: NodeId) -> GrantUse {
-        self.inner.ledger.grant_use(node)
+        self.ledger().grant_use(node)
     }
 
     /// What of the budget is in use.
     pub fn usage(&self) -> Usage {
-        self.inner.ledger.usage()
+        let mut usage = self.ledger().usage();
+        for shard in &self.inner.shards {
+            let sums = lock(shard).sums();
+            usage.blocks += sums.blocks;
+            usage.keys += sums.keys;
+            usage.streams += sums.streams;
+            usage.remote_bytes += sums.remote_bytes;
+            usage.evictions += sums.evictions;
+        }
+        usage
     }
 
-    fn shard(&self, id: BlockId) -> MutexGuard<'_, Shard> {
-        // The low bits of an id count up, so that the blocks of one maker spread evenly.
-        lock(&self.inner.shards[id.as_u64() as usize % SHARDS])
+    fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.common.ledger
     }
+
+    fn live<R>(&self, id: BlockId, look: impl FnOnce(&Shard, Handle) -> Option<R>) -> Option<R> {
+        let shard = self.shard_of_id(id);
+        let handle = shard.find_id(id).filter(|&handle| shard.is_live(handle))?;
+        look(&shard, handle)
+    }
+
+    fn shard_of_id(&self, id: BlockId) -> MutexGuard<'_, Shard> {
+        // The shards of a power of two: ids of ours were made for it, those of others spread evenly.
+        lock(&self.inner.shards[id.as_u64() as usize % self.shards()])
+    }
+
+    /// A key with its tag, and its shard.
+    fn place_of_key<'a>(&self, key: &'a str) -> (Key<'a>, usize) {
+        let bytes = key.as_bytes();
+        let hash = hash_of_key(&self.inner.common.hasher, bytes);
+        let tag = hash as u32;
+        (Key { bytes, tag }, (hash >> 32) as usize % self.shards())
+    }
+
+    /// Tries something that takes memory; where the budget has no room, lets data of class cache go and tries again.
+    fn making_room<R>(&self, bytes: u64, mut attempt: impl FnMut() -> ApiResult<R>) -> ApiResult<R> {
+        let mut result = attempt();
+        for _ in 0..EVICTION_ROUNDS_MAX {
+            match &result {
+                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => {
+                    result = attempt()
+                }
+                _ => break,
+            }
+        }
+        result
+    }
+
+    /// The same for an entry.
+    fn making_room_for_entry<R>(&self, mut attempt: impl FnMut() -> Result<R, Lack>) -> ApiResult<R> {
+        for _ in 0..EVICTION_ROUNDS_MAX {
+            match attempt() {
+                Ok(result) => return Ok(result),
+                Err(Lack::OfSystem) => return Err(InsertError::SystemIsFull.into()),
+                Err(Lack::OfBudget(bytes)) if self.evict_for(bytes) => {}
+                Err(Lack::OfBudget(bytes)) => return Err(self.ledger().out_of_memory(bytes)),
+            }
+        }
+        Err(self.ledger().out_of_memory(0))
+    }
+
+    /// Evicts until the budget has room for so many bytes. Returns false where that cannot be reached.
+    fn evict_for(&self, bytes: u64) -> bool {
+        let (mut missing, can_be) = self.ledger().shortage(bytes);
+        if !can_be {
+            return false;
+        }
+        let mut empty = 0;
+        while missing > 0 && empty < self.shards() {
+            let turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed) % self.shards();
+            let (freed, evicted) = lock(&self.inner.shards[turn]).evict(missing.min(EVICTED_AT_ONCE));
+            empty = if freed == 0 { empty + 1 } else { 0 };
+            missing = missing.saturating_sub(freed);
+            let mut torn = evicted
+                .iter()
+                .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
+                .peekable();
+            if torn.peek().is_some() {
+                lock_any(&self.inner.torn_streams).extend(torn);
+                self.inner.torn.notify_one();
+            }
+        }
+        true
+    }
+
+    fn prepare_object(&self, object: Object) -> Prepared {
+        let manifest_len = match &object.place {
+            Place::Stream(manifest) => manifest.encoded_len() as u64,
+            Place::Here | Place::At(_) => 0,
+        };
+        let charge = self.ledger().charge(manifest_len);
+        let outside = match object.place {
+            Place::At(holder) => Outside::At {
+                holder,
+                size: object.size,
+                _charge: charge,
+            },
+            Place::Stream(manifest) => Outside::Stream {
+                manifest,
+                _charge: charge,
+            },
+            Place::Here => unreachable!("what lies here is a block"),
+        };
+        Prepared {
+            what: What::Outside(outside),
+            class: BlockClass::Pinned,
+            expires: object.expires,
+        }
+    }
+}
+
+/// How many bytes one shard evicts before the next one has its turn, so that they stay equally full: a few small entries.
+const EVICTED_AT_ONCE: u64 = 4 * 1024;
+
+/// Something that is ready to be put in under a lock.
+struct Prepared {
+    what: What,
+    class: BlockClass,
+    expires: Option<Moment>,
+}
+
+enum What {
+    /// It is copied next to its entry; the reservation is given back behind that.
+    Inline(Value, Reservation),
+    Outside(Outside),
+}
+
+impl Prepared {
+    /// Outside of the lock, for it may copy.
+    fn block(block: Block, mut reservation: Reservation, key_len: usize) -> Result<Self, InsertError> {
+        let (size, reserved) = (block.bytes.len() as u64, reservation.bytes());
+        if size > reserved {
+            return Err(InsertError::NotReserved { size, reserved });
+        }
+        let is_own = reservation.owner() == Owner::Local && block.chunk_of.is_none();
+        let what = if is_own && fits_inline(key_len, block.bytes.len()) {
+            What::Inline(block.bytes, reservation)
+        } else {
+            reservation.shrink_to(size);
+            let charge = reservation.keep();
+            What::Outside(Outside::Block {
+                owner: charge.owner(),
+                chunk_of: block.chunk_of,
+                bytes: kept(block.bytes, charge),
+            })
+        };
+        Ok(Self {
+            what,
+            class: block.class,
+            expires: block.expires,
+        })
+    }
+
+    fn put(
+        self,
+        shard: &mut Shard,
+        old: Option<Handle>,
+        key: Option<Key<'_>>,
+        id: BlockId,
+        time: u64,
+    ) -> Result<Displaced, NoPage> {
+        let new = New {
+            key,
+            id: Some(id),
+            time,
+            expires: self.expires,
+            class: self.class,
+            kind: Kind::Outside,
+            payload: &[0; entry::OUTSIDE_LEN],
+        };
+        match self.what {
+            What::Outside(outside) => shard.put_outside(old, new, outside),
+            What::Inline(bytes, reservation) => {
+                let new = New {
+                    kind: Kind::Inline,
+                    payload: bytes.as_ref(),
+                    ..new
+                };
+                // What was reserved is at least what the entry costs but for the key: it gives its room to it.
+                drop(reservation);
+                shard.put(old, new)
+            }
+        }
+    }
+}
+
+fn small<'a>(value: SmallValue<'a>, key: Option<Key<'a>>, id: BlockId, time: u64) -> New<'a> {
+    New {
+        key,
+        id: Some(id),
+        time,
+        expires: value.expires,
+        class: value.class,
+        kind: Kind::Inline,
+        payload: value.bytes,
+    }
+}
+
+fn hash_of_key(hasher: &RandomState, key: &[u8]) -> u64 {
+    hasher.hash_one(key)
 }
 
 impl fmt::Debug for Store {
@@ -405,13 +631,6 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().expect("no code panics while it holds a shard")
 }
 
-/// The bytes in an allocation of exactly their length: their own, where nobody shares it, else a copy.
-fn own_allocation(bytes: Bytes) -> Box<[u8]> {
-    // A conversion that takes the allocation over where this is its only handle, and copies where it is not.
-    let vec = Vec::from(bytes);
-    if vec.len() < vec.capacity() / 2 {
-        // Shrinking in place would leave the small block at the head of the large buffer's memory, in the allocator's way.
-        return vec.as_slice().into();
-    }
-    vec.into_boxed_slice()
+fn lock_any<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -4,11 +4,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::key::check_key;
+use crate::placement::Placement;
+use crate::ttl::Ttl;
 
 use super::limits::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX};
 use super::read::{Fields, must_be_zero};
+use super::request::{Keeping, keeping, put_keeping};
 
 /// What stands in front of the entries of a request or reply.
 const HEAD_LEN: usize = 8;
@@ -74,34 +78,64 @@ impl<'a> BatchKeys<'a> {
 /// Arguments of MSET:
 ///
 /// ```text
-///  0         4       8
-/// +---------+-------+  +---------+---+-----------+-----+-------+
-/// | options | count |  | key len | 0 | value len | key | value |  count times
-/// |   u32   |  u32  |  |   u16   |u16|    u32    |     |       |
-/// +---------+-------+  +---------+---+-----------+-----+-------+
+///  0         4       8        16      17      18      19     20         22    24
+/// +---------+-------+--------+-------+-------+-------+------+----------+-----+------+
+/// | options | count | ttl ms | class | place | repl. | opts | peer len |  0  | peer |
+/// |   u32   |  u32  |  u64   |  u8   |  u8   |  u8   |  u8  |   u16    | u16 |      |
+/// +---------+-------+--------+-------+-------+-------+------+----------+-----+------+
+///
+/// +---------+---+-----------+-----+-------+
+/// | key len | 0 | value len | key | value |  count times
+/// |   u16   |u16|    u32    |     |       |
+/// +---------+---+-----------+-----+-------+
 /// ```
 ///
-/// `options` is 0 in this version; `count` is 1 to [`BATCH_KEYS_MAX`].
+/// `ttl ms`, `class` and `place` are those of a SET and hold for all pairs. `options`, `repl.` and `opts` are 0 in this
+/// version; `count` is 1 to [`BATCH_KEYS_MAX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BatchPairs<'a> {
+    /// How long each value lives; `None` is for good.
+    pub ttl: Option<Ttl>,
+    /// The class of all values.
+    pub class: BlockClass,
+    /// The placement of each value.
+    pub placement: Placement,
     /// Keys and their values. Where a key comes twice, the later value stays.
     pub pairs: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> BatchPairs<'a> {
     /// Bytes of the arguments without any pair.
-    pub const EMPTY_LEN: usize = HEAD_LEN;
+    pub fn head_len(placement: &Placement) -> usize {
+        24 + placement.to_wire().1.len()
+    }
 
     /// Bytes that a pair adds to the arguments.
     pub const fn pair_len(key: &str, value: &[u8]) -> usize {
         8 + key.len() + value.len()
     }
 
-    /// Writes the arguments. See [`pair_len`](Self::pair_len) for what fits.
-    pub fn encode(pairs: &[(&str, &[u8])], out: &mut BytesMut) {
+    /// Bytes of the arguments, which have to fit a frame.
+    pub fn len(&self) -> usize {
+        let pairs = self.pairs.iter().map(|(key, value)| Self::pair_len(key, value));
+        Self::head_len(&self.placement) + pairs.sum::<usize>()
+    }
+
+    /// Whether there is no pair, which is no request.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Writes the arguments. See [`len`](Self::len) for what fits.
+    pub fn encode(&self, out: &mut BytesMut) {
         out.put_u32_le(0);
-        out.put_u32_le(pairs.len() as u32);
-        for (key, value) in pairs {
+        out.put_u32_le(self.pairs.len() as u32);
+        put_keeping(self.ttl, self.class, &self.placement, out);
+        let peer = self.placement.to_wire().1;
+        out.put_u16_le(peer.len() as u16);
+        out.put_u16_le(0);
+        out.put_slice(peer.as_bytes());
+        for (key, value) in &self.pairs {
             out.put_u16_le(key.len() as u16);
             out.put_u16_le(0);
             out.put_u32_le(value.len() as u32);
@@ -117,6 +151,11 @@ impl<'a> BatchPairs<'a> {
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
         let count = head(&mut fields)?;
+        let Keeping { ttl, class, place } = keeping(&mut fields)?;
+        let peer_len = usize::from(fields.u16()?);
+        must_be_zero(fields.u16()?.into(), "these options of a batch")?;
+        let peer = fields.text(peer_len, "the name of the peer")?;
+        let placement = Placement::from_wire(place, peer)?;
         let mut pairs = Vec::with_capacity(count);
         for _ in 0..count {
             let key_len = usize::from(fields.u16()?);
@@ -126,7 +165,12 @@ impl<'a> BatchPairs<'a> {
             pairs.push((key, fields.bytes(value_len)?));
         }
         fields.end()?;
-        Ok(Self { pairs })
+        Ok(Self {
+            ttl,
+            class,
+            placement,
+            pairs,
+        })
     }
 }
 
@@ -296,14 +340,18 @@ mod tests {
         #[test]
         fn batches_survive_their_bytes_and_no_shorter_ones(
             pairs in proptest::collection::vec(("[^\0]{1,20}", proptest::collection::vec(any::<u8>(), 0..20)), 1..20),
+            ttl_ms in proptest::option::of(1..=crate::ttl::TTL_MS_MAX),
+            peer in "[a-z]{0,20}",
         ) {
+            let placement = if peer.is_empty() { Placement::Remote } else { Placement::Peer(peer) };
+            let ttl = ttl_ms.map(|ms| Ttl::from_millis(ms).unwrap());
             let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(key, value)| (&key[..], &value[..])).collect();
             let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
             let (mut with_values, mut without) = (BytesMut::new(), BytesMut::new());
-            BatchPairs::encode(&pairs, &mut with_values);
+            let pairs = BatchPairs { ttl, class: BlockClass::Cache, placement, pairs };
+            pairs.encode(&mut with_values);
             BatchKeys::encode(&keys, &mut without);
-            let lens: usize = pairs.iter().map(|(key, value)| BatchPairs::pair_len(key, value)).sum();
-            prop_assert_eq!(with_values.len(), BatchPairs::EMPTY_LEN + lens);
+            prop_assert_eq!(with_values.len(), pairs.len());
             let lens: usize = keys.iter().map(|key| BatchKeys::key_len(key)).sum();
             prop_assert_eq!(without.len(), BatchKeys::EMPTY_LEN + lens);
             for end in 0..with_values.len() {
@@ -312,7 +360,7 @@ mod tests {
             for end in 0..without.len() {
                 prop_assert!(BatchKeys::decode(&without[..end]).is_err());
             }
-            prop_assert_eq!(BatchPairs::decode(&with_values), Ok(BatchPairs { pairs }));
+            prop_assert_eq!(BatchPairs::decode(&with_values), Ok(pairs));
             prop_assert_eq!(BatchKeys::decode(&without), Ok(BatchKeys { keys }));
         }
     }

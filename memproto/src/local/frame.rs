@@ -76,12 +76,24 @@ ops! {
     Mset = 25, "MSET";
     /// Deletes several keys.
     Mdel = 26, "MDEL";
+    /// Asks that descriptors are passed on this connection.
+    Attach = 27, "ATTACH";
+    /// As GET, with a descriptor in place of the bytes where that can be.
+    GetMapped = 28, "GET_MAPPED";
+    /// As LOAD, with a descriptor in place of the bytes where that can be.
+    LoadMapped = 29, "LOAD_MAPPED";
+    /// As SET, of the memory file whose descriptor is attached.
+    SetMapped = 30, "SET_MAPPED";
+    /// As STORE, of the memory file whose descriptor is attached.
+    StoreMapped = 31, "STORE_MAPPED";
     /// Tells how long a value lives.
     Ttl = 32, "TTL";
     /// Sets how long a value lives.
     Expire = 33, "EXPIRE";
     /// Lets a value live for good.
     Persist = 34, "PERSIST";
+    /// Client to node: what came with the reply to this request id is no longer mapped.
+    Unmap = 35, "UNMAP";
     /// JSON: what the node is.
     Status = 64, "STATUS";
     /// JSON: what lies in it.

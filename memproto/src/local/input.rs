@@ -20,6 +20,8 @@ pub struct Input {
     buffer: BytesMut,
     read_size: usize,
     offered: usize,
+    /// Bytes that are dropped as they come.
+    skipped: usize,
 }
 
 impl Default for Input {
@@ -28,6 +30,7 @@ impl Default for Input {
             buffer: BytesMut::new(),
             read_size: READ_MIN,
             offered: 0,
+            skipped: 0,
         }
     }
 }
@@ -45,6 +48,7 @@ impl Input {
 
     /// Tells how many bytes the read brought, so that the next one gets more or less room.
     pub fn received(&mut self, bytes: usize) {
+        self.skip_arrived();
         if bytes == self.offered {
             self.read_size = (self.read_size * 2).min(READ_MAX);
         } else if bytes < self.read_size / 8 {
@@ -55,6 +59,19 @@ impl Input {
     /// Appends bytes, for whoever has them already.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+        self.skip_arrived();
+    }
+
+    /// Drops so many of the next bytes that come.
+    pub fn skip_next(&mut self, bytes: usize) {
+        self.skipped += bytes;
+        self.skip_arrived();
+    }
+
+    fn skip_arrived(&mut self) {
+        let skipped = self.skipped.min(self.buffer.len());
+        self.buffer.advance(skipped);
+        self.skipped -= skipped;
     }
 
     /// Number of bytes that were not taken yet.
@@ -93,6 +110,25 @@ impl Input {
         };
         let header = FrameHeader::decode(header)?;
         Ok((self.buffer.len() >= header.frame_len()).then_some(header))
+    }
+
+    /// The header of the first frame, once that is there; the frame need not be there whole.
+    ///
+    /// # Errors
+    /// Where its length is over the limit.
+    pub fn first_header(&self) -> Result<Option<FrameHeader>, FrameError> {
+        let header = self.buffer.first_chunk::<HEADER_LEN>();
+        header.map(FrameHeader::decode).transpose()
+    }
+
+    /// What is there of the payload of the first frame, whose header is there and which is not there whole.
+    pub fn begun_payload(&self) -> &[u8] {
+        &self.buffer[HEADER_LEN..]
+    }
+
+    /// Drops the beginning of a frame that is not there whole, for whoever reads the rest of it elsewhere.
+    pub fn take_begun(&mut self) {
+        self.buffer.clear();
     }
 
     /// How long the first frame says it is with its header, once its header is there. It need not be there whole.

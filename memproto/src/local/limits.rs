@@ -29,6 +29,10 @@ pub const IN_FLIGHT_MAX: u32 = 1024;
 /// counts with its payload, one whose value comes in pieces with [`BODY_WINDOW`] besides.
 pub const HELD_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// The most descriptors that a program may hold of one connection; past it bytes come. Linux lets a process map some
+/// 65,000 files.
+pub const MAPPED_MAX: usize = 65_536;
+
 /// The most bytes of an error's message: a screen full.
 pub const ERROR_MESSAGE_MAX: usize = 4 * 1024;
 

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod frame;
 pub mod input;
+pub mod keys;
 pub mod limits;
 pub mod output;
 mod path;

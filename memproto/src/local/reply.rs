@@ -3,11 +3,10 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::control::Freed;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::id::{BlockId, NodeId};
 use crate::ttl::Ttl;
 
-use super::limits::FRAME_PAYLOAD_MAX;
 use super::read::Fields;
 
 /// The reply to HELLO:
@@ -139,6 +138,53 @@ impl ReadReply {
     }
 }
 
+/// The reply to GET_MAPPED and LOAD_MAPPED, in front of the bytes or the first of them where there is no descriptor:
+///
+/// ```text
+///  0        8        16       24       32
+/// +--------+--------+--------+--------+- - - -
+/// |   id   |  size  | length | offset | value
+/// +--------+--------+--------+--------+- - - -
+/// ```
+///
+/// `offset` is `u64::MAX` where bytes follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedReply {
+    /// What was found, as in the reply to GET.
+    pub read: ReadReply,
+    /// From which byte of the attached memory file on the bytes lie; `None` where they follow as in a reply to GET.
+    pub offset: Option<u64>,
+}
+
+impl MappedReply {
+    /// The length of the reply in front of the value.
+    pub const LEN: usize = ReadReply::LEN + 8;
+
+    /// Writes the reply; where there is no descriptor the value goes behind it.
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.read.encode(out);
+        out.put_u64_le(self.offset.unwrap_or(u64::MAX));
+    }
+
+    /// Reads it. The second part is the value, or its first bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is too short, where bytes follow although a descriptor is attached, and where the range
+    /// ends behind the last byte that can be counted.
+    pub fn decode(payload: &[u8]) -> ApiResult<(Self, &[u8])> {
+        let (read, rest) = ReadReply::decode(payload)?;
+        let mut fields = Fields::new(rest);
+        let offset = Some(fields.u64()?).filter(|&offset| offset != u64::MAX);
+        let value = fields.rest();
+        let is_wrong =
+            offset.is_some_and(|offset| !value.is_empty() || offset.checked_add(read.length).is_none());
+        if is_wrong {
+            return Err(ApiError::invalid("the range of a memory file is none"));
+        }
+        Ok((Self { read, offset }, value))
+    }
+}
+
 /// Writes the reply to DEL: one byte, 1 where there was a key.
 pub fn encode_deleted(deleted: bool, out: &mut BytesMut) {
     out.put_u8(deleted.into());
@@ -193,63 +239,4 @@ pub fn decode_freed(payload: &[u8]) -> ApiResult<Freed> {
     };
     fields.end()?;
     Ok(freed)
-}
-
-/// The reply to KEYS: a page of keys in ascending order.
-///
-/// ```text
-///  0       4      5          8
-/// +-------+------+----------+  +---------+-----+
-/// | count | more | 3 zeroes |  | key len | key |  count times
-/// +-------+------+----------+  +---------+-----+
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeysReply {
-    /// The keys.
-    pub keys: Vec<String>,
-    /// Whether more keys match behind the last one.
-    pub more: bool,
-}
-
-impl KeysReply {
-    /// Drops keys from the end until the page fits a frame; then there are more.
-    pub fn cut_to_frame(&mut self) {
-        let mut len = 8;
-        let fits = |key: &&String| {
-            len += 2 + key.len();
-            len <= FRAME_PAYLOAD_MAX
-        };
-        let count = self.keys.iter().take_while(fits).count();
-        self.more |= count < self.keys.len();
-        self.keys.truncate(count);
-    }
-
-    /// Writes the reply. See [`cut_to_frame`](Self::cut_to_frame).
-    pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.keys.len() as u32);
-        out.put_u8(self.more.into());
-        out.put_bytes(0, 3);
-        for key in &self.keys {
-            out.put_u16_le(key.len() as u16);
-            out.put_slice(key.as_bytes());
-        }
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// `InvalidArgument` where the count is not that of the keys or a key is not UTF-8.
-    pub fn decode(payload: &[u8]) -> ApiResult<Self> {
-        let mut fields = Fields::new(payload);
-        let (count, more) = (fields.u32()? as usize, fields.u8()? != 0);
-        fields.bytes(3)?;
-        // The count is the other side's word: a key has at least two bytes in the frame.
-        let mut keys = Vec::with_capacity(count.min(payload.len() / 2));
-        for _ in 0..count {
-            let len = usize::from(fields.u16()?);
-            keys.push(fields.text(len, "a key")?.to_owned());
-        }
-        fields.end()?;
-        Ok(Self { keys, more })
-    }
 }

@@ -6,7 +6,7 @@ use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::key::check_key;
-use crate::limits::{OBJECT_SIZE_MAX, PATTERN_LEN_MAX};
+use crate::limits::OBJECT_SIZE_MAX;
 use crate::placement::Placement;
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
@@ -95,13 +95,10 @@ pub struct PutRequest<'a> {
 impl<'a> PutRequest<'a> {
     /// Writes the arguments; the value goes behind them.
     pub fn encode(&self, out: &mut BytesMut) {
-        let (placement, peer) = self.placement.to_wire();
+        let peer = self.placement.to_wire().1;
         let key = self.key.unwrap_or_default();
         out.put_u64_le(self.size.unwrap_or(u64::MAX));
-        out.put_u64_le(self.ttl.map_or(0, Ttl::as_millis));
-        out.put_u8(self.class.to_byte());
-        out.put_u8(placement);
-        out.put_u16_le(0);
+        put_keeping(self.ttl, self.class, &self.placement, out);
         out.put_u16_le(key.len() as u16);
         out.put_u16_le(peer.len() as u16);
         out.put_slice(key.as_bytes());
@@ -115,19 +112,11 @@ impl<'a> PutRequest<'a> {
     pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
         let mut fields = Fields::new(payload);
         let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
-        let ttl = match fields.u64()? {
-            0 => None,
-            ms => Some(Ttl::from_millis(ms)?),
-        };
-        let (class, placement) = (fields.u8()?, fields.u8()?);
-        must_be_zero(fields.u8()?.into(), "replicas")?;
-        must_be_zero(fields.u8()?.into(), "these options of a write")?;
+        let Keeping { ttl, class, place } = keeping(&mut fields)?;
         let (key_len, peer_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
         let key = fields.bytes(key_len)?;
         let peer = fields.text(peer_len, "the name of the peer")?;
-        let class = BlockClass::from_byte(class)
-            .ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
-        let placement = Placement::from_wire(placement, peer)?;
+        let placement = Placement::from_wire(place, peer)?;
         if size.is_some_and(|size| size > OBJECT_SIZE_MAX) {
             return Err(ApiError::new(
                 ErrorCode::TooLarge,
@@ -150,6 +139,41 @@ impl<'a> PutRequest<'a> {
             fields.rest(),
         ))
     }
+}
+
+/// How a write is to be kept, as SET and MSET have it in the same layout; the name of the peer stands elsewhere:
+///
+/// ```text
+///  0        8       9       10      11     12
+/// +--------+-------+-------+-------+------+
+/// | ttl ms | class | place | repl. | opts |
+/// +--------+-------+-------+-------+------+
+/// ```
+pub(super) struct Keeping {
+    pub(super) ttl: Option<Ttl>,
+    pub(super) class: BlockClass,
+    /// The byte of the placement.
+    pub(super) place: u8,
+}
+
+pub(super) fn put_keeping(ttl: Option<Ttl>, class: BlockClass, placement: &Placement, out: &mut BytesMut) {
+    out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
+    out.put_u8(class.to_byte());
+    out.put_u8(placement.to_wire().0);
+    out.put_u16_le(0);
+}
+
+pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
+    let ttl = match fields.u64()? {
+        0 => None,
+        ms => Some(Ttl::from_millis(ms)?),
+    };
+    let (class, place) = (fields.u8()?, fields.u8()?);
+    must_be_zero(fields.u8()?.into(), "replicas")?;
+    must_be_zero(fields.u8()?.into(), "these options of a write")?;
+    let class =
+        BlockClass::from_byte(class).ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
+    Ok(Keeping { ttl, class, place })
 }
 
 /// Arguments of GET and LOAD. GET has the key behind them, LOAD the id as 8 bytes:
@@ -360,67 +384,6 @@ impl LifetimeRequest {
             kind => return Err(ApiError::invalid(format!("unknown kind of name {kind}"))),
         };
         Ok(Self { name, change })
-    }
-}
-
-/// Arguments of KEYS:
-///
-/// ```text
-///  0         4       8             10          12
-/// +---------+-------+-------------+-----------+---------+-------+
-/// | options | limit | pattern len | after len | pattern | after |
-/// +---------+-------+-------------+-----------+---------+-------+
-/// ```
-///
-/// `options` is 0 in this version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeysRequest<'a> {
-    /// A glob, see [`crate::pattern`].
-    pub pattern: &'a str,
-    /// Only keys greater than this one.
-    pub after: Option<&'a str>,
-    /// How many keys at most; the node may return fewer and say that there are more.
-    pub limit: u32,
-}
-
-impl<'a> KeysRequest<'a> {
-    /// Writes the arguments.
-    pub fn encode(&self, out: &mut BytesMut) {
-        let after = self.after.unwrap_or_default();
-        out.put_u32_le(0);
-        out.put_u32_le(self.limit);
-        out.put_u16_le(self.pattern.len() as u16);
-        out.put_u16_le(after.len() as u16);
-        out.put_slice(self.pattern.as_bytes());
-        out.put_slice(after.as_bytes());
-    }
-
-    /// Reads them.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, `TooLarge` for the pattern or the key.
-    pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
-        let mut fields = Fields::new(payload);
-        must_be_zero(fields.u32()?.into(), "these options of KEYS")?;
-        let limit = fields.u32()?;
-        let (pattern_len, after_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
-        check_len(pattern_len, PATTERN_LEN_MAX, "the pattern")?;
-        let pattern = fields.text(pattern_len, "the pattern")?;
-        let after = fields.bytes(after_len)?;
-        fields.end()?;
-        let after = if after.is_empty() {
-            None
-        } else {
-            Some(check_key(after)?)
-        };
-        if limit == 0 {
-            return Err(ApiError::invalid("a limit of 0 keys lists nothing"));
-        }
-        Ok(Self {
-            pattern,
-            after,
-            limit,
-        })
     }
 }
 

@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
+use super::keys::{KeysReply, KeysRequest};
 use super::reply::{
-    HelloReply, KeysReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
+    HelloReply, MappedReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
     encode_deleted, encode_freed, encode_lifetime,
 };
 use super::request::{
-    DelRequest, FreeRequest, HelloRequest, KeysRequest, LifetimeRequest, PutRequest, ReadRequest,
-    decode_credit, decode_empty,
+    DelRequest, FreeRequest, HelloRequest, LifetimeRequest, PutRequest, ReadRequest, decode_credit,
+    decode_empty,
 };
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
@@ -70,7 +71,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
     Ok(match (from_node, op) {
         (_, Op::Data) => json!({"value_hex": hex(payload)}),
         (_, Op::Credit) => json!({"bytes": decode_credit(payload)?.to_string()}),
-        (_, Op::Ping | Op::Cancel | Op::Status | Op::Stats | Op::Stop) => {
+        (_, Op::Ping | Op::Attach | Op::Cancel | Op::Unmap | Op::Status | Op::Stats | Op::Stop) => {
             decode_empty(payload)?;
             json!({})
         }
@@ -90,8 +91,8 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 "held_bytes_max": reply.held_bytes_max, "node_id": reply.node_id, "node_version": reply.node_version,
             })
         }
-        (false, Op::Set | Op::Store | Op::Stream) => {
-            let (put, value) = PutRequest::decode(payload, op == Op::Set)?;
+        (false, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
+            let (put, value) = PutRequest::decode(payload, matches!(op, Op::Set | Op::SetMapped))?;
             let (placement, peer) = put.placement.to_wire();
             json!({
                 "size": put.size.map(|size| size.to_string()),
@@ -100,11 +101,11 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 "peer": peer, "key": put.key, "value_hex": hex(value),
             })
         }
-        (true, Op::Set | Op::Store | Op::Stream) => {
+        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let PutReply { id, size } = PutReply::decode(payload)?;
             json!({"id": id.to_string(), "size": size.to_string()})
         }
-        (false, Op::Get) => {
+        (false, Op::Get | Op::GetMapped) => {
             let ReadRequest {
                 offset,
                 length,
@@ -112,7 +113,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             } = ReadRequest::<&str>::decode(payload)?;
             json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target})
         }
-        (false, Op::Load) => {
+        (false, Op::Load | Op::LoadMapped) => {
             let ReadRequest {
                 offset,
                 length,
@@ -125,6 +126,14 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             json!({
                 "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
                 "value_hex": hex(value),
+            })
+        }
+        (true, Op::GetMapped | Op::LoadMapped) => {
+            let (MappedReply { read, offset }, value) = MappedReply::decode(payload)?;
+            let ReadReply { id, size, length } = read;
+            json!({
+                "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
+                "offset": offset.map(|offset| offset.to_string()), "value_hex": hex(value),
             })
         }
         (false, Op::Del) => json!({"key": DelRequest::decode(payload)?.key}),
@@ -158,23 +167,27 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
         }
         (false, Op::Keys) => {
             let KeysRequest {
-                pattern,
-                after,
+                patterns,
+                cursor,
                 limit,
             } = KeysRequest::decode(payload)?;
-            json!({"limit": limit, "pattern": pattern, "after": after})
+            json!({"limit": limit, "cursor": cursor.to_string(), "patterns": patterns})
         }
         (true, Op::Keys) => {
-            let KeysReply { keys, more } = KeysReply::decode(payload)?;
-            json!({"keys": keys, "more": more})
+            let KeysReply { keys, cursor } = KeysReply::decode(payload)?;
+            json!({"keys": keys, "cursor": cursor.to_string()})
         }
         (false, Op::Mget | Op::Mdel) => json!({"keys": BatchKeys::decode(payload)?.keys}),
         (false, Op::Mset) => {
-            let pairs = BatchPairs::decode(payload)?.pairs;
-            let pairs = pairs
-                .iter()
-                .map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
-            json!({"pairs": pairs.collect::<Vec<_>>()})
+            let batch = BatchPairs::decode(payload)?;
+            let (placement, peer) = batch.placement.to_wire();
+            let pairs = batch.pairs.iter();
+            let pairs = pairs.map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
+            json!({
+                "ttl_ms": batch.ttl.map(|ttl| ttl.as_millis().to_string()), "class": batch.class,
+                "placement": PLACEMENTS[usize::from(placement)],
+                "peer": peer, "pairs": pairs.collect::<Vec<_>>(),
+            })
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = BatchReply::decode(&Bytes::copy_from_slice(payload))?.entries;
@@ -238,7 +251,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             node_version: text(&meaning["node_version"]).to_owned(),
         }
         .encode(out),
-        (false, Op::Set | Op::Store | Op::Stream) => {
+        (false, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let class: BlockClass = serde_json::from_value(meaning["class"].clone()).unwrap();
             let size = meaning["size"].as_str().map(|size| size.parse().unwrap());
             PutRequest {
@@ -251,14 +264,14 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             .encode(out);
             out.put_slice(&value());
         }
-        (true, Op::Set | Op::Store | Op::Stream) => {
+        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             PutReply {
                 id: id(&meaning["id"]),
                 size: number(&meaning["size"]),
             }
             .encode(out);
         }
-        (false, Op::Get) => {
+        (false, Op::Get | Op::GetMapped) => {
             ReadRequest {
                 offset: number(&meaning["offset"]),
                 length: length(),
@@ -266,13 +279,24 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             }
             .encode(out);
         }
-        (false, Op::Load) => {
+        (false, Op::Load | Op::LoadMapped) => {
             ReadRequest {
                 offset: number(&meaning["offset"]),
                 length: length(),
                 target: id(&meaning["id"]),
             }
             .encode(out);
+        }
+        (true, Op::GetMapped | Op::LoadMapped) => {
+            let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
+            let read = ReadReply {
+                id,
+                size,
+                length: length(),
+            };
+            let offset = meaning["offset"].as_str().map(|offset| offset.parse().unwrap());
+            MappedReply { read, offset }.encode(out);
+            out.put_slice(&value());
         }
         (true, Op::Get | Op::Load) => {
             let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
@@ -315,8 +339,8 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         (false, Op::Keys) => {
             let limit = meaning["limit"].as_u64().unwrap() as u32;
             KeysRequest {
-                pattern: text(&meaning["pattern"]),
-                after: meaning["after"].as_str(),
+                patterns: meaning["patterns"].as_array().unwrap().iter().map(text).collect(),
+                cursor: number(&meaning["cursor"]),
                 limit,
             }
             .encode(out);
@@ -325,7 +349,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             let keys = serde_json::from_value(meaning["keys"].clone()).unwrap();
             KeysReply {
                 keys,
-                more: meaning["more"].as_bool().unwrap(),
+                cursor: number(&meaning["cursor"]),
             }
             .encode(out);
         }
@@ -341,7 +365,15 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 .zip(&values)
                 .map(|(pair, value)| (text(&pair["key"]), &value[..]))
                 .collect();
-            BatchPairs::encode(&pairs, out);
+            let class = serde_json::from_value(meaning["class"].clone()).unwrap();
+            let placement = placement(meaning);
+            BatchPairs {
+                ttl,
+                class,
+                placement,
+                pairs,
+            }
+            .encode(out);
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = meaning["entries"].as_array().unwrap();
@@ -425,8 +457,8 @@ fn truncated_arguments_are_errors() {
         // What ends with a text or a value of free length may end anywhere in it.
         let fixed_len = match op {
             Op::Hello | Op::Keys | Op::Free | Op::Mget | Op::Mset | Op::Mdel => payload.len(),
-            Op::Set | Op::Store | Op::Stream => payload.len().min(24),
-            Op::Get | Op::Load => payload.len().min(20),
+            Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped => payload.len().min(24),
+            Op::Get | Op::Load | Op::GetMapped | Op::LoadMapped => payload.len().min(20),
             Op::Ttl | Op::Expire | Op::Persist => payload.len().min(17),
             _ => 0,
         };
@@ -487,18 +519,5 @@ proptest! {
         put.encode(&mut bytes);
         bytes.extend_from_slice(&value);
         prop_assert_eq!(PutRequest::decode(&bytes, true), Ok((put, &value[..])));
-    }
-
-    #[test]
-    fn pages_of_keys_are_cut_to_a_frame(lens in proptest::collection::vec(1000usize..=1024, 0..400)) {
-        let keys = lens.iter().map(|&len| "k".repeat(len)).collect();
-        let mut page = KeysReply { keys, more: false };
-        let all = page.keys.len();
-        page.cut_to_frame();
-        let mut bytes = BytesMut::new();
-        page.encode(&mut bytes);
-        prop_assert!(bytes.len() <= super::FRAME_PAYLOAD_MAX);
-        prop_assert_eq!(page.more, page.keys.len() < all);
-        prop_assert_eq!(KeysReply::decode(&bytes), Ok(page));
     }
 }

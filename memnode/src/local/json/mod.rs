@@ -1,8 +1,9 @@
 //! JSON lines: one request object a line, one reply object a line, for programs that have a socket and JSON and no more.
 //!
-//! `request` reads a line into an operation, `operation` calls the [`Backend`](super::Backend) for it, and `session`
+//! `request` reads a line into an operation, with its `arguments`, `operation` calls the [`Backend`](super::Backend) for it, and `session`
 //! moves lines. None of them decides anything about data. Specified in `docs/protocol/local.md`, "JSON lines".
 
+mod arguments;
 mod operation;
 mod request;
 mod session;

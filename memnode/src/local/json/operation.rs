@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding as _};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::local::KEYS_PAGE_MAX;
+use memproto::local::batch::BatchAnswer;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::request::{Encoding, Hello, Keys, Operation, Put, Read, too_large};
+use super::arguments::{Encoding, Hello, Keys, Put, PutMany, Read};
+use super::request::{Operation, too_large};
 use super::{IN_FLIGHT_MAX, LINE_MAX, VALUE_MAX};
 use crate::body::Body;
 use crate::local::backend::Backend;
@@ -39,6 +40,19 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
             loaded(found_or_missing(found, &key)?, read).await
         }
         Operation::Del(key) => Ok(json!({"deleted": backend.del(&key).await?})),
+        Operation::Mget(keys, encoding) => {
+            let answers = backend.mget(keys, VALUE_MAX as usize).await;
+            Ok(entries(answers, |answer| value_entry(&answer, encoding)))
+        }
+        Operation::Mset(PutMany { pairs, options }) => {
+            let answers = backend.mset(pairs, options).await;
+            Ok(entries(answers, |()| Ok(json!({}))))
+        }
+        Operation::Mdel(keys) => {
+            let answers = backend.mdel(keys).await;
+            Ok(entries(answers, |deleted| Ok(json!({"deleted": deleted}))))
+        }
+        Operation::Lifetime(name, change) => Ok(json!({"ttl_ms": backend.lifetime(name, change).await?})),
         Operation::Store(Put { value, options }) => {
             backend.store(Body::from(value), options).await.map(stored)
         }
@@ -76,27 +90,59 @@ async fn loaded(Loaded { id, size, body }: Loaded, read: Read) -> ApiResult<Valu
     }
     let value = body.collect(VALUE_MAX).await?;
     let mut reply = json!({"block": id, "size": size});
-    let text = match read.encoding {
+    write_value(&mut reply, &value, read.encoding)?;
+    Ok(reply)
+}
+
+/// Adds the bytes of a value to a reply.
+fn write_value(reply: &mut Value, value: &[u8], encoding: Option<Encoding>) -> ApiResult<()> {
+    let text = match encoding {
         Some(Encoding::Base64) => None,
-        _ => std::str::from_utf8(&value).ok(),
+        _ => std::str::from_utf8(value).ok(),
     };
-    match (text, read.encoding) {
+    match (text, encoding) {
         (Some(text), _) => reply["text"] = text.into(),
         (None, Some(Encoding::Text)) => {
             return Err(ApiError::invalid(
                 "the value is no UTF-8: read it with \"as\":\"base64\"",
             ));
         }
-        (None, _) => reply["base64"] = Base64::encode_string(&value).into(),
+        (None, _) => reply["base64"] = Base64::encode_string(value).into(),
     }
-    Ok(reply)
+    Ok(())
+}
+
+/// The reply to a batch: what each key's answer is in JSON, or its error.
+fn entries<T>(answers: Vec<ApiResult<T>>, write: impl Fn(T) -> ApiResult<Value>) -> Value {
+    let entries = answers.into_iter().map(|answer| match answer.and_then(&write) {
+        Ok(entry) => entry,
+        Err(mut error) => {
+            // A batch's own protocol leaves the words out where the code says all.
+            if error.code == ErrorCode::NotFound && error.message.is_empty() {
+                "no connected node has this key".clone_into(&mut error.message);
+            }
+            json!({"error": error})
+        }
+    });
+    json!({"entries": entries.collect::<Vec<_>>()})
+}
+
+/// A value in the reply to a batch, or that there is no room for it.
+fn value_entry(answer: &BatchAnswer, encoding: Option<Encoding>) -> ApiResult<Value> {
+    match answer {
+        BatchAnswer::Later { size } => Ok(json!({"later": true, "size": size})),
+        BatchAnswer::Done(value) => {
+            let mut entry = json!({"size": value.len()});
+            write_value(&mut entry, value, encoding)?;
+            Ok(entry)
+        }
+    }
 }
 
 async fn list<B: Backend>(backend: &B, keys: Keys) -> ApiResult<Value> {
-    let limit = keys.limit.min(KEYS_PAGE_MAX);
-    let mut page = backend.keys(&keys.pattern, keys.after.as_deref(), limit).await?;
-    page.cut_to_frame();
-    Ok(json!({"keys": page.keys, "more": page.more}))
+    let page = backend.keys(&keys.patterns, keys.cursor, keys.limit).await?;
+    let cursor = (page.cursor != 0).then(|| page.cursor.to_string());
+    Ok(json!({"keys": page.keys, "cursor": cursor}))
 }
 
 fn json_of(value: &impl Serialize) -> ApiResult<Value> {

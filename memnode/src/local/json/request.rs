@@ -1,25 +1,16 @@
 //! A line, read into an operation.
 
-use base64ct::{Base64, Encoding as _};
-use bytes::Bytes;
 use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::key::check_key;
-use memproto::limits::PATTERN_LEN_MAX;
-use memproto::local::{FREE_IDS_MAX, KEYS_PAGE_MAX};
-use memproto::{BlockClass, BlockId, Placement, Ttl};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use memproto::local::Op;
+use memproto::{BlockId, LifetimeChange, ValueName};
+use serde_json::Value;
 
+use super::arguments::{self, Encoding, Fields, Hello, Keys, Put, PutMany, Read};
 use super::{LINE_MAX, VALUE_MAX};
-use crate::service::{ByteRange, PutOptions};
 
 /// The longest `id` in bytes, as it stands in the line.
 const ID_LEN_MAX: usize = 64;
-
-/// The byte of [`Placement::Peer`] in the native protocol, whose rules for its name hold here too.
-const PLACEMENT_PEER: u8 = 3;
 
 /// What a line asks for.
 #[derive(Debug)]
@@ -29,6 +20,10 @@ pub(super) enum Operation {
     Set(String, Put),
     Get(String, Read),
     Del(String),
+    Mget(Vec<String>, Option<Encoding>),
+    Mset(PutMany),
+    Mdel(Vec<String>),
+    Lifetime(ValueName, LifetimeChange),
     Store(Put),
     Load(BlockId, Read),
     Free(Vec<BlockId>),
@@ -51,127 +46,38 @@ impl Operation {
     /// How many bytes it may make the node hold beyond its line.
     pub(super) fn held(&self) -> usize {
         match self {
-            Operation::Get(..) | Operation::Load(..) | Operation::Keys(_) => VALUE_MAX as usize,
+            Operation::Get(..) | Operation::Load(..) | Operation::Mget(..) | Operation::Keys(_) => {
+                VALUE_MAX as usize
+            }
             _ => 0,
         }
     }
-}
 
-/// Arguments of `hello`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Hello {
-    #[serde(default)]
-    pub(super) token: String,
-    /// The name of the program, for the log.
-    #[serde(default)]
-    pub(super) name: String,
-}
-
-impl std::fmt::Debug for Hello {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Hello({:?})", self.name)
+    /// The operation of the native protocol by which it is timed; `None` for those on no data.
+    pub(super) fn timed_as(&self) -> Option<Op> {
+        Some(match self {
+            Operation::Set(..) => Op::Set,
+            Operation::Get(..) => Op::Get,
+            Operation::Del(_) => Op::Del,
+            Operation::Mget(..) => Op::Mget,
+            Operation::Mset(_) => Op::Mset,
+            Operation::Mdel(_) => Op::Mdel,
+            Operation::Store(_) => Op::Store,
+            Operation::Load(..) => Op::Load,
+            Operation::Free(_) => Op::Free,
+            Operation::Stream(_) => Op::Stream,
+            Operation::Lifetime(_, LifetimeChange::Tell) => Op::Ttl,
+            Operation::Lifetime(_, LifetimeChange::Expire(_)) => Op::Expire,
+            Operation::Lifetime(_, LifetimeChange::Persist) => Op::Persist,
+            Operation::Keys(_) => Op::Keys,
+            _ => return None,
+        })
     }
 }
 
-/// A value and how it is to be kept.
-#[derive(Debug)]
-pub(super) struct Put {
-    pub(super) value: Bytes,
-    pub(super) options: PutOptions,
-}
-
-/// Which part of a value is wanted, and how it is to be written.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) range: ByteRange,
-    pub(super) encoding: Option<Encoding>,
-}
-
-/// How bytes stand in JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Encoding {
-    /// As they are: they must be UTF-8.
-    Text,
-    /// As RFC 4648, 4 has it, with padding.
-    Base64,
-}
-
-/// Arguments of `keys`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Keys {
-    #[serde(default = "every_key")]
-    pub(super) pattern: String,
-    #[serde(default)]
-    pub(super) after: Option<String>,
-    #[serde(default = "keys_page_max")]
-    pub(super) limit: u32,
-}
-
-fn every_key() -> String {
-    "*".to_owned()
-}
-
-fn keys_page_max() -> u32 {
-    KEYS_PAGE_MAX
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PutArgs {
-    key: Option<String>,
-    text: Option<String>,
-    base64: Option<String>,
-    #[serde(default)]
-    class: BlockClass,
-    #[serde(default)]
-    placement: PlacementArg,
-    peer: Option<String>,
-    ttl_ms: Option<Ttl>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PlacementArg {
-    #[default]
-    Auto,
-    Local,
-    Remote,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadArgs {
-    key: Option<String>,
-    block: Option<BlockId>,
-    #[serde(default)]
-    offset: u64,
-    length: Option<u64>,
-    #[serde(rename = "as")]
-    encoding: Option<Encoding>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyArg {
-    key: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlocksArg {
-    blocks: Vec<BlockId>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoArgs {}
-
 /// Reads a line: its id, `null` where it has none that can be echoed, and what it asks for.
 pub(super) fn parse(line: &[u8]) -> (Value, ApiResult<Operation>) {
-    let mut fields: Map<String, Value> = match serde_json::from_slice(line) {
+    let mut fields: Fields = match serde_json::from_slice(line) {
         Ok(fields) => fields,
         Err(error) => {
             let message = format!("the line is no JSON object: {error}");
@@ -191,54 +97,46 @@ pub(super) fn parse(line: &[u8]) -> (Value, ApiResult<Operation>) {
     (id, operation(fields))
 }
 
-fn operation(mut fields: Map<String, Value>) -> ApiResult<Operation> {
+fn operation(mut fields: Fields) -> ApiResult<Operation> {
     let Some(Value::String(op)) = fields.remove("op") else {
         return Err(ApiError::invalid("the request has no op, such as \"op\":\"get\""));
     };
     Ok(match op.as_str() {
-        "hello" => Operation::Hello(args(fields)?),
+        "hello" => Operation::Hello(arguments::args(fields)?),
         "set" => {
-            let (key, put) = put(fields)?;
-            let key = named(key, "key")?;
-            check_key(key.as_bytes())?;
+            let (key, put) = arguments::set(fields)?;
             Operation::Set(key, put)
         }
-        "store" => Operation::Store(without_key(put(fields)?)?),
-        "stream" => Operation::Stream(without_key(put(fields)?)?),
         "get" => {
-            let (key, block, read) = read(fields)?;
-            nothing(block.is_none(), "block")?;
-            Operation::Get(named(key, "key")?, read)
+            let (key, read) = arguments::get(fields)?;
+            Operation::Get(key, read)
         }
+        "del" => Operation::Del(arguments::key(fields)?),
+        "mget" => {
+            let (keys, encoding) = arguments::get_many(fields)?;
+            Operation::Mget(keys, encoding)
+        }
+        "mset" => Operation::Mset(arguments::put_many(fields)?),
+        "mdel" => Operation::Mdel(arguments::keys(fields)?),
+        "store" => Operation::Store(arguments::put(fields)?),
+        "stream" => Operation::Stream(arguments::put(fields)?),
         "load" => {
-            let (key, block, read) = read(fields)?;
-            nothing(key.is_none(), "key")?;
-            Operation::Load(named(block, "block")?, read)
+            let (id, read) = arguments::load(fields)?;
+            Operation::Load(id, read)
         }
-        "del" => {
-            let KeyArg { key } = args(fields)?;
-            check_key(key.as_bytes())?;
-            Operation::Del(key)
+        "free" => Operation::Free(arguments::blocks(fields)?),
+        "ttl" => Operation::Lifetime(arguments::name(fields)?, LifetimeChange::Tell),
+        "expire" => {
+            let (name, change) = arguments::expire(fields)?;
+            Operation::Lifetime(name, change)
         }
-        "free" => {
-            let BlocksArg { blocks } = args(fields)?;
-            check_len(blocks.len(), FREE_IDS_MAX, "blocks in one request")?;
-            Operation::Free(blocks)
-        }
-        "keys" => {
-            let keys: Keys = args(fields)?;
-            check_len(keys.pattern.len(), PATTERN_LEN_MAX, "bytes in a pattern")?;
-            keys.after
-                .as_deref()
-                .map(|after| check_key(after.as_bytes()))
-                .transpose()?;
-            Operation::Keys(keys)
-        }
-        "connect" => Operation::Connect(args(fields)?),
-        "peer_wait" => Operation::PeerWait(args(fields)?),
-        "disconnect" => Operation::Disconnect(args(fields)?),
-        "consent_decide" => Operation::ConsentDecide(args(fields)?),
-        "trust_remove" => Operation::TrustRemove(args(fields)?),
+        "persist" => Operation::Lifetime(arguments::name(fields)?, LifetimeChange::Persist),
+        "keys" => Operation::Keys(arguments::listing(fields)?),
+        "connect" => Operation::Connect(arguments::args(fields)?),
+        "peer_wait" => Operation::PeerWait(arguments::args(fields)?),
+        "disconnect" => Operation::Disconnect(arguments::args(fields)?),
+        "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
+        "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
         op => {
             let bare = match op {
                 "ping" => Operation::Ping,
@@ -253,99 +151,10 @@ fn operation(mut fields: Map<String, Value>) -> ApiResult<Operation> {
                     return Err(ApiError::new(ErrorCode::Unsupported, message));
                 }
             };
-            let NoArgs {} = args(fields)?;
+            arguments::no_args(fields)?;
             bare
         }
     })
-}
-
-fn args<T: DeserializeOwned>(fields: Map<String, Value>) -> ApiResult<T> {
-    T::deserialize(Value::Object(fields))
-        .map_err(|error| ApiError::invalid(format!("the request is not as specified: {error}")))
-}
-
-fn put(fields: Map<String, Value>) -> ApiResult<(Option<String>, Put)> {
-    let PutArgs {
-        key,
-        text,
-        base64,
-        class,
-        placement,
-        peer,
-        ttl_ms,
-    } = args(fields)?;
-    let placement = match (placement, peer) {
-        (PlacementArg::Auto, Some(peer)) => Placement::from_wire(PLACEMENT_PEER, &peer)?,
-        (_, Some(_)) => return Err(ApiError::invalid("either placement or peer, not both")),
-        (PlacementArg::Auto, None) => Placement::Auto,
-        (PlacementArg::Local, None) => Placement::Local,
-        (PlacementArg::Remote, None) => Placement::Remote,
-    };
-    let value = match (text, base64) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(base64)) => Base64::decode_vec(&base64)
-            .map_err(|_| ApiError::invalid("the value is no base64 of the standard alphabet with padding"))?,
-        _ => {
-            return Err(ApiError::invalid(
-                "a value stands in text or in base64, one of the two",
-            ));
-        }
-    };
-    if value.len() as u64 > VALUE_MAX {
-        return Err(too_large(value.len() as u64));
-    }
-    let put = Put {
-        value: value.into(),
-        options: PutOptions {
-            class,
-            placement,
-            ttl: ttl_ms,
-        },
-    };
-    Ok((key, put))
-}
-
-fn read(fields: Map<String, Value>) -> ApiResult<(Option<String>, Option<BlockId>, Read)> {
-    let ReadArgs {
-        key,
-        block,
-        offset,
-        length,
-        encoding,
-    } = args(fields)?;
-    if let Some(key) = &key {
-        check_key(key.as_bytes())?;
-    }
-    let range = ByteRange {
-        offset,
-        length: length.unwrap_or(u64::MAX),
-    };
-    Ok((key, block, Read { range, encoding }))
-}
-
-fn named<T>(field: Option<T>, name: &str) -> ApiResult<T> {
-    field.ok_or_else(|| ApiError::invalid(format!("the request is not as specified: missing field `{name}`")))
-}
-
-fn nothing(is_absent: bool, name: &str) -> ApiResult<()> {
-    if is_absent {
-        return Ok(());
-    }
-    Err(ApiError::invalid(format!(
-        "the request is not as specified: unknown field `{name}`"
-    )))
-}
-
-fn without_key((key, put): (Option<String>, Put)) -> ApiResult<Put> {
-    nothing(key.is_none(), "key").map(|()| put)
-}
-
-fn check_len(len: usize, len_max: usize, what: &str) -> ApiResult<()> {
-    if len <= len_max {
-        return Ok(());
-    }
-    let message = format!("{len} {what}: at most {len_max}");
-    Err(ApiError::new(ErrorCode::TooLarge, message))
 }
 
 /// A value that JSON is not for.
@@ -384,9 +193,9 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|store|load|free|keys|connect|peer_wait|hello|stop",
-            field in "key|text|base64|block|blocks|offset|length|as|peer|limit|token",
-            value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\{\}|1e400"#,
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|ttl_ms|token",
+            value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());
         }

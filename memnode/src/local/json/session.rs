@@ -8,6 +8,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
@@ -206,12 +207,17 @@ impl<B: Backend, S: AsyncRead + AsyncWrite + Send> JsonSession<B, S> {
             }
         };
         let held = line.len() + operation.held();
-        let run = operation::run(Arc::clone(&self.backend), operation);
+        let (timed_as, read_at) = (operation.timed_as(), Instant::now());
+        let backend = Arc::clone(&self.backend);
         let call = async move {
+            let run = operation::run(Arc::clone(&backend), operation);
             let result = AssertUnwindSafe(run)
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
+            if let Some(op) = timed_as {
+                backend.timings().record(op.to_byte(), read_at.elapsed());
+            }
             let line = reply_line(&id, result);
             Finished { held, line }
         };

@@ -13,17 +13,20 @@ use memproto::control::{
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
-use memproto::local::reply::KeysReply;
+use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::pattern::Globs;
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Backend, Body, ByteRange, Loaded, PutOptions, Stored, Timings};
+use super::node::{Backend, Body, ByteRange, Here, Intake, Loaded, MemoryFiles, PutOptions, Stored, Timings};
 
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
     pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
     pub(crate) lifetimes: Mutex<HashMap<ValueName, Ttl>>,
+    /// How each key was last asked to be kept.
+    pub(crate) options: Mutex<HashMap<String, PutOptions>>,
     /// Bodies that a load gives away, once each.
     pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
     /// One permit lets one gated operation, or one piece of a gated write, pass.
@@ -32,6 +35,7 @@ pub(crate) struct Fake {
     pub(crate) running: AtomicU64,
     pub(crate) stop: CancellationToken,
     pub(crate) timings: Timings,
+    pub(crate) files: MemoryFiles,
     next: AtomicU64,
 }
 
@@ -50,11 +54,13 @@ impl Fake {
             blocks: Mutex::default(),
             keys: Mutex::default(),
             lifetimes: Mutex::default(),
+            options: Mutex::default(),
             bodies: Mutex::default(),
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
             timings: Timings::default(),
+            files: MemoryFiles::new(100),
             next: AtomicU64::new(1),
         }
     }
@@ -76,6 +82,11 @@ impl Fake {
         let size = value.len() as u64;
         self.blocks.lock().unwrap().insert(id, value);
         Stored { id, size }
+    }
+
+    fn note(&self, key: &str, options: &PutOptions) {
+        let mut noted = self.options.lock().unwrap();
+        noted.insert(key.to_owned(), options.clone());
     }
 
     fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
@@ -143,25 +154,52 @@ impl Backend for Fake {
         &self.timings
     }
 
-    fn set_now(&self, key: &str, value: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
-        (!key.starts_with("gated")).then(|| Ok(self.name(key, bytes::Bytes::copy_from_slice(value))))
+    fn files(&self) -> &MemoryFiles {
+        &self.files
+    }
+
+    fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
+        (!key.starts_with("gated")).then(|| {
+            self.note(key, options);
+            Ok(self.name(key, bytes::Bytes::copy_from_slice(value)))
+        })
     }
 
     fn store_now(&self, _: &[u8], _: &PutOptions) -> Option<ApiResult<Stored>> {
         None
     }
 
-    fn get_now(&self, key: &str, range: ByteRange) -> Option<ApiResult<Option<Loaded>>> {
+    fn get_now<R>(
+        &self,
+        key: &str,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Option<Here<'_>>>) -> R,
+    ) -> Option<R> {
         let waits = key.starts_with("gated") || key.starts_with("panic");
-        (!waits).then(|| self.find(key, range))
+        (!waits).then(|| answer(self.find(key, range).map(|found| found.map(Here::Large))))
     }
 
-    fn load_now(&self, id: BlockId, range: ByteRange) -> Option<ApiResult<Loaded>> {
-        (!self.bodies.lock().unwrap().contains_key(&id)).then(|| self.read(id, range))
+    fn load_now<R>(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
+    ) -> Option<R> {
+        let waits = self.bodies.lock().unwrap().contains_key(&id);
+        (!waits).then(|| answer(self.read(id, range).map(Here::Large)))
     }
 
-    async fn set(&self, key: &str, body: Body, _: PutOptions) -> ApiResult<Stored> {
+    fn begin_intake(&self, _: Option<&str>, _: u64, _: &PutOptions) -> Option<ApiResult<Intake>> {
+        None
+    }
+
+    async fn finish_intake(&self, _: Intake) -> ApiResult<Stored> {
+        unreachable!("none is begun")
+    }
+
+    async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {
         let _running = self.enter();
+        self.note(key, &options);
         Ok(self.name(key, self.take(key, body).await?))
     }
 
@@ -190,15 +228,12 @@ impl Backend for Fake {
         answers
     }
 
-    async fn mset(&self, pairs: Vec<(String, bytes::Bytes)>) -> Vec<ApiResult<()>> {
+    async fn mset(&self, pairs: Vec<(String, bytes::Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
         let mut answers = Vec::new();
         for (key, value) in pairs {
             answers.push(match key.starts_with("gated refused") {
                 true => Err(ApiError::new(ErrorCode::OutOfMemory, "no room")),
-                false => self
-                    .set(&key, value.into(), PutOptions::default())
-                    .await
-                    .map(drop),
+                false => self.set(&key, value.into(), options.clone()).await.map(drop),
             });
         }
         answers
@@ -263,18 +298,18 @@ impl Backend for Fake {
         self.store(body, options)
     }
 
-    async fn keys(&self, pattern: &str, after: Option<&str>, limit: u32) -> ApiResult<KeysReply> {
+    /// In ascending order; a cursor is the number of keys that came before, plus one so that an empty page has one too.
+    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
+        let globs = Globs::new(patterns)?;
         let keys = self.keys.lock().unwrap();
-        let mut found = keys
-            .keys()
-            .filter(|key| after.is_none_or(|after| key.as_str() > after))
-            .filter(|key| memproto::pattern::matches(pattern, key))
-            .cloned();
-        let page = found.by_ref().take(limit as usize).collect();
-        Ok(KeysReply {
-            keys: page,
-            more: found.next().is_some(),
-        })
+        let mut page = KeysPage::new(limit);
+        for (passed, key) in keys.keys().enumerate().skip(cursor.saturating_sub(1) as usize) {
+            if globs.match_key(key) && !page.push(key) {
+                let next = passed + 1;
+                return Ok(page.finish(if next == keys.len() { 0 } else { next as u64 + 1 }));
+            }
+        }
+        Ok(page.finish(0))
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use memproto::local::BATCH_KEYS_MAX;
+use memproto::{BlockClass, Placement, Ttl};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::Semaphore;
@@ -45,6 +47,12 @@ fn check(expected: &Value, got: &Value, names: &mut HashMap<String, Value>) {
             assert_eq!(names_of(expected), names_of(got));
             for (name, field) in expected {
                 check(field, &got[name], names);
+            }
+        }
+        (Value::Array(expected), Value::Array(got)) => {
+            assert_eq!(expected.len(), got.len());
+            for (expected, got) in expected.iter().zip(got) {
+                check(expected, got, names);
             }
         }
         (expected, got) => assert_eq!(expected, got),
@@ -120,6 +128,30 @@ async fn a_quick_request_overtakes_a_slow_one() {
     assert_eq!(program.read().await["id"], 2);
     program.fake.gate.add_permits(9);
     assert_eq!(program.read().await["id"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_come_in_pages_by_their_cursor() {
+    let mut program = Piped::greeted().await;
+    for key in ["a:1", "a:2", "a:3", "b:1"] {
+        program.send(&json!({"op": "set", "key": key, "text": ""})).await;
+        program.read().await;
+    }
+    let (mut listed, mut cursor, mut pages) = (Vec::new(), Value::Null, 0);
+    while pages == 0 || !cursor.is_null() {
+        let request = json!({"op": "keys", "patterns": ["a:*", "*:1"], "cursor": cursor, "limit": 3});
+        program.send(&request).await;
+        let mut reply = program.read().await;
+        let keys = reply["result"]["keys"].as_array().unwrap();
+        assert!(keys.len() <= 3);
+        listed.extend(keys.clone());
+        cursor = reply["result"]["cursor"].take();
+        pages += 1;
+    }
+    assert_eq!(
+        (pages, listed),
+        (2, vec![json!("a:1"), json!("a:2"), json!("a:3"), json!("b:1")])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,6 +244,33 @@ async fn large_values_are_refused_with_the_way_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_has_its_options_and_says_what_has_no_room() {
+    let mut program = Piped::greeted().await;
+    let request = json!({
+        "op": "mset", "pairs": [{"key": "k", "text": "v"}], "class": "cache", "ttl_ms": 5, "peer": "B",
+    });
+    program.send(&request).await;
+    assert_eq!(program.read().await["result"], json!({"entries": [{}]}));
+    let options = program.fake.options.lock().unwrap()["k"].clone();
+    assert_eq!(options.class, BlockClass::Cache);
+    assert_eq!(options.ttl, Some(Ttl::from_millis(5).unwrap()));
+    assert_eq!(options.placement, Placement::Peer("B".to_owned()));
+    let large = program.fake.insert(vec![b'x'; VALUE_MAX as usize + 1].into());
+    program
+        .fake
+        .keys
+        .lock()
+        .unwrap()
+        .insert("large".to_owned(), large.id);
+    program.send(&json!({"op": "mget", "keys": ["large", "k"]})).await;
+    let entries = json!([{"later": true, "size": VALUE_MAX + 1}, {"size": 1, "text": "v"}]);
+    assert_eq!(program.read().await["result"]["entries"], entries);
+    let keys: Vec<String> = (0..=BATCH_KEYS_MAX).map(|i| i.to_string()).collect();
+    program.send(&json!({"op": "mdel", "keys": keys})).await;
+    assert_eq!(program.read().await["error"]["code"], "too_large");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endless_line_ends_the_connection() {
     let mut program = Piped::greeted().await;
     let piece = vec![b' '; 64 * 1024];
@@ -235,6 +294,29 @@ async fn a_request_that_panics_is_answered_and_disturbs_nobody() {
     assert_eq!(program.read().await["error"]["code"], "internal");
     program.send(&json!({"id": 2, "op": "ping"})).await;
     assert_eq!(program.read().await["id"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_about_data_is_timed() {
+    let mut program = Piped::greeted().await;
+    for request in [
+        json!({"op": "mset", "pairs": [{"key": "k", "text": "v"}]}),
+        json!({"op": "get", "key": "k"}),
+        json!({"op": "get", "key": "nothing"}),
+        json!({"op": "expire", "key": "k", "ttl_ms": 5}),
+        json!({"op": "ttl", "key": "k"}),
+        json!({"op": "ping"}),
+        json!({"op": "status"}),
+    ] {
+        program.send(&request).await;
+        program.read().await;
+    }
+    let timed = program.fake.timings.stats();
+    let counts: Vec<_> = timed
+        .iter()
+        .map(|stats| (&*stats.operation, stats.count))
+        .collect();
+    assert_eq!(counts, [("get", 2), ("mset", 1), ("ttl", 1), ("expire", 1)]);
 }
 
 #[tokio::test(start_paused = true)]

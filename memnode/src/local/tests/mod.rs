@@ -11,6 +11,7 @@ mod tcp;
 mod node {
     pub(crate) use crate::body::Body;
     pub(crate) use crate::local::Backend;
-    pub(crate) use crate::service::{ByteRange, Loaded, PutOptions, Stored};
+    pub(crate) use crate::memory_file::MemoryFiles;
+    pub(crate) use crate::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
     pub(crate) use crate::timings::Timings;
 }

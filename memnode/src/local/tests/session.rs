@@ -20,6 +20,7 @@ use super::fake::Fake;
 use super::program::{Program, frame, get, load, pattern, put};
 use crate::body::Body;
 use crate::local::session::{OUTPUT_MAX, Session};
+use crate::local::wire::Wire;
 
 fn request(op: Op, id: u64) -> FrameHeader {
     FrameHeader::new(op, id)
@@ -58,6 +59,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for Counted<S> {}
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(

@@ -161,6 +161,7 @@ async fn web_pages_are_refused_with_one_line() {
         format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"),
         // A name of the attacker's that now resolves to this host.
         format!("GET /keys HTTP/1.1\r\nHost: evil.example:{port}\r\nOrigin: http://evil.example\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nHost: evil.example:{port}\r\nContent-Length: 200\r\n\r\n"),
         format!("OPTIONS * HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://evil.example\r\n\r\n"),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         "MKCOL /x HTTP/1.1\r\n\r\n".to_owned(),

@@ -1,0 +1,100 @@
+//! Whether a session that finds nothing to read looks again at once or sleeps.
+//!
+//! A program that sends one request after the other is answered within microseconds and sends the next one as soon. Sleeping in between costs
+//! more than the rest: the system has to take the thread off its core, to notice what arrives, and to wake it, and on another core that is idle
+//! that alone takes tens of microseconds. So a session whose program was quick the last time looks again for a little while, and lets
+//! whatever else wants the core go first each time ([`sched_yield(2)`](https://man7.org/linux/man-pages/man2/sched_yield.2.html)). With program
+//! and node on one core that is as good as a direct switch from one to the other and back.
+//!
+//! It is given up at once where it does not pay: one wait that is longer ends it, until the program is quick again; on a core that others want,
+//! the session goes back to sleep, which the scheduler rewards; and of the sessions of a thread one at a time looks again, for with more of them
+//! there is always something to do. An idle node does nothing.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// How long a session looks again before it sleeps: about what it takes to wake a thread on an idle core, so that at worst it costs
+/// twice as much as sleeping (Karlin, Manasse, McGeoch, Owicki, "Competitive randomized algorithms for nonuniform problems", 1990).
+const LOOK_MAX: Duration = Duration::from_micros(50);
+
+/// Whoever gets the core for longer than this meanwhile is no program that answers, but one that computes.
+const CROWDED: Duration = Duration::from_micros(200);
+
+/// How long a session does not look again on a core that was crowded.
+const CROWDED_REST: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// Whether a session of this thread looks again.
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The habits of a session's program.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Whether it looks again beside others of its thread.
+    is_beside_others: bool,
+    /// Whether the last wait was a short one.
+    is_quick: bool,
+    /// Since when nothing is there to read.
+    waits_since: Option<Instant>,
+    /// Whether it is this session that looks again on its thread.
+    is_looking: bool,
+    rests_until: Option<Instant>,
+}
+
+impl Patience {
+    /// For a session that waits for room to write: its program reads at this moment, so that there soon is some, and as long as there is
+    /// something to write the thread has work.
+    pub(super) fn for_room() -> Self {
+        Self {
+            is_beside_others: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether to look without having been told that something is there.
+    pub(super) fn is_looking(&self) -> bool {
+        self.is_looking
+    }
+
+    /// There was something.
+    pub(super) fn found(&mut self) {
+        if let Some(since) = self.waits_since.take() {
+            self.is_quick = since.elapsed() < LOOK_MAX;
+        }
+        self.stop_looking();
+    }
+
+    /// There was nothing. Returns whether to look again at once; others have had the core then.
+    pub(super) fn look_again(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.waits_since.get_or_insert(now);
+        if !self.is_quick || now - since >= LOOK_MAX || self.rests_until.is_some_and(|until| now < until) {
+            self.stop_looking();
+            return false;
+        }
+        if !self.is_looking {
+            if !self.is_beside_others && LOOKING.replace(true) {
+                return false;
+            }
+            self.is_looking = true;
+        }
+        std::thread::yield_now();
+        if now.elapsed() > CROWDED {
+            self.rests_until = Some(now + CROWDED_REST);
+        }
+        true
+    }
+
+    fn stop_looking(&mut self) {
+        if std::mem::take(&mut self.is_looking) && !self.is_beside_others {
+            LOOKING.set(false);
+        }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.stop_looking();
+    }
+}

@@ -1,0 +1,107 @@
+//! What is too large for a slot, or is no value at all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memproto::peer::Manifest;
+use memproto::{BlockId, NodeId};
+
+use super::ledger::Charge;
+use super::records::Place;
+use super::{ENTRY_OVERHEAD, Owner};
+use crate::value::Value;
+
+/// A value of an entry that lies outside of the arena.
+pub(super) enum Outside {
+    /// A block of this node.
+    Block {
+        /// Their charge lives with them, see [`kept`].
+        bytes: Value,
+        owner: Owner,
+        chunk_of: Option<BlockId>,
+    },
+    /// A block that this node placed on a peer.
+    At {
+        holder: NodeId,
+        size: u64,
+        _charge: Charge,
+    },
+    /// A stream.
+    Stream {
+        manifest: Arc<Manifest>,
+        _charge: Charge,
+    },
+}
+
+impl Outside {
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Outside::Block { bytes, .. } => bytes.len() as u64,
+            Outside::At { size, .. } => *size,
+            Outside::Stream { manifest, .. } => manifest.size(),
+        }
+    }
+
+    /// Bytes of it that lie on peers; this node is `here`.
+    pub(super) fn remote_bytes(&self, here: NodeId) -> u64 {
+        match self {
+            Outside::Block { .. } => 0,
+            Outside::At { size, .. } => *size,
+            Outside::Stream { manifest, .. } => {
+                let chunks = manifest.chunks().iter();
+                let remote = chunks.filter(|chunk| manifest.holder(chunk) != here);
+                remote.map(|chunk| u64::from(chunk.length)).sum()
+            }
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        match self {
+            Outside::Block { .. } => Place::Here,
+            Outside::At { holder, .. } => Place::At(*holder),
+            Outside::Stream { manifest, .. } => Place::Stream(Arc::clone(manifest)),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        match self {
+            Outside::Block { owner, .. } => *owner,
+            Outside::At { .. } | Outside::Stream { .. } => Owner::Local,
+        }
+    }
+
+    pub(super) fn chunk_of(&self) -> Option<BlockId> {
+        match self {
+            Outside::Block { chunk_of, .. } => *chunk_of,
+            Outside::At { .. } | Outside::Stream { .. } => None,
+        }
+    }
+
+    /// What is charged for a block beside its entry; for the others it does not count as a class.
+    pub(super) fn block_charge(&self) -> u64 {
+        match self {
+            Outside::Block { bytes, .. } => bytes.len() as u64 + ENTRY_OVERHEAD,
+            Outside::At { .. } | Outside::Stream { .. } => 0,
+        }
+    }
+}
+
+/// The bytes in memory of their own, with the charge for it.
+pub(super) fn kept(bytes: Value, charge: Charge) -> Value {
+    let bytes = match bytes {
+        Value::Heap(bytes) => Value::Heap(own_allocation(bytes).into()),
+        file @ Value::File(_) => file,
+    };
+    bytes.keeping(charge)
+}
+
+/// The bytes in an allocation of exactly their length: their own, where nobody shares it, else a copy.
+pub(super) fn own_allocation(bytes: Bytes) -> Box<[u8]> {
+    // A conversion that takes the allocation over where this is its only handle, and copies where it is not.
+    let vec = Vec::from(bytes);
+    if vec.len() < vec.capacity() / 2 {
+        // Shrinking in place would leave the small block at the head of the large buffer's memory, in the allocator's way.
+        return vec.as_slice().into();
+    }
+    vec.into_boxed_slice()
+}

@@ -1,0 +1,179 @@
+//! What the store tells of keys and objects.
+
+use std::sync::Arc;
+
+use memproto::peer::Manifest;
+use memproto::{BlockClass, BlockId, NodeId, Version};
+
+use super::{Owner, Reservation};
+use crate::expiry::Moment;
+use crate::value::Value;
+
+/// A block that is to be kept. Who pays for it is in the [`Reservation`] that comes with it.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The bytes.
+    ///
+    /// Those of a small block of this host's programs are copied next to its entry. Others lie in a memory file, or in an allocation of
+    /// exactly their length: bytes that have one of their own (a `Vec`, a `BytesMut` that was filled for this block alone) are taken over; a slice of
+    /// a larger or shared buffer is copied out of it, because ten bytes that hold on to a read buffer of 256 KiB would make the
+    /// accounts a lie.
+    pub bytes: Value,
+    /// The class.
+    pub class: BlockClass,
+    /// The stream whose chunk this is.
+    pub chunk_of: Option<BlockId>,
+    /// When it expires.
+    pub expires: Option<Moment>,
+}
+
+/// What is known of a block without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockMeta {
+    /// The length of the block in bytes.
+    pub size: u64,
+    /// The class.
+    pub class: BlockClass,
+    /// Who pays.
+    pub owner: Owner,
+    /// The stream whose chunk this is.
+    pub chunk_of: Option<BlockId>,
+    /// When it expires.
+    pub expires: Option<Moment>,
+}
+
+/// Where the bytes of an object lie that this node answers for.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In this node's memory.
+    Here,
+    /// On a peer, placed there by this node.
+    At(NodeId),
+    /// In chunks.
+    Stream(Arc<Manifest>),
+}
+
+/// An object that this node answers for and that is no block of its own memory.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it lies: [`Place::At`] or [`Place::Stream`].
+    pub place: Place,
+    /// When it expires.
+    pub expires: Option<Moment>,
+}
+
+/// What a write brings.
+#[derive(Debug)]
+pub enum Content {
+    /// Bytes for this node's memory.
+    Block(Block, Reservation),
+    /// An object that lies elsewhere, or in chunks.
+    Object(Object),
+}
+
+/// What this node knows of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyRecord {
+    /// The newest version heard of.
+    pub version: Version,
+    /// What that version was.
+    pub value: KeyValue,
+}
+
+/// The value of a key as far as this node knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyValue {
+    /// This node wrote it and answers for it under this id.
+    Ours(BlockId),
+    /// The node that wrote the version answers for it.
+    Theirs,
+    /// It was deleted.
+    Deleted,
+}
+
+/// What this node has heard of a key whose value is not its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyNote {
+    /// The node that wrote the version answers for it.
+    Theirs,
+    /// It was deleted.
+    Deleted,
+}
+
+/// The outcome of a write to a key.
+#[derive(Debug)]
+pub enum KeyWrite {
+    /// The version is the newest now. What the key held here before is no longer reachable; what of it lies elsewhere is to be freed.
+    Recorded {
+        /// What the key held here before.
+        displaced: Option<Removed>,
+    },
+    /// A version at least as new was known; nothing changed. What was to be written is to be freed where it lies elsewhere.
+    Stale(KeyRecord),
+}
+
+/// Something that was taken out.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// Its id.
+    pub id: BlockId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where its bytes lie.
+    pub place: Place,
+    /// The key that named it.
+    pub key: Option<Box<str>>,
+    /// The stream whose chunk it was.
+    pub chunk_of: Option<BlockId>,
+}
+
+/// What a look-up found.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A small value, which is here while the look-up lasts.
+    Small(BlockId, &'a [u8]),
+    /// A block.
+    Block(BlockId, Value),
+    /// An object that lies elsewhere, or in chunks.
+    Object(BlockId, Object),
+}
+
+/// What a look-up of a key found.
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    /// Nothing is known of the key, or what it named has expired.
+    Absent,
+    /// The node that wrote this version answers for it.
+    Theirs(Version),
+    /// It was deleted.
+    Deleted,
+    /// The value of this node.
+    Ours(Found<'a>),
+}
+
+/// What of the budget is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Number of keys whose value this node answers for.
+    pub keys: u64,
+    /// Number of streams whose manifest lies here.
+    pub streams: u64,
+    /// Bytes of objects and streams that this node has placed on peers.
+    pub remote_bytes: u64,
+    /// The budget.
+    pub budget_bytes: u64,
+    /// What is used of it: entries, blocks, reservations, charges, and freed blocks that somebody still reads.
+    pub used_bytes: u64,
+    /// The part of `used_bytes` that cannot be evicted: all but `cache_bytes`.
+    pub pinned_bytes: u64,
+    /// The part of `used_bytes` that blocks of class cache take, with the cost of their entries.
+    pub cache_bytes: u64,
+    /// The part of `used_bytes` that peers pay.
+    pub peers_used_bytes: u64,
+    /// Blocks of class cache that made room for others since the start.
+    pub evictions: u64,
+}

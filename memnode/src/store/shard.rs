@@ -1,0 +1,683 @@
+//! One part of the entries: what a single lock guards. Map, queues, moments and sums change together here.
+//!
+//! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
+//! that fall to it, so that a key and the id of its value are always under one lock.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use memproto::{BlockClass, BlockId, NodeId, Version};
+use slab::Slab;
+
+use super::arena::{Arena, Handle, SLOT_LEN_MAX, slot_len};
+use super::entry::{Entry, EntryMut, HEADER_LEN, Kind, Lane, OUTSIDE_LEN, Parts};
+use super::index::{self, Index};
+use super::ledger::Ledger;
+use super::outside::Outside;
+use super::pages::PagePool;
+use super::queues::Queues;
+use super::records::{BlockMeta, Found, KeyNote, KeyRecord, KeyValue, Lookup, Object, Place, Removed};
+use super::{Owner, ghosts};
+use crate::expiry::{Expiry, Moment, Queue};
+use crate::ids::BlockIds;
+
+/// Sums over the entries of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) blocks: u64,
+    pub(super) keys: u64,
+    pub(super) streams: u64,
+    pub(super) remote_bytes: u64,
+    pub(super) evictions: u64,
+}
+
+/// What all shards have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) here: NodeId,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) expiry: Arc<Expiry>,
+    pub(super) hasher: RandomState,
+}
+
+/// A name that is looked for: a key with its tag.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) tag: u32,
+}
+
+/// What an entry that is added is to be.
+#[derive(Clone, Copy)]
+pub(super) struct New<'a> {
+    pub(super) key: Option<Key<'a>>,
+    pub(super) id: Option<BlockId>,
+    pub(super) time: u64,
+    pub(super) expires: Option<Moment>,
+    pub(super) class: BlockClass,
+    pub(super) kind: Kind,
+    pub(super) payload: &'a [u8],
+}
+
+impl New<'_> {
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            id: self.id,
+            time: self.time,
+            expires: self.expires,
+            class: self.class,
+            kind: self.kind,
+            key: self.key.map_or(&[], |key| key.bytes),
+            payload: self.payload,
+        }
+    }
+
+    /// What the entry itself costs.
+    pub(super) fn cost(&self) -> u64 {
+        let parts = self.parts();
+        entry_cost(parts.len(), self.key.is_some(), self.id.is_some(), self.class)
+    }
+}
+
+/// What is charged for an entry of this length, beside what lies outside.
+fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
+    let indexes = u64::from(has_key) + u64::from(has_id);
+    let ghost = if class == BlockClass::Cache {
+        ghosts::COST
+    } else {
+        0
+    };
+    slot_len(len) as u64 + indexes * index::COST + ghost
+}
+
+/// Whether a value lies next to its entry.
+pub(super) fn fits_inline(key_len: usize, value_len: usize) -> bool {
+    HEADER_LEN + key_len + value_len <= SLOT_LEN_MAX
+}
+
+/// The system has no memory for another page.
+#[derive(Debug)]
+pub(super) struct NoPage;
+
+/// What a write displaced, and what of it is to be dropped outside of the lock.
+#[derive(Default)]
+pub(super) struct Displaced {
+    pub(super) removed: Option<Removed>,
+    pub(super) outside: Option<Outside>,
+}
+
+/// See the module's documentation.
+pub(super) struct Shard {
+    common: Common,
+    arena: Arena,
+    by_key: Index,
+    by_id: Index,
+    outside: Slab<Outside>,
+    queues: Queues,
+    expiring: Queue,
+    ids: BlockIds,
+    sums: Sums,
+}
+
+impl Shard {
+    pub(super) fn new(common: Common, pool: Arc<PagePool>, ids: BlockIds) -> Self {
+        Self {
+            common,
+            arena: Arena::new(pool),
+            by_key: Index::default(),
+            by_id: Index::default(),
+            outside: Slab::new(),
+            queues: Queues::default(),
+            expiring: Queue::default(),
+            ids,
+            sums: Sums::default(),
+        }
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// An id of this shard that is not in use. Only a peer with an equal home hint could have taken it.
+    pub(super) fn new_id(&mut self) -> BlockId {
+        loop {
+            let id = self.ids.next();
+            if self.find_id(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn find_key(&self, key: Key<'_>) -> Option<Handle> {
+        self.by_key
+            .find(key.tag, |handle| self.entry(handle).key() == key.bytes)
+    }
+
+    pub(super) fn find_id(&self, id: BlockId) -> Option<Handle> {
+        self.by_id
+            .find(tag_of_id(id), |handle| self.entry(handle).id() == Some(id))
+    }
+
+    pub(super) fn entry(&self, handle: Handle) -> Entry<'_> {
+        Entry(self.arena.slot(handle))
+    }
+
+    pub(super) fn is_live(&self, handle: Handle) -> bool {
+        let expires = self.entry(handle).expires();
+        expires.is_none_or(|moment| !self.common.expiry.is_past(moment))
+    }
+
+    /// What a key names, which counts as a read.
+    pub(super) fn look_up(&mut self, key: Key<'_>) -> Lookup<'_> {
+        let Some(handle) = self.find_key(key) else {
+            return Lookup::Absent;
+        };
+        let entry = self.entry(handle);
+        match entry.kind() {
+            Kind::Theirs => Lookup::Theirs(entry.version(self.common.here)),
+            Kind::Deleted => Lookup::Deleted,
+            Kind::Inline | Kind::Outside if !self.is_live(handle) => Lookup::Absent,
+            Kind::Inline | Kind::Outside => self.found(handle).map_or(Lookup::Absent, Lookup::Ours),
+        }
+    }
+
+    /// What an id names, which counts as a read.
+    pub(super) fn look_up_id(&mut self, id: BlockId) -> Option<Found<'_>> {
+        let handle = self.find_id(id).filter(|&handle| self.is_live(handle))?;
+        self.found(handle)
+    }
+
+    fn found(&mut self, handle: Handle) -> Option<Found<'_>> {
+        if self.entry(handle).lane() != Lane::None {
+            Queues::hit(&mut self.arena, handle);
+        }
+        let entry = self.entry(handle);
+        let id = entry.id()?;
+        Some(match self.outside_of(entry) {
+            None => Found::Small(id, entry.payload()),
+            Some(Outside::Block { bytes, .. }) => Found::Block(id, bytes.clone()),
+            Some(outside) => Found::Object(
+                id,
+                Object {
+                    size: outside.size(),
+                    place: outside.place(),
+                    expires: entry.expires(),
+                },
+            ),
+        })
+    }
+
+    fn outside_of(&self, entry: Entry<'_>) -> Option<&Outside> {
+        self.outside.get(entry.outside()?)
+    }
+
+    pub(super) fn record(&self, handle: Handle) -> KeyRecord {
+        let entry = self.entry(handle);
+        let value = match (entry.kind(), entry.id()) {
+            (Kind::Inline | Kind::Outside, Some(id)) => KeyValue::Ours(id),
+            (Kind::Theirs, _) => KeyValue::Theirs,
+            _ => KeyValue::Deleted,
+        };
+        KeyRecord {
+            version: entry.version(self.common.here),
+            value,
+        }
+    }
+
+    /// What is known of a block of this node's memory.
+    pub(super) fn meta(&self, handle: Handle) -> Option<BlockMeta> {
+        let entry = self.entry(handle);
+        let outside = self.outside_of(entry);
+        if outside.is_some_and(|outside| !matches!(outside, Outside::Block { .. })) {
+            return None;
+        }
+        Some(BlockMeta {
+            size: outside.map_or(entry.payload().len() as u64, Outside::size),
+            class: entry.class(),
+            owner: outside.map_or(Owner::Local, Outside::owner),
+            chunk_of: outside.and_then(Outside::chunk_of),
+            expires: entry.expires(),
+        })
+    }
+
+    /// The object of an entry that is no block of this node's memory.
+    pub(super) fn object(&self, handle: Handle) -> Option<Object> {
+        let entry = self.entry(handle);
+        let outside = self.outside_of(entry)?;
+        (!matches!(outside, Outside::Block { .. })).then(|| Object {
+            size: outside.size(),
+            place: outside.place(),
+            expires: entry.expires(),
+        })
+    }
+
+    /// Sets a key to a small value of its own, in the entry that it has where that is of the right size.
+    ///
+    /// # Errors
+    /// How many bytes the budget lacks; nothing has changed then.
+    pub(super) fn set_small(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, Lack> {
+        let cost = new.cost();
+        let Some(old) = old else {
+            self.pay(cost, 0)?;
+            return self
+                .add(new)
+                .map(|_| Displaced::default())
+                .map_err(|NoPage| self.refund(cost));
+        };
+        let entry = self.entry(old);
+        let fits = slot_len(entry.len()) == slot_len(new.parts().len());
+        if fits && entry.kind() == Kind::Inline && entry.class() == new.class {
+            self.overwrite(old, new);
+            return Ok(Displaced::default());
+        }
+        self.replace(old, new, cost)
+    }
+
+    /// Puts a new entry in the place of one with the same key.
+    fn replace(&mut self, old: Handle, new: New<'_>, cost: u64) -> Result<Displaced, Lack> {
+        let old_cost = self.cost_of(self.entry(old));
+        self.pay(cost, old_cost)?;
+        let lane = self.entry(old).lane();
+        let handle = match self.add(new) {
+            Ok(handle) => handle,
+            Err(NoPage) => {
+                self.common.ledger.settle_entry(old_cost, cost);
+                return Err(Lack::OfSystem);
+            }
+        };
+        let displaced = self.detach(old, false);
+        // It is read and written as often as before.
+        if lane == Lane::Main && self.entry(handle).lane() != Lane::None {
+            let bytes = self.charged(self.entry(handle));
+            self.queues.leave(&mut self.arena, handle, bytes);
+            self.queues.enter_main(&mut self.arena, handle, bytes);
+        }
+        Ok(displaced)
+    }
+
+    /// Adds what lies outside in an entry of its own, instead of one with the same key. The entry is paid whether there is room or not.
+    pub(super) fn put_outside(
+        &mut self,
+        old: Option<Handle>,
+        new: New<'_>,
+        outside: Outside,
+    ) -> Result<Displaced, NoPage> {
+        let number = self.outside.insert(outside);
+        let payload = (number as u32).to_ne_bytes();
+        debug_assert_eq!(payload.len(), OUTSIDE_LEN);
+        let new = New {
+            payload: &payload,
+            ..new
+        };
+        self.put(old, new).inspect_err(|NoPage| {
+            self.outside.remove(number);
+        })
+    }
+
+    /// Adds an entry, instead of one with the same key. It is paid whether there is room or not.
+    pub(super) fn put(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
+        let cost = new.cost();
+        self.common.ledger.charge_entry(cost);
+        if let Err(NoPage) = self.add(new) {
+            self.common.ledger.give_back_entry(cost);
+            return Err(NoPage);
+        }
+        Ok(old.map_or_else(Displaced::default, |old| self.remove(old)))
+    }
+
+    /// Puts a note about a key in the place of what is known of it. The entry is paid whether there is room or not.
+    pub(super) fn put_note(
+        &mut self,
+        old: Option<Handle>,
+        key: Key<'_>,
+        version: Version,
+        note: KeyNote,
+    ) -> Result<Displaced, NoPage> {
+        let new = New {
+            key: Some(key),
+            id: None,
+            time: version.time,
+            expires: None,
+            class: BlockClass::Pinned,
+            kind: match note {
+                KeyNote::Theirs => Kind::Theirs,
+                KeyNote::Deleted => Kind::Deleted,
+            },
+            payload: version.node.as_bytes(),
+        };
+        self.put(old, new)
+    }
+
+    /// Sets when an entry expires.
+    pub(super) fn set_expiry(&mut self, handle: Handle, expires: Option<Moment>) {
+        let entry = self.entry(handle);
+        let (Some(id), before) = (entry.id(), entry.expires()) else {
+            return;
+        };
+        self.expiring.change(id, before, expires, &self.common.expiry);
+        EntryMut(self.arena.slot_mut(handle)).set_expires(expires);
+    }
+
+    /// Takes an entry out and gives back what it was charged.
+    pub(super) fn remove(&mut self, handle: Handle) -> Displaced {
+        self.detach(handle, true)
+    }
+
+    /// Takes out what has expired, at most a batch. A key that named it is recorded as deleted in the version that `tick` gives, or
+    /// forgotten where it gives none.
+    pub(super) fn take_expired(
+        &mut self,
+        mut tick: impl FnMut() -> Option<Version>,
+    ) -> Vec<(Displaced, Option<Version>)> {
+        let due = self.expiring.take_due(&self.common.expiry);
+        let mut taken = Vec::with_capacity(due.len());
+        for id in due {
+            let Some(handle) = self.find_id(id) else { continue };
+            let version = (!self.entry(handle).key().is_empty()).then(&mut tick).flatten();
+            taken.push((self.remove_recording(handle, version), version));
+        }
+        taken
+    }
+
+    /// Takes an entry out and tells its key, which is recorded as deleted in this version, or forgotten without one.
+    pub(super) fn remove_recording(&mut self, handle: Handle, version: Option<Version>) -> Displaced {
+        let Some(key) = str::from_utf8(self.entry(handle).key())
+            .ok()
+            .filter(|key| !key.is_empty())
+        else {
+            return self.remove(handle);
+        };
+        let key: Box<str> = key.into();
+        let name = Key {
+            tag: self.tag_of_key(key.as_bytes()),
+            bytes: key.as_bytes(),
+        };
+        let recorded = version.map(|version| self.put_note(Some(handle), name, version, KeyNote::Deleted));
+        let mut displaced = match recorded {
+            Some(Ok(displaced)) => displaced,
+            // Without memory for the note the key is forgotten instead.
+            Some(Err(NoPage)) | None => self.remove(handle),
+        };
+        if let Some(removed) = &mut displaced.removed {
+            removed.key = Some(key);
+        }
+        displaced
+    }
+
+    /// Evicts until so many bytes are free, or nothing is left to evict. Returns what was freed, and what is to be dropped outside of the
+    /// lock.
+    pub(super) fn evict(&mut self, wanted: u64) -> (u64, Vec<Displaced>) {
+        let (mut freed, mut evicted) = (0, Vec::new());
+        while freed < wanted && !self.queues.is_empty() {
+            let (outside, arena, queues) = (&self.outside, &mut self.arena, &mut self.queues);
+            let Some(handle) = queues.victim(arena, |entry| charged(entry, outside)) else {
+                break;
+            };
+            let entry = self.entry(handle);
+            freed += self.charged(entry);
+            let (lane, key) = (entry.lane(), entry.key());
+            let tag = (!key.is_empty()).then(|| self.tag_of_key(key));
+            if let Some(tag) = tag {
+                self.queues.remember(lane, tag);
+            }
+            self.sums.evictions += 1;
+            let displaced = self.remove(handle);
+            if displaced.outside.is_some() {
+                evicted.push(displaced);
+            }
+        }
+        (freed, evicted)
+    }
+
+    /// Calls `each` with the keys that have a value, see [`Index::scan`].
+    pub(super) fn scan_keys(
+        &self,
+        from: (u32, u32),
+        looked_at_max: usize,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Option<(u32, u32)> {
+        self.by_key.scan(from, looked_at_max, |handle| {
+            let entry = self.entry(handle);
+            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(entry.key())
+        })
+    }
+
+    /// Number of entries that have a key.
+    pub(super) fn keys_known(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// All entries that have a key.
+    pub(super) fn keyed(&self) -> Vec<Handle> {
+        let mut all = Vec::with_capacity(self.by_key.len());
+        self.by_key.scan((0, 0), usize::MAX, |handle| {
+            all.push(handle);
+            true
+        });
+        all
+    }
+
+    /// All entries that have an id, and what of them lies outside.
+    pub(super) fn with_outside(&self) -> Vec<(Handle, BlockId)> {
+        let mut all = Vec::new();
+        self.by_id.scan((0, 0), usize::MAX, |handle| {
+            let entry = self.entry(handle);
+            if let (Kind::Outside, Some(id)) = (entry.kind(), entry.id()) {
+                all.push((handle, id));
+            }
+            true
+        });
+        all
+    }
+
+    /// All entries that have an id.
+    pub(super) fn identified(&self) -> Vec<(Handle, BlockId)> {
+        let mut all = Vec::with_capacity(self.by_id.len());
+        self.by_id.scan((0, 0), usize::MAX, |handle| {
+            all.extend(self.entry(handle).id().map(|id| (handle, id)));
+            true
+        });
+        all
+    }
+
+    pub(super) fn place_of(&self, handle: Handle) -> Option<Place> {
+        self.outside_of(self.entry(handle)).map(Outside::place)
+    }
+
+    /// What an entry and its value are charged.
+    fn charged(&self, entry: Entry<'_>) -> u64 {
+        charged(entry, &self.outside)
+    }
+
+    fn cost_of(&self, entry: Entry<'_>) -> u64 {
+        cost_of(entry)
+    }
+
+    /// Pays for a new entry, less what the one in whose place it comes gives back.
+    fn pay(&self, cost: u64, old_cost: u64) -> Result<(), Lack> {
+        if self.common.ledger.settle_entry(cost, old_cost) {
+            Ok(())
+        } else {
+            Err(Lack::OfBudget(cost.saturating_sub(old_cost)))
+        }
+    }
+
+    fn refund(&self, cost: u64) -> Lack {
+        self.common.ledger.give_back_entry(cost);
+        Lack::OfSystem
+    }
+
+    /// Puts an entry in that was paid.
+    fn add(&mut self, new: New<'_>) -> Result<Handle, NoPage> {
+        let parts = new.parts();
+        let handle = self.arena.take(parts.len()).ok_or(NoPage)?;
+        parts.write(self.arena.slot_mut(handle));
+        if let Some(key) = new.key {
+            self.by_key.insert(key.tag, handle);
+        }
+        if let Some(id) = new.id {
+            self.by_id.insert(tag_of_id(id), handle);
+            self.expiring.change(id, None, new.expires, &self.common.expiry);
+        }
+        let bytes = self.charged(self.entry(handle));
+        if self.entry(handle).class() == BlockClass::Cache {
+            let tag = new.key.map(|key| key.tag);
+            self.queues.enter(&mut self.arena, handle, tag, bytes);
+        }
+        self.count(handle, true);
+        Ok(handle)
+    }
+
+    /// Writes a new value into the slot of an old one of the same class.
+    fn overwrite(&mut self, handle: Handle, new: New<'_>) {
+        let entry = self.entry(handle);
+        let (id, expires, lane, hits) = (entry.id(), entry.expires(), entry.lane(), entry.hits());
+        let (newer, older) = (entry.newer(), entry.older());
+        if let Some(id) = id {
+            self.by_id.remove(tag_of_id(id), handle);
+            self.expiring.remove(id, expires);
+        }
+        new.parts().write(self.arena.slot_mut(handle));
+        if let Some(id) = new.id {
+            self.by_id.insert(tag_of_id(id), handle);
+            self.expiring.change(id, None, new.expires, &self.common.expiry);
+        }
+        if lane != Lane::None {
+            let mut entry = EntryMut(self.arena.slot_mut(handle));
+            entry.set_lane(lane);
+            entry.set_hits(hits);
+            entry.set_newer(newer);
+            entry.set_older(older);
+            Queues::hit(&mut self.arena, handle);
+        }
+    }
+
+    /// Takes an entry out; what it was charged is given back with `refunds`, else it was settled already.
+    fn detach(&mut self, handle: Handle, refunds: bool) -> Displaced {
+        self.count(handle, false);
+        let entry = self.entry(handle);
+        let (id, expires, number, len) = (entry.id(), entry.expires(), entry.outside(), entry.len());
+        let (cost, bytes, lane) = (self.cost_of(entry), self.charged(entry), entry.lane());
+        let key_tag = (!entry.key().is_empty()).then(|| self.tag_of_key(entry.key()));
+        let removed = id.map(|id| {
+            let outside = self.outside_of(entry);
+            Removed {
+                id,
+                size: outside.map_or(entry.payload().len() as u64, Outside::size),
+                place: outside.map_or(Place::Here, Outside::place),
+                key: None,
+                chunk_of: outside.and_then(Outside::chunk_of),
+            }
+        });
+        if let Some(tag) = key_tag {
+            self.by_key.remove(tag, handle);
+        }
+        if let Some(id) = id {
+            self.by_id.remove(tag_of_id(id), handle);
+            self.expiring.remove(id, expires);
+        }
+        if lane != Lane::None {
+            self.queues.leave(&mut self.arena, handle, bytes);
+        }
+        let outside = number.map(|number| self.outside.remove(number));
+        self.arena.give_back(handle);
+        if refunds {
+            self.common.ledger.give_back_entry(cost);
+        }
+        self.empty_sparse_page(len);
+        Displaced { removed, outside }
+    }
+
+    /// Adds an entry to the sums, or takes it out of them.
+    fn count(&mut self, handle: Handle, comes: bool) {
+        let entry = self.entry(handle);
+        let outside = self.outside_of(entry);
+        let is_block = entry.kind() == Kind::Inline || matches!(outside, Some(Outside::Block { .. }));
+        let cached = if is_block && entry.class() == BlockClass::Cache {
+            self.charged(entry)
+        } else {
+            0
+        };
+        let one = Sums {
+            blocks: is_block.into(),
+            keys: (entry.id().is_some() && !entry.key().is_empty()).into(),
+            streams: matches!(outside, Some(Outside::Stream { .. })).into(),
+            remote_bytes: outside.map_or(0, |outside| outside.remote_bytes(self.common.here)),
+            evictions: 0,
+        };
+        self.sums.change(one, comes);
+        if cached > 0 {
+            self.common.ledger.count_cache(cached, comes);
+        }
+    }
+
+    /// Moves the entries of a page together with others, where that makes the page free.
+    fn empty_sparse_page(&mut self, len: usize) {
+        let Some(page) = self.arena.sparse_page(len) else {
+            return;
+        };
+        for from in self.arena.begin_emptying(page) {
+            let len = self.entry(from).len();
+            let to = self
+                .arena
+                .take(len)
+                .expect("sparse pages have free slots elsewhere");
+            self.arena.copy(from, to);
+            let entry = self.entry(to);
+            let (id, key, lane) = (entry.id(), entry.key(), entry.lane());
+            let key_tag = (!key.is_empty()).then(|| self.tag_of_key(key));
+            if let Some(tag) = key_tag {
+                self.by_key.relocate(tag, from, to);
+            }
+            if let Some(id) = id {
+                self.by_id.relocate(tag_of_id(id), from, to);
+            }
+            if lane != Lane::None {
+                self.queues.relocate(&mut self.arena, to);
+            }
+        }
+        self.arena.finish_emptying(page);
+    }
+
+    fn tag_of_key(&self, key: &[u8]) -> u32 {
+        super::hash_of_key(&self.common.hasher, key) as u32
+    }
+}
+
+impl Sums {
+    fn change(&mut self, by: Sums, comes: bool) {
+        let sum = |sum: &mut u64, by: u64| *sum = if comes { *sum + by } else { *sum - by };
+        sum(&mut self.blocks, by.blocks);
+        sum(&mut self.keys, by.keys);
+        sum(&mut self.streams, by.streams);
+        sum(&mut self.remote_bytes, by.remote_bytes);
+    }
+}
+
+/// Why an entry has no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lack {
+    /// The budget lacks so many bytes or fewer.
+    OfBudget(u64),
+    /// The system gives no memory.
+    OfSystem,
+}
+
+fn charged(entry: Entry<'_>, outside: &Slab<Outside>) -> u64 {
+    let outside = entry.outside().and_then(|number| outside.get(number));
+    cost_of(entry) + outside.map_or(0, Outside::block_charge)
+}
+
+fn cost_of(entry: Entry<'_>) -> u64 {
+    entry_cost(
+        entry.len(),
+        !entry.key().is_empty(),
+        entry.id().is_some(),
+        entry.class(),
+    )
+}
+
+/// Ids of one shard count up in steps: this spreads them (Fibonacci hashing; Knuth, The Art of Computer Programming, vol. 3, 6.4).
+fn tag_of_id(id: BlockId) -> u32 {
+    (id.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
