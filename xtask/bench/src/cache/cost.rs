@@ -1,21 +1,21 @@
 //! What a victim costs, with few blocks and with many, by one thread and by several.
 //!
-//! A full store takes in a block and evicts another one for it. Beside it, the same store with room takes in a block and a block is
-//! removed by its id: the same work without the choice. Caches of the processor make both slower where blocks are many, so
-//! that it is their ratio that must not grow. Blocks are read in between, so that the policy has something to weigh. The time is
+//! A full store takes in a value and evicts another one for it. Beside it, the same store with room takes in a value and one is
+//! removed by its id: the same work without the choice. Caches of the processor make both slower where values are many, so
+//! that it is their ratio that must not grow. Values are read in between, so that the policy has something to weigh. The time is
 //! that of the processors, in which other programs of this machine do not count.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Barrier;
 
 use anyhow::Result;
-use memnode::store::ENTRY_OVERHEAD;
 use memproto::BlockId;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use xtask::interrupt;
 
-use super::store::{StoreCache, block_id};
+use super::store::{Charges, StoreCache};
 use crate::figures::median;
 use crate::random::Random;
 
@@ -29,7 +29,7 @@ const THREADS: [u64; 2] = [1, 4];
 const INSERTS: u64 = 200_000;
 
 /// The size of a block in bytes: small, so that its bytes cost little beside its entry.
-const SIZE: usize = 64;
+const SIZE: u32 = 64;
 
 /// How often each is measured; the table has the medians.
 const RUNS: usize = 5;
@@ -90,18 +90,18 @@ pub(super) fn measure(quick: bool) -> Result<Vec<Cost>> {
 
 /// Nanoseconds of a processor for each block that goes; `None` where none goes.
 fn run(blocks: u64, threads: u64, inserts: u64, way: Way) -> Option<f64> {
-    let full = blocks * (SIZE as u64 + ENTRY_OVERHEAD);
+    let full = blocks * u64::from(Charges::new().of(SIZE));
     let store = StoreCache::new(match way {
         Way::Evict => full,
         Way::Remove => full * 2,
     });
     let (own, inserts) = (blocks / threads, inserts / threads);
     let barrier = Barrier::new(threads as usize + 1);
-    let (before, taken, nanos) = std::thread::scope(|scope| {
+    let (before, nanos) = std::thread::scope(|scope| {
         let (store, barrier) = (&store, &barrier);
         let spawn = |thread| {
             scope.spawn(move || {
-                let mut worker = Worker::new(store.clone(), thread);
+                let mut worker = Worker::new(store.share(), thread);
                 for _ in 0..own {
                     worker.insert();
                 }
@@ -109,30 +109,29 @@ fn run(blocks: u64, threads: u64, inserts: u64, way: Way) -> Option<f64> {
                 barrier.wait();
                 barrier.wait();
                 let start = thread_nanos();
-                let mut taken = 0;
                 for _ in 0..inserts {
-                    taken += u64::from(worker.insert());
+                    worker.insert();
                     worker.read(own);
                     if way == Way::Remove {
                         worker.remove_oldest();
                     }
                 }
-                (taken, thread_nanos() - start)
+                thread_nanos() - start
             })
         };
         let workers: Vec<_> = (0..threads).map(spawn).collect();
         barrier.wait();
-        let before = store.blocks();
+        let before = store.evictions();
         barrier.wait();
-        let (mut taken, mut nanos) = (0, 0);
-        for worker in workers {
-            let (worker_taken, worker_nanos) = worker.join().expect("the store does not panic");
-            taken += worker_taken;
-            nanos += worker_nanos;
-        }
-        (before, taken, nanos)
+        let nanos = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("the store does not panic"));
+        (before, nanos.sum::<u64>())
     });
-    let gone = (before + taken).saturating_sub(store.blocks());
+    let gone = match way {
+        Way::Evict => store.evictions() - before,
+        Way::Remove => inserts * threads,
+    };
     (gone > 0).then(|| nanos as f64 / gone as f64)
 }
 
@@ -146,10 +145,11 @@ fn thread_nanos() -> u64 {
 struct Worker {
     store: StoreCache,
     random: Random,
-    /// The first id of this thread.
+    /// The number of this thread's first key.
     first: u64,
     inserted: u64,
-    removed: u64,
+    /// What it put in and did not remove, where it is there still; the oldest in front.
+    ids: VecDeque<BlockId>,
 }
 
 impl Worker {
@@ -160,30 +160,26 @@ impl Worker {
             // Far more than a thread makes.
             first: thread << 40,
             inserted: 0,
-            removed: 0,
+            ids: VecDeque::new(),
         }
     }
 
-    fn id(&self, number: u64) -> BlockId {
-        block_id(self.first + number)
-    }
-
-    /// Offers the next block. `false`: the store did not take it.
-    fn insert(&mut self) -> bool {
-        let id = self.id(self.inserted);
+    fn insert(&mut self) {
+        let number = self.first + self.inserted;
         self.inserted += 1;
-        self.store.insert(id, vec![0; SIZE])
+        self.ids.extend(self.store.insert(number, vec![0; SIZE as usize]));
     }
 
     /// Reads any of the last `own` blocks, where it is still there.
     fn read(&mut self, own: u64) {
         let back = self.random.below(own.min(self.inserted)) + 1;
-        self.store.has(self.id(self.inserted - back));
+        self.store.has(self.first + self.inserted - back);
     }
 
     fn remove_oldest(&mut self) {
-        self.store.remove(self.id(self.removed));
-        self.removed += 1;
+        if let Some(id) = self.ids.pop_front() {
+            self.store.remove(id);
+        }
     }
 }
 

@@ -29,15 +29,15 @@ impl Policy for Fifo {
     }
 
     fn put(&mut self, object: Object) -> bool {
-        if object.charged() > self.capacity {
+        if u64::from(object.charged) > self.capacity {
             return false;
         }
-        while self.used + object.charged() > self.capacity {
+        while self.used + u64::from(object.charged) > self.capacity {
             let victim = self.queue.pop_front().expect("what is used is used by something");
             self.ids.remove(&victim.id);
-            self.used -= victim.charged();
+            self.used -= u64::from(victim.charged);
         }
-        self.used += object.charged();
+        self.used += u64::from(object.charged);
         self.queue.push_back(object);
         self.ids.insert(object.id);
         true
@@ -58,6 +58,6 @@ mod tests {
 
     #[test]
     fn it_keeps_to_its_capacity() {
-        keeps_to_its_capacity(Fifo::new(100_000), 100_000);
+        keeps_to_its_capacity(Fifo::new(1_000_000), 1_000_000);
     }
 }

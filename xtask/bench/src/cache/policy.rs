@@ -1,19 +1,13 @@
 //! What a cache is: it has an object or not, takes one in, and makes room by itself.
 
-use memnode::store::ENTRY_OVERHEAD;
-
-/// An object that is asked for: its number, and its size in bytes, which is the same each time.
+/// An object that is asked for. Its size is the same each time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Object {
     pub(super) id: u64,
+    /// Bytes.
     pub(super) size: u32,
-}
-
-impl Object {
-    /// What it takes of a cache's capacity in bytes.
-    pub(super) fn charged(self) -> u64 {
-        u64::from(self.size) + ENTRY_OVERHEAD
-    }
+    /// What it takes of a cache's capacity in bytes: its size, its key, and what its entry costs.
+    pub(super) charged: u32,
 }
 
 /// A cache of a capacity in bytes.
@@ -29,6 +23,7 @@ pub(super) trait Policy {
 /// Checks that hold for every policy.
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::store::Charges;
     use super::*;
     use crate::random::Random;
 
@@ -36,7 +31,8 @@ pub(super) mod tests {
     pub(in super::super) fn thousand(id: u64) -> Object {
         Object {
             id,
-            size: 1000 - ENTRY_OVERHEAD as u32,
+            size: 900,
+            charged: 1000,
         }
     }
 
@@ -53,34 +49,32 @@ pub(super) mod tests {
         hits
     }
 
-    /// Mixed sizes for a while: what is there fits the capacity, and what does not fit is refused.
+    /// Mixed sizes for a while: what is there fits the capacity and nearly fills it, and what does not fit is refused.
     pub(in super::super) fn keeps_to_its_capacity(mut policy: impl Policy, capacity: u64) {
         let mut random = Random::new(11);
-        let sizes: Vec<u32> = (0..500).map(|_| random.log_uniform(64, 4096) as u32).collect();
+        let mut charges = Charges::new();
+        let objects: Vec<Object> = (0..5000)
+            .map(|id| {
+                let size = random.log_uniform(64, 4096) as u32;
+                let charged = charges.of(size);
+                Object { id, size, charged }
+            })
+            .collect();
         for _ in 0..20_000 {
-            let id = random.below(sizes.len() as u64);
-            let object = Object {
-                id,
-                size: sizes[id as usize],
-            };
+            let object = objects[random.below(objects.len() as u64) as usize];
             if !policy.get(object) {
                 assert!(policy.put(object));
                 assert!(policy.get(object), "what was put in last is there");
             }
         }
-        let there: u64 = (0..sizes.len() as u64)
-            .map(|id| Object {
-                id,
-                size: sizes[id as usize],
-            })
-            .filter(|&object| policy.get(object))
-            .map(Object::charged)
-            .sum();
+        let there = objects.iter().filter(|&&object| policy.get(object));
+        let there: u64 = there.map(|object| u64::from(object.charged)).sum();
         assert!(there <= capacity, "{there} of {capacity}");
-        assert!(there > capacity - 8192, "{there} of {capacity}");
+        assert!(there > capacity * 9 / 10, "{there} of {capacity}");
         let too_large = Object {
-            id: 1000,
+            id: u64::MAX,
             size: capacity as u32,
+            charged: capacity as u32 + 1,
         };
         assert!(!policy.put(too_large));
     }

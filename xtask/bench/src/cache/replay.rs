@@ -10,17 +10,17 @@ use xtask::interrupt;
 use super::fifo::Fifo;
 use super::lru::Lru;
 use super::policy::{Object, Policy};
-use super::store::StoreCache;
+use super::store::{Charges, StoreCache};
 use super::trace::{self, Trace};
 
-/// How many objects most of the traces have: a hundredth of them leaves each of the store's shards 150 blocks.
+/// How many objects most of the traces have: a hundredth of them leaves each of the store's shards, of which there are at most 64, 150 values.
 const OBJECTS: u64 = 1_000_000;
 
 /// What came out of a trace with one capacity.
 #[derive(Debug, Serialize)]
 pub(super) struct Replay {
     trace: String,
-    /// The capacity as a part of the bytes of all objects that are asked for again, with the cost of their entries.
+    /// The capacity as a part of the bytes of all objects that are asked for again, with their keys and the cost of their entries.
     capacity: f64,
     capacity_bytes: u64,
     fifo: Hits,
@@ -41,8 +41,10 @@ struct Hits {
 pub(super) fn all(quick: bool) -> Result<Vec<Replay>> {
     let objects = if quick { OBJECTS / 20 } else { OBJECTS };
     let mut replays = Vec::new();
+    let mut charges = Charges::new();
     for make in trace::ALL {
-        let trace = make(objects);
+        let mut trace = make(objects);
+        trace.charge(|size| charges.of(size));
         let bytes = core_bytes(&trace);
         for &capacity in trace.capacities {
             interrupt::check()?;
@@ -65,7 +67,10 @@ pub(super) fn all(quick: bool) -> Result<Vec<Replay>> {
 fn core_bytes(trace: &Trace) -> u64 {
     let core = trace.requests.iter().filter(|object| object.id < trace.core);
     let objects: HashMap<u64, Object> = core.map(|object| (object.id, *object)).collect();
-    objects.into_values().map(Object::charged).sum()
+    objects
+        .into_values()
+        .map(|object| u64::from(object.charged))
+        .sum()
 }
 
 /// Asks for all, and puts in what is missing.
@@ -131,6 +136,7 @@ mod tests {
     fn hits_are_counted_by_objects_and_by_bytes() {
         let mut large = thousand(9);
         large.size *= 2;
+        large.charged *= 2;
         let trace = Trace {
             name: "a trace".into(),
             requests: vec![thousand(1), thousand(1), large, large, thousand(1), thousand(2)],

@@ -1,5 +1,6 @@
 //! Requests of published shapes, made from fixed seeds: the same in each run.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::policy::Object;
@@ -21,8 +22,19 @@ pub(super) struct Trace {
     pub(super) requests: Vec<Object>,
     /// Objects below this number are asked for again and again, the others once.
     pub(super) core: u64,
-    /// Capacities as parts of the bytes of the core, with the cost of its entries.
+    /// Capacities as parts of the bytes of the core, with its keys and the cost of its entries.
     pub(super) capacities: &'static [f64],
+}
+
+impl Trace {
+    /// Fills in what objects are charged, by their sizes.
+    pub(super) fn charge(&mut self, mut charge_of: impl FnMut(u32) -> u32) {
+        let mut charges = HashMap::new();
+        for object in &mut self.requests {
+            let charged = charges.entry(object.size);
+            object.charged = *charged.or_insert_with(|| charge_of(object.size));
+        }
+    }
 }
 
 /// A hundredth and a tenth of the objects fit: the usual "small" and "large" cache of the literature (Yang et al.: FIFO Queues
@@ -173,10 +185,7 @@ fn sized(name: &str, objects: u64, size: impl Fn(&mut Random) -> u32) -> Trace {
     let sizes: Vec<u32> = (0..objects).map(|_| size(&mut random)).collect();
     let requests = (0..objects * REQUESTS_PER_OBJECT).map(|_| {
         let id = zipf.next(&mut random);
-        Object {
-            id,
-            size: sizes[id as usize],
-        }
+        of_size(id, sizes[id as usize])
     });
     Trace {
         name: name.into(),
@@ -187,7 +196,12 @@ fn sized(name: &str, objects: u64, size: impl Fn(&mut Random) -> u32) -> Trace {
 }
 
 fn of_one_size(id: u64) -> Object {
-    Object { id, size: SIZE }
+    of_size(id, SIZE)
+}
+
+/// What it is charged comes later, see [`Trace::charge`].
+fn of_size(id: u64, size: u32) -> Object {
+    Object { id, size, charged: 0 }
 }
 
 fn next(numbers: &mut Range<u64>) -> u64 {
@@ -229,8 +243,6 @@ impl Zipf {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
     fn counts(trace: &Trace) -> HashMap<u64, u64> {
