@@ -1,7 +1,7 @@
 //! The chores of MemCloud, as a library, so that the multi-host tests use the same hosts as `cargo xtask lab`.
 //!
 //! - [`demo`]: what MemCloud is for, shown on one machine in under a minute.
-//! - [`mod@bench`]: MemCloud beside what people use today, measured.
+//! - [`mod@bench`]: MemCloud measured, also beside what people use today.
 //! - [`mod@test`]: everything that must hold before a change lands; `.ci/run` is nothing else.
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.

@@ -18,6 +18,19 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 pub fn until<T, E: Display>(
     what: &str,
     within: Duration,
+    probe: impl FnMut() -> Result<Option<T>, E>,
+) -> Result<T> {
+    until_polled(what, within, POLL_INTERVAL, probe)
+}
+
+/// [`until`] with so long a pause between two looks.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_polled<T, E: Display>(
+    what: &str,
+    within: Duration,
+    pause: Duration,
     mut probe: impl FnMut() -> Result<Option<T>, E>,
 ) -> Result<T> {
     let start = Instant::now();
@@ -35,7 +48,7 @@ pub fn until<T, E: Display>(
                 None => bail!("waited {secs} s for {what}"),
             }
         }
-        std::thread::sleep(POLL_INTERVAL);
+        std::thread::sleep(pause);
     }
 }
 

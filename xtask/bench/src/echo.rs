@@ -12,7 +12,7 @@ const BUFFER_LEN: usize = 64 * 1024;
 
 /// The arguments of `cargo xtask bench echo`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The Unix socket to listen at
     socket: PathBuf,
     /// Serve on tokio's default runtime instead of one blocking thread for each connection
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Serves until it is killed.
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let listener = UnixListener::bind(&args.socket).context("cannot listen")?;
     if args.tokio {
         serve_tokio(listener)

@@ -1,0 +1,69 @@
+//! `cargo xtask bench`: what MemCloud costs and gives, measured on this machine.
+//!
+//! - [`local`]: a node on its own host beside Redis and memcached, over Unix sockets, against the marks.
+//! - [`cache`]: how well the store chooses what to evict, beside LRU and FIFO, and what a victim costs.
+//! - [`memory`]: how much memory a node really takes for its budget, after churn, and what it gives back.
+//!
+//! They share:
+//! - `servers`: installs, starts and ends what is measured.
+//! - `client`: one blocking client for all protocols, so that the servers are compared and not their clients.
+//! - `echo`: the servers that do nothing but answer, which is what a round trip costs at the least.
+//! - `figures`: medians and quantiles. `random`: numbers that are the same in each run.
+//!
+//! It is a program of its own, not a part of `xtask`, because it is built like what it measures: with the optimisation that ships.
+//! Nothing is left running. Results go to stdout, progress to stderr.
+
+mod cache;
+mod client;
+mod cpus;
+mod echo;
+mod figures;
+mod local;
+mod memory;
+mod random;
+mod servers;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use xtask::interrupt;
+
+/// Measures MemCloud
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+enum Chore {
+    /// A node beside Redis, memcached and bare echo servers, all on Unix sockets of this machine
+    Local(local::Args),
+    /// What the store evicts, beside LRU and FIFO, and what a victim costs
+    Cache(cache::Args),
+    /// The memory that a node takes for its budget, under churn, and gives back
+    Memory(memory::Args),
+    /// Serve as a bare echo server until killed: a part of `local`
+    #[command(hide = true)]
+    Echo(echo::Args),
+}
+
+fn main() -> ExitCode {
+    match run(&Chore::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> Result<()> {
+    if let Chore::Echo(args) = chore {
+        // It ends as a server ends: at once, when it is killed.
+        return echo::run(args);
+    }
+    interrupt::catch()?;
+    match chore {
+        Chore::Local(args) => local::run(args),
+        Chore::Cache(args) => cache::run(args),
+        Chore::Memory(args) => memory::run(args),
+        Chore::Echo(_) => unreachable!("it returned above"),
+    }
+}
