@@ -310,7 +310,7 @@ impl Arena {
         let number = self.unused.pop().expect("there is one, or one was added");
         let slots = PAGE_LEN / usize::from(CLASS_LENS[class]);
         let mut used = vec![0_u64; slots.div_ceil(64)].into_boxed_slice();
-        if slots % 64 != 0 {
+        if !slots.is_multiple_of(64) {
             used[slots / 64] = u64::MAX << (slots % 64);
         }
         self.pages[number as usize] = Some(ClassPage {

@@ -461,7 +461,7 @@ impl Store {
         for _ in 0..EVICTION_ROUNDS_MAX {
             match &result {
                 Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => {
-                    result = attempt()
+                    result = attempt();
                 }
                 _ => break,
             }

@@ -141,7 +141,7 @@ impl Shard {
     /// An id of this shard that is not in use. Only a peer with an equal home hint could have taken it.
     pub(super) fn new_id(&mut self) -> BlockId {
         loop {
-            let id = self.ids.next();
+            let id = self.ids.make();
             if self.find_id(id).is_none() {
                 return id;
             }
