@@ -30,7 +30,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::ApiResult;
 use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Version};
@@ -159,7 +159,12 @@ impl Store {
             here: config.node_id,
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
-            hasher: RandomState::default(),
+        Self::with(config, shards, SeedableRandomState::random())
+    }
+
+    /// `shards` is a power of two.
+    fn with(config: StoreConfig, shards: usize, hasher: SeedableRandomState) -> Self {
+            hasher,
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
@@ -619,7 +624,7 @@ fn small<'a>(value: SmallValue<'a>, key: Option<Key<'a>>, id: BlockId, time: u64
     }
 }
 
-fn hash_of_key(hasher: &RandomState, key: &[u8]) -> u64 {
+fn hash_of_key(hasher: &SeedableRandomState, key: &[u8]) -> u64 {
     hasher.hash_one(key)
 }
 

@@ -3,9 +3,10 @@
 //! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
 //! that fall to it, so that a key and the id of its value are always under one lock.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId, Version};
 use slab::Slab;
 
@@ -37,7 +38,7 @@ pub(super) struct Common {
     pub(super) here: NodeId,
     pub(super) ledger: Arc<Ledger>,
     pub(super) expiry: Arc<Expiry>,
-    pub(super) hasher: RandomState,
+    pub(super) hasher: SeedableRandomState,
 }
 
 /// A name that is looked for: a key with its tag.
@@ -155,7 +156,7 @@ impl Shard {
 
     pub(super) fn find_id(&self, id: BlockId) -> Option<Handle> {
         self.by_id
-            .find(tag_of_id(id), |handle| self.entry(handle).id() == Some(id))
+            .find(self.tag_of_id(id), |handle| self.entry(handle).id() == Some(id))
     }
 
     pub(super) fn entry(&self, handle: Handle) -> Entry<'_> {
@@ -516,7 +517,7 @@ impl Shard {
             self.by_key.insert(key.tag, handle);
         }
         if let Some(id) = new.id {
-            self.by_id.insert(tag_of_id(id), handle);
+            self.by_id.insert(self.tag_of_id(id), handle);
             self.expiring.change(id, None, new.expires, &self.common.expiry);
         }
         let bytes = self.charged(self.entry(handle));
@@ -534,12 +535,12 @@ impl Shard {
         let (id, expires, lane, hits) = (entry.id(), entry.expires(), entry.lane(), entry.hits());
         let (newer, older) = (entry.newer(), entry.older());
         if let Some(id) = id {
-            self.by_id.remove(tag_of_id(id), handle);
+            self.by_id.remove(self.tag_of_id(id), handle);
             self.expiring.remove(id, expires);
         }
         new.parts().write(self.arena.slot_mut(handle));
         if let Some(id) = new.id {
-            self.by_id.insert(tag_of_id(id), handle);
+            self.by_id.insert(self.tag_of_id(id), handle);
             self.expiring.change(id, None, new.expires, &self.common.expiry);
         }
         if lane != Lane::None {
@@ -573,7 +574,7 @@ impl Shard {
             self.by_key.remove(tag, handle);
         }
         if let Some(id) = id {
-            self.by_id.remove(tag_of_id(id), handle);
+            self.by_id.remove(self.tag_of_id(id), handle);
             self.expiring.remove(id, expires);
         }
         if lane != Lane::None {
@@ -630,7 +631,7 @@ impl Shard {
                 self.by_key.relocate(tag, from, to);
             }
             if let Some(id) = id {
-                self.by_id.relocate(tag_of_id(id), from, to);
+                self.by_id.relocate(self.tag_of_id(id), from, to);
             }
             if lane != Lane::None {
                 self.queues.relocate(&mut self.arena, to);
@@ -651,6 +652,11 @@ impl Sums {
         sum(&mut self.keys, by.keys);
         sum(&mut self.streams, by.streams);
         sum(&mut self.remote_bytes, by.remote_bytes);
+    /// By a hash that nobody outside knows: peers choose the ids of what they store here, and could let all of them fall to one place.
+    fn tag_of_id(&self, id: BlockId) -> u32 {
+        self.common.hasher.hash_one(id.as_u64()) as u32
+    }
+
     }
 }
 
@@ -675,9 +681,4 @@ fn cost_of(entry: Entry<'_>) -> u64 {
         entry.id().is_some(),
         entry.class(),
     )
-}
-
-/// Ids of one shard count up in steps: this spreads them (Fibonacci hashing; Knuth, The Art of Computer Programming, vol. 3, 6.4).
-fn tag_of_id(id: BlockId) -> u32 {
-    (id.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
