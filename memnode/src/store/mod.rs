@@ -476,15 +476,15 @@ impl Store {
 
     /// The same for an entry.
     fn making_room_for_entry<R>(&self, mut attempt: impl FnMut() -> Result<R, Lack>) -> ApiResult<R> {
-        for _ in 0..EVICTION_ROUNDS_MAX {
+        let mut rounds = 0..EVICTION_ROUNDS_MAX;
+        loop {
             match attempt() {
                 Ok(result) => return Ok(result),
                 Err(Lack::OfSystem) => return Err(InsertError::SystemIsFull.into()),
-                Err(Lack::OfBudget(bytes)) if self.evict_for(bytes) => {}
+                Err(Lack::OfBudget(bytes)) if rounds.next().is_some() && self.evict_for(bytes) => {}
                 Err(Lack::OfBudget(bytes)) => return Err(self.ledger().out_of_memory(bytes)),
             }
         }
-        Err(self.ledger().out_of_memory(0))
     }
 
     /// Evicts until the budget has room for so many bytes. Returns false where that cannot be reached.
@@ -495,8 +495,11 @@ impl Store {
         }
         let mut empty = 0;
         while missing > 0 && empty < self.shards() {
-            let turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed) % self.shards();
-            let (freed, evicted) = lock(&self.inner.shards[turn]).evict(missing.min(EVICTED_AT_ONCE));
+            let shard = &self.inner.shards[turn % self.shards()];
+            let (freed, evicted) = lock(shard).evict(missing.min(EVICTED_AT_ONCE));
+            turn = turn.wrapping_add(1);
+        // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
+        let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
             empty = if freed == 0 { empty + 1 } else { 0 };
             missing = missing.saturating_sub(freed);
             let mut torn = evicted
