@@ -506,8 +506,15 @@ impl Store {
                 .iter()
                 .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
                 .peekable();
+            // What a peer stored belongs to no stream of this node, whatever the peer says.
             if torn.peek().is_some() {
                 lock_any(&self.inner.torn_streams).extend(torn);
+                .filter(|displaced| {
+                    displaced
+                        .outside
+                        .as_ref()
+                        .is_some_and(|outside| outside.owner() == Owner::Local)
+                })
                 self.inner.torn.notify_one();
             }
         }
