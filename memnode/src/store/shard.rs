@@ -282,18 +282,19 @@ impl Shard {
         let handle = match self.add(new) {
             Ok(handle) => handle,
             Err(NoPage) => {
-                self.common.ledger.settle_entry(old_cost, cost);
-                return Err(Lack::OfSystem);
+                // The old one stays, and pays again what it did.
+                self.common.ledger.charge_entry(old_cost);
+                return Err(self.refund(cost));
             }
         };
-        let displaced = self.detach(old, false);
         // It is read and written as often as before.
         if lane == Lane::Main && self.entry(handle).lane() != Lane::None {
             let bytes = self.charged(self.entry(handle));
             self.queues.leave(&mut self.arena, handle, bytes);
             self.queues.enter_main(&mut self.arena, handle, bytes);
         }
-        Ok(displaced)
+        // Last of all, for it may move the new one.
+        Ok(self.detach(old, false))
     }
 
     /// Adds what lies outside in an entry of its own, instead of one with the same key. The entry is paid whether there is room or not.
