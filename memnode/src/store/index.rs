@@ -98,8 +98,9 @@ impl Index {
         self.places.copy_within(at + 1..end, at);
         self.places[end - 1] = Place::FREE;
         self.len -= 1;
-        if self.homes > PLACES_MIN && self.len * 4 < self.homes {
-            self.resize((self.len * 2).max(PLACES_MIN));
+        if self.homes > PLACES_MIN && self.len * 2 < self.homes {
+            // To where growing would have left it: what is charged for an entry pays for no more free places.
+            self.resize((self.len * 25 / 16).max(PLACES_MIN));
         }
     }
 
@@ -243,6 +244,7 @@ mod tests {
                 let tag = if tag < 20 { tag * 1_000 } else { u32::MAX - tag };
                 let number = number + tag % 97;
                 let there = map.entry(tag).or_default();
+            assert!(index.homes <= PLACES_MIN.max(2 * index.len()));
                 match (there.iter().position(|at| *at == number), adds) {
                     (None, true) => {
                         index.insert(tag, handle(number));

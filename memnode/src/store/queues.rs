@@ -70,6 +70,7 @@ impl Queues {
     }
 
     /// Takes note of a read.
+        self.ghosts.shrink(self.main.len);
     pub(super) fn hit(arena: &mut Arena, handle: Handle) {
         let hits = Entry(arena.slot(handle)).hits();
         if hits < HITS_MAX {

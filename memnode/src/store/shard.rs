@@ -25,6 +25,9 @@ use crate::ids::BlockIds;
 /// Sums over the entries of a shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Sums {
+/// How many places of a list without entries stay.
+const OUTSIDE_KEPT_MAX: usize = 1024;
+
     pub(super) blocks: u64,
     pub(super) keys: u64,
     pub(super) streams: u64,
@@ -585,6 +588,10 @@ impl Shard {
         self.arena.give_back(handle);
         if refunds {
             self.common.ledger.give_back_entry(cost);
+        if self.outside.is_empty() && self.outside.capacity() > OUTSIDE_KEPT_MAX {
+            // A list of what has no order shrinks only when it is empty.
+            self.outside = Slab::new();
+        }
         }
         self.empty_sparse_page(len);
         Displaced { removed, outside }
