@@ -5,6 +5,11 @@
 //! worth it when as many slots of its class are free as a page has, twice over; emptying it moves at most one slot for each that was
 //! freed before.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -290,12 +295,6 @@ impl Arena {
     pub(super) fn finish_emptying(&mut self, number: u32) {
         self.pages[number as usize] = None;
         self.unused.push(number);
-    }
-
-    /// Bytes of all its pages.
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.pages.iter().flatten().count() * PAGE_LEN
     }
 
     fn add_page(&mut self, class: usize) -> Option<u32> {

@@ -156,6 +156,20 @@ impl Index {
         self.len
     }
 
+    /// How many places lie between the one where a search begins and the one where it ends, for the entry where it takes longest.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn longest_search(&self) -> usize {
+        let places = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| **place != Place::FREE);
+        places
+            .map(|(at, place)| at - self.home(place.tag()))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// The first place at which an entry with this tag may lie: in the order of the tags.
     fn home(&self, tag: u32) -> usize {
         ((u64::from(tag) * self.homes as u64) >> 32) as usize
@@ -230,6 +244,7 @@ mod tests {
         );
         for number in 1..=10_000 {
             index.remove(tag(number), handle(number));
+            assert!(index.homes <= PLACES_MIN.max(2 * index.len()));
         }
         assert_eq!((index.len(), index.homes), (0, PLACES_MIN));
     }
@@ -244,7 +259,6 @@ mod tests {
                 let tag = if tag < 20 { tag * 1_000 } else { u32::MAX - tag };
                 let number = number + tag % 97;
                 let there = map.entry(tag).or_default();
-            assert!(index.homes <= PLACES_MIN.max(2 * index.len()));
                 match (there.iter().position(|at| *at == number), adds) {
                     (None, true) => {
                         index.insert(tag, handle(number));

@@ -14,6 +14,8 @@
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod arena;
+#[cfg(any(test, fuzzing))]
+mod audit;
 mod entry;
 mod ghosts;
 mod index;
@@ -24,6 +26,8 @@ mod pages;
 mod queues;
 mod records;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -155,15 +159,15 @@ impl Store {
     pub fn new(config: StoreConfig) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = (cores * SHARDS_PER_CORE).next_power_of_two().min(SHARDS_MAX);
-        let common = Common {
-            here: config.node_id,
-            ledger: Ledger::new(config.budget_bytes),
-            expiry: Arc::default(),
         Self::with(config, shards, SeedableRandomState::random())
     }
 
     /// `shards` is a power of two.
     fn with(config: StoreConfig, shards: usize, hasher: SeedableRandomState) -> Self {
+        let common = Common {
+            here: config.node_id,
+            ledger: Ledger::new(config.budget_bytes),
+            expiry: Arc::default(),
             hasher,
         };
         let pool = Arc::new(PagePool::default());
@@ -493,28 +497,28 @@ impl Store {
         if !can_be {
             return false;
         }
+        // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
+        let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
         let mut empty = 0;
         while missing > 0 && empty < self.shards() {
             let shard = &self.inner.shards[turn % self.shards()];
             let (freed, evicted) = lock(shard).evict(missing.min(EVICTED_AT_ONCE));
             turn = turn.wrapping_add(1);
-        // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
-        let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
             empty = if freed == 0 { empty + 1 } else { 0 };
             missing = missing.saturating_sub(freed);
+            // What a peer stored belongs to no stream of this node, whatever the peer says.
             let mut torn = evicted
                 .iter()
-                .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
-                .peekable();
-            // What a peer stored belongs to no stream of this node, whatever the peer says.
-            if torn.peek().is_some() {
-                lock_any(&self.inner.torn_streams).extend(torn);
                 .filter(|displaced| {
                     displaced
                         .outside
                         .as_ref()
                         .is_some_and(|outside| outside.owner() == Owner::Local)
                 })
+                .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
+                .peekable();
+            if torn.peek().is_some() {
+                lock_any(&self.inner.torn_streams).extend(torn);
                 self.inner.torn.notify_one();
             }
         }

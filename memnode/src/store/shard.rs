@@ -3,6 +3,9 @@
 //! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
 //! that fall to it, so that a key and the id of its value are always under one lock.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -22,12 +25,12 @@ use super::{Owner, ghosts};
 use crate::expiry::{Expiry, Moment, Queue};
 use crate::ids::BlockIds;
 
-/// Sums over the entries of a shard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Sums {
 /// How many places of a list without entries stay.
 const OUTSIDE_KEPT_MAX: usize = 1024;
 
+/// Sums over the entries of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Sums {
     pub(super) blocks: u64,
     pub(super) keys: u64,
     pub(super) streams: u64,
@@ -84,7 +87,7 @@ impl New<'_> {
 }
 
 /// What is charged for an entry of this length, beside what lies outside.
-fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
+pub(super) fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
     let indexes = u64::from(has_key) + u64::from(has_id);
     let ghost = if class == BlockClass::Cache {
         ghosts::COST
@@ -585,13 +588,13 @@ impl Shard {
             self.queues.leave(&mut self.arena, handle, bytes);
         }
         let outside = number.map(|number| self.outside.remove(number));
-        self.arena.give_back(handle);
-        if refunds {
-            self.common.ledger.give_back_entry(cost);
         if self.outside.is_empty() && self.outside.capacity() > OUTSIDE_KEPT_MAX {
             // A list of what has no order shrinks only when it is empty.
             self.outside = Slab::new();
         }
+        self.arena.give_back(handle);
+        if refunds {
+            self.common.ledger.give_back_entry(cost);
         }
         self.empty_sparse_page(len);
         Displaced { removed, outside }
@@ -648,6 +651,11 @@ impl Shard {
         self.arena.finish_emptying(page);
     }
 
+    /// By a hash that nobody outside knows: peers choose the ids of what they store here, and could let all of them fall to one place.
+    fn tag_of_id(&self, id: BlockId) -> u32 {
+        self.common.hasher.hash_one(id.as_u64()) as u32
+    }
+
     fn tag_of_key(&self, key: &[u8]) -> u32 {
         super::hash_of_key(&self.common.hasher, key) as u32
     }
@@ -660,11 +668,6 @@ impl Sums {
         sum(&mut self.keys, by.keys);
         sum(&mut self.streams, by.streams);
         sum(&mut self.remote_bytes, by.remote_bytes);
-    /// By a hash that nobody outside knows: peers choose the ids of what they store here, and could let all of them fall to one place.
-    fn tag_of_id(&self, id: BlockId) -> u32 {
-        self.common.hasher.hash_one(id.as_u64()) as u32
-    }
-
     }
 }
 
