@@ -149,6 +149,12 @@ impl Queue {
         }
     }
 
+    /// How many wait.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes out what is due, at most [`BATCH_MAX`]; what is left is noted.
     pub fn take_due(&mut self, expiry: &Expiry) -> Vec<BlockId> {
         let now = expiry.now();

@@ -22,8 +22,8 @@ impl BlockIds {
         }
     }
 
-    /// The next id.
-    pub fn next(&mut self) -> BlockId {
+    /// A new id.
+    pub fn make(&mut self) -> BlockId {
         loop {
             let sequence = self.next;
             self.next = self.next.wrapping_add(self.step);
@@ -50,7 +50,7 @@ mod tests {
         for remainder in 0..4 {
             let mut ids = BlockIds::new(node, start, remainder, 4);
             for _ in 0..4 {
-                let id = ids.next().as_u64();
+                let id = ids.make().as_u64();
                 assert!(id % 4 == remainder && id != 0 && made.insert(id), "{id}");
             }
         }

@@ -7,16 +7,35 @@
 #[cfg(test)]
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
+#[path = "../../../fuzz/script.rs"]
+mod script;
+mod store;
 
 pub use crate::local::fuzzing::json_lines;
+pub use store::store;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::replay::replay;
     use super::*;
 
     #[test]
     fn the_corpus_of_json_lines_passes() {
         replay("json_lines", json_lines);
+    }
+
+    #[test]
+    fn the_corpus_of_store_passes() {
+        replay("store", store);
+    }
+
+    proptest! {
+        /// Where no corpus has been yet. Four bytes are a step.
+        #[test]
+        fn any_script_of_store_passes(script in proptest::collection::vec(any::<u8>(), 0..4 * 200)) {
+            store(&script);
+        }
     }
 }

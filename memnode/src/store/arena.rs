@@ -5,6 +5,11 @@
 //! worth it when as many slots of its class are free as a page has, twice over; emptying it moves at most one slot for each that was
 //! freed before.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -292,12 +297,6 @@ impl Arena {
         self.unused.push(number);
     }
 
-    /// Bytes of all its pages.
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.pages.iter().flatten().count() * PAGE_LEN
-    }
-
     fn add_page(&mut self, class: usize) -> Option<u32> {
         if self.unused.is_empty() {
             if self.pages.len() == PAGES_MAX {
@@ -310,7 +309,7 @@ impl Arena {
         let number = self.unused.pop().expect("there is one, or one was added");
         let slots = PAGE_LEN / usize::from(CLASS_LENS[class]);
         let mut used = vec![0_u64; slots.div_ceil(64)].into_boxed_slice();
-        if slots % 64 != 0 {
+        if !slots.is_multiple_of(64) {
             used[slots / 64] = u64::MAX << (slots % 64);
         }
         self.pages[number as usize] = Some(ClassPage {

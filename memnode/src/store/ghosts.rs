@@ -20,6 +20,17 @@ struct Ghost {
     at: u32,
 }
 
+impl Ghost {
+    /// How many evictions ago it was put in; more than any where it never was.
+    fn age(self, evictions: u32) -> u32 {
+        if self.at == 0 {
+            u32::MAX
+        } else {
+            evictions.wrapping_sub(self.at)
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Ghosts {
@@ -31,15 +42,25 @@ pub(super) struct Ghosts {
 impl Ghosts {
     /// Takes note of a key that was evicted, and lets as many be remembered as `remembered` says.
     pub(super) fn note(&mut self, tag: u32, remembered: usize) {
-        let buckets = remembered.div_ceil(WAYS).next_power_of_two().max(BUCKETS_MIN);
-        if buckets * WAYS > self.places.len() || buckets * WAYS * 4 < self.places.len() {
-            self.resize(buckets);
+        if buckets_for(remembered) * WAYS > self.places.len() {
+            self.resize(buckets_for(remembered));
         }
-        // Once in 2^32 evictions the ghosts of before look old, and are forgotten.
+        self.shrink(remembered);
+        // Behind 2^32 it begins anew: ages are differences, which bear that.
         self.evictions = self.evictions.wrapping_add(1).max(1);
         let evictions = self.evictions;
-        let oldest = self.bucket(tag).iter_mut().min_by_key(|ghost| ghost.at);
+        let oldest = self
+            .bucket(tag)
+            .iter_mut()
+            .max_by_key(|ghost| ghost.age(evictions));
         *oldest.expect("a bucket has places") = Ghost { tag, at: evictions };
+    }
+
+    /// Gives memory back where the table is far too large for so many.
+    pub(super) fn shrink(&mut self, remembered: usize) {
+        if buckets_for(remembered) * WAYS * 4 < self.places.len() {
+            self.resize(buckets_for(remembered));
+        }
     }
 
     /// Whether a key was evicted lately; then it is forgotten here.
@@ -52,7 +73,7 @@ impl Ghosts {
         let Some(ghost) = self.bucket(tag).iter_mut().find(is_it) else {
             return false;
         };
-        let age = evictions.wrapping_sub(ghost.at) as usize;
+        let age = ghost.age(evictions) as usize;
         *ghost = Ghost::default();
         age < remembered.max(BUCKETS_MIN * WAYS)
     }
@@ -64,14 +85,23 @@ impl Ghosts {
 
     fn resize(&mut self, buckets: usize) {
         let before = std::mem::replace(&mut self.places, vec![Ghost::default(); buckets * WAYS]);
+        let evictions = self.evictions;
         for ghost in before {
-            let youngest = self.bucket(ghost.tag).iter_mut().min_by_key(|place| place.at);
-            let place = youngest.expect("a bucket has places");
-            if ghost.at > place.at {
+            let oldest = self
+                .bucket(ghost.tag)
+                .iter_mut()
+                .max_by_key(|place| place.age(evictions));
+            let place = oldest.expect("a bucket has places");
+            if ghost.age(evictions) < place.age(evictions) {
                 *place = ghost;
             }
         }
     }
+}
+
+/// How many buckets so many ghosts take.
+fn buckets_for(remembered: usize) -> usize {
+    remembered.div_ceil(WAYS).next_power_of_two().max(BUCKETS_MIN)
 }
 
 #[cfg(test)]
@@ -108,5 +138,32 @@ mod tests {
         ghosts.note(3, 10);
         assert_eq!(ghosts.places.len(), BUCKETS_MIN * WAYS);
         assert!(ghosts.take(1, 10) && ghosts.take(2, 10) && ghosts.take(3, 10));
+        ghosts.note(4, 100_000);
+        ghosts.shrink(0);
+        assert_eq!(ghosts.places.len(), BUCKETS_MIN * WAYS);
+        assert!(ghosts.take(4, 10));
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_also_where_the_count_begins_anew() {
+        let mut ghosts = Ghosts {
+            evictions: u32::MAX - 10,
+            ..Ghosts::default()
+        };
+        // All in one bucket of four.
+        let tag = |number: u32| number * 256;
+        for number in 0..30 {
+            ghosts.note(tag(number), 16);
+            let known = (0..=number).filter(|&number| {
+                ghosts
+                    .places
+                    .iter()
+                    .any(|ghost| ghost.at != 0 && ghost.tag == tag(number))
+            });
+            let last: Vec<u32> = ((number + 1).saturating_sub(WAYS as u32)..=number).collect();
+            assert_eq!(known.collect::<Vec<_>>(), last);
+        }
+        ghosts.resize(2 * BUCKETS_MIN);
+        assert!(ghosts.take(tag(29), 16) && ghosts.take(tag(26), 16) && !ghosts.take(tag(25), 16));
     }
 }

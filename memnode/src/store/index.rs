@@ -98,8 +98,9 @@ impl Index {
         self.places.copy_within(at + 1..end, at);
         self.places[end - 1] = Place::FREE;
         self.len -= 1;
-        if self.homes > PLACES_MIN && self.len * 4 < self.homes {
-            self.resize((self.len * 2).max(PLACES_MIN));
+        if self.homes > PLACES_MIN && self.len * 2 < self.homes {
+            // To where growing would have left it: what is charged for an entry pays for no more free places.
+            self.resize((self.len * 25 / 16).max(PLACES_MIN));
         }
     }
 
@@ -153,6 +154,20 @@ impl Index {
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many places lie between the one where a search begins and the one where it ends, for the entry where it takes longest.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn longest_search(&self) -> usize {
+        let places = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| **place != Place::FREE);
+        places
+            .map(|(at, place)| at - self.home(place.tag()))
+            .max()
+            .unwrap_or(0)
     }
 
     /// The first place at which an entry with this tag may lie: in the order of the tags.
@@ -229,6 +244,7 @@ mod tests {
         );
         for number in 1..=10_000 {
             index.remove(tag(number), handle(number));
+            assert!(index.homes <= PLACES_MIN.max(2 * index.len()));
         }
         assert_eq!((index.len(), index.homes), (0, PLACES_MIN));
     }

@@ -8,7 +8,7 @@ use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
 
 use super::entry::Kind;
-use super::shard::Displaced;
+use super::shard::{Displaced, NoPage};
 use super::{
     Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, Prepared, SmallValue,
     Store, lock, small,
@@ -134,8 +134,11 @@ impl Store {
             None if !has_room => return nothing,
             _ => {}
         }
-        let Ok(displaced) = shard.put_note(old, key, version, note) else {
-            return nothing;
+        // Without memory for the note nothing is known of the key, also not what is no longer true.
+        let displaced = match (shard.put_note(old, key, version, note), old) {
+            (Ok(displaced), _) => displaced,
+            (Err(NoPage), Some(old)) => shard.remove(old),
+            (Err(NoPage), None) => return nothing,
         };
         drop(shard);
         KeyWrite::Recorded {

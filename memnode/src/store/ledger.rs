@@ -194,10 +194,11 @@ impl Ledger {
         }
     }
 
-    /// How many bytes of the budget are missing for so many more, and whether evicting could make room for them.
+    /// How many bytes of the budget are missing for so many more, and whether evicting could make room for them. What was charged
+    /// beyond the budget is missing as well.
     pub(super) fn shortage(&self, more: u64) -> (u64, bool) {
-        let free = self.budget.load(Relaxed).saturating_sub(self.used.load(Relaxed));
-        let missing = more.saturating_sub(free);
+        let wanted = self.used.load(Relaxed).saturating_add(more);
+        let missing = wanted.saturating_sub(self.budget.load(Relaxed));
         (missing, missing <= self.cache.load(Relaxed))
     }
 

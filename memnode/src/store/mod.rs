@@ -14,6 +14,8 @@
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod arena;
+#[cfg(any(test, fuzzing))]
+mod audit;
 mod entry;
 mod ghosts;
 mod index;
@@ -24,13 +26,15 @@ mod pages;
 mod queues;
 mod records;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::ApiResult;
 use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Version};
@@ -155,11 +159,16 @@ impl Store {
     pub fn new(config: StoreConfig) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = (cores * SHARDS_PER_CORE).next_power_of_two().min(SHARDS_MAX);
+        Self::with(config, shards, SeedableRandomState::random())
+    }
+
+    /// `shards` is a power of two.
+    fn with(config: StoreConfig, shards: usize, hasher: SeedableRandomState) -> Self {
         let common = Common {
             here: config.node_id,
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
-            hasher: RandomState::default(),
+            hasher,
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
@@ -461,7 +470,7 @@ impl Store {
         for _ in 0..EVICTION_ROUNDS_MAX {
             match &result {
                 Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => {
-                    result = attempt()
+                    result = attempt();
                 }
                 _ => break,
             }
@@ -471,15 +480,15 @@ impl Store {
 
     /// The same for an entry.
     fn making_room_for_entry<R>(&self, mut attempt: impl FnMut() -> Result<R, Lack>) -> ApiResult<R> {
-        for _ in 0..EVICTION_ROUNDS_MAX {
+        let mut rounds = 0..EVICTION_ROUNDS_MAX;
+        loop {
             match attempt() {
                 Ok(result) => return Ok(result),
                 Err(Lack::OfSystem) => return Err(InsertError::SystemIsFull.into()),
-                Err(Lack::OfBudget(bytes)) if self.evict_for(bytes) => {}
+                Err(Lack::OfBudget(bytes)) if rounds.next().is_some() && self.evict_for(bytes) => {}
                 Err(Lack::OfBudget(bytes)) => return Err(self.ledger().out_of_memory(bytes)),
             }
         }
-        Err(self.ledger().out_of_memory(0))
     }
 
     /// Evicts until the budget has room for so many bytes. Returns false where that cannot be reached.
@@ -488,14 +497,24 @@ impl Store {
         if !can_be {
             return false;
         }
+        // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
+        let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
         let mut empty = 0;
         while missing > 0 && empty < self.shards() {
-            let turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed) % self.shards();
-            let (freed, evicted) = lock(&self.inner.shards[turn]).evict(missing.min(EVICTED_AT_ONCE));
+            let shard = &self.inner.shards[turn % self.shards()];
+            let (freed, evicted) = lock(shard).evict(missing.min(EVICTED_AT_ONCE));
+            turn = turn.wrapping_add(1);
             empty = if freed == 0 { empty + 1 } else { 0 };
             missing = missing.saturating_sub(freed);
+            // What a peer stored belongs to no stream of this node, whatever the peer says.
             let mut torn = evicted
                 .iter()
+                .filter(|displaced| {
+                    displaced
+                        .outside
+                        .as_ref()
+                        .is_some_and(|outside| outside.owner() == Owner::Local)
+                })
                 .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
                 .peekable();
             if torn.peek().is_some() {
@@ -619,7 +638,7 @@ fn small<'a>(value: SmallValue<'a>, key: Option<Key<'a>>, id: BlockId, time: u64
     }
 }
 
-fn hash_of_key(hasher: &RandomState, key: &[u8]) -> u64 {
+fn hash_of_key(hasher: &SeedableRandomState, key: &[u8]) -> u64 {
     hasher.hash_one(key)
 }
 

@@ -8,6 +8,9 @@
 //!
 //! The queues are lists through the entries themselves, so that one that is freed or moved leaves no trace.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+
 use super::arena::{Arena, Handle};
 use super::entry::{Entry, EntryMut, Lane};
 use super::ghosts::Ghosts;
@@ -67,6 +70,7 @@ impl Queues {
             None => list.oldest = newer,
         }
         EntryMut(arena.slot_mut(handle)).set_lane(Lane::None);
+        self.ghosts.shrink(self.main.len);
     }
 
     /// Takes note of a read.

@@ -3,9 +3,13 @@
 //! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
 //! that fall to it, so that a key and the id of its value are always under one lock.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
+
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId, Version};
 use slab::Slab;
 
@@ -20,6 +24,9 @@ use super::records::{BlockMeta, Found, KeyNote, KeyRecord, KeyValue, Lookup, Obj
 use super::{Owner, ghosts};
 use crate::expiry::{Expiry, Moment, Queue};
 use crate::ids::BlockIds;
+
+/// How many places of a list without entries stay.
+const OUTSIDE_KEPT_MAX: usize = 1024;
 
 /// Sums over the entries of a shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +44,7 @@ pub(super) struct Common {
     pub(super) here: NodeId,
     pub(super) ledger: Arc<Ledger>,
     pub(super) expiry: Arc<Expiry>,
-    pub(super) hasher: RandomState,
+    pub(super) hasher: SeedableRandomState,
 }
 
 /// A name that is looked for: a key with its tag.
@@ -80,7 +87,7 @@ impl New<'_> {
 }
 
 /// What is charged for an entry of this length, beside what lies outside.
-fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
+pub(super) fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
     let indexes = u64::from(has_key) + u64::from(has_id);
     let ghost = if class == BlockClass::Cache {
         ghosts::COST
@@ -141,7 +148,7 @@ impl Shard {
     /// An id of this shard that is not in use. Only a peer with an equal home hint could have taken it.
     pub(super) fn new_id(&mut self) -> BlockId {
         loop {
-            let id = self.ids.next();
+            let id = self.ids.make();
             if self.find_id(id).is_none() {
                 return id;
             }
@@ -155,7 +162,7 @@ impl Shard {
 
     pub(super) fn find_id(&self, id: BlockId) -> Option<Handle> {
         self.by_id
-            .find(tag_of_id(id), |handle| self.entry(handle).id() == Some(id))
+            .find(self.tag_of_id(id), |handle| self.entry(handle).id() == Some(id))
     }
 
     pub(super) fn entry(&self, handle: Handle) -> Entry<'_> {
@@ -281,18 +288,19 @@ impl Shard {
         let handle = match self.add(new) {
             Ok(handle) => handle,
             Err(NoPage) => {
-                self.common.ledger.settle_entry(old_cost, cost);
-                return Err(Lack::OfSystem);
+                // The old one stays, and pays again what it did.
+                self.common.ledger.charge_entry(old_cost);
+                return Err(self.refund(cost));
             }
         };
-        let displaced = self.detach(old, false);
         // It is read and written as often as before.
         if lane == Lane::Main && self.entry(handle).lane() != Lane::None {
             let bytes = self.charged(self.entry(handle));
             self.queues.leave(&mut self.arena, handle, bytes);
             self.queues.enter_main(&mut self.arena, handle, bytes);
         }
-        Ok(displaced)
+        // Last of all, for it may move the new one.
+        Ok(self.detach(old, false))
     }
 
     /// Adds what lies outside in an entry of its own, instead of one with the same key. The entry is paid whether there is room or not.
@@ -516,7 +524,7 @@ impl Shard {
             self.by_key.insert(key.tag, handle);
         }
         if let Some(id) = new.id {
-            self.by_id.insert(tag_of_id(id), handle);
+            self.by_id.insert(self.tag_of_id(id), handle);
             self.expiring.change(id, None, new.expires, &self.common.expiry);
         }
         let bytes = self.charged(self.entry(handle));
@@ -534,12 +542,12 @@ impl Shard {
         let (id, expires, lane, hits) = (entry.id(), entry.expires(), entry.lane(), entry.hits());
         let (newer, older) = (entry.newer(), entry.older());
         if let Some(id) = id {
-            self.by_id.remove(tag_of_id(id), handle);
+            self.by_id.remove(self.tag_of_id(id), handle);
             self.expiring.remove(id, expires);
         }
         new.parts().write(self.arena.slot_mut(handle));
         if let Some(id) = new.id {
-            self.by_id.insert(tag_of_id(id), handle);
+            self.by_id.insert(self.tag_of_id(id), handle);
             self.expiring.change(id, None, new.expires, &self.common.expiry);
         }
         if lane != Lane::None {
@@ -573,13 +581,17 @@ impl Shard {
             self.by_key.remove(tag, handle);
         }
         if let Some(id) = id {
-            self.by_id.remove(tag_of_id(id), handle);
+            self.by_id.remove(self.tag_of_id(id), handle);
             self.expiring.remove(id, expires);
         }
         if lane != Lane::None {
             self.queues.leave(&mut self.arena, handle, bytes);
         }
         let outside = number.map(|number| self.outside.remove(number));
+        if self.outside.is_empty() && self.outside.capacity() > OUTSIDE_KEPT_MAX {
+            // A list of what has no order shrinks only when it is empty.
+            self.outside = Slab::new();
+        }
         self.arena.give_back(handle);
         if refunds {
             self.common.ledger.give_back_entry(cost);
@@ -630,13 +642,18 @@ impl Shard {
                 self.by_key.relocate(tag, from, to);
             }
             if let Some(id) = id {
-                self.by_id.relocate(tag_of_id(id), from, to);
+                self.by_id.relocate(self.tag_of_id(id), from, to);
             }
             if lane != Lane::None {
                 self.queues.relocate(&mut self.arena, to);
             }
         }
         self.arena.finish_emptying(page);
+    }
+
+    /// By a hash that nobody outside knows: peers choose the ids of what they store here, and could let all of them fall to one place.
+    fn tag_of_id(&self, id: BlockId) -> u32 {
+        self.common.hasher.hash_one(id.as_u64()) as u32
     }
 
     fn tag_of_key(&self, key: &[u8]) -> u32 {
@@ -675,9 +692,4 @@ fn cost_of(entry: Entry<'_>) -> u64 {
         entry.id().is_some(),
         entry.class(),
     )
-}
-
-/// Ids of one shard count up in steps: this spreads them (Fibonacci hashing; Knuth, The Art of Computer Programming, vol. 3, 6.4).
-fn tag_of_id(id: BlockId) -> u32 {
-    (id.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }

@@ -1,0 +1,342 @@
+//! Steps on blocks, reservations, and what an id names.
+
+use bytes::Bytes;
+use memproto::control::Freed;
+use memproto::{ApiError, BlockId};
+
+use super::model::{Known, What};
+use super::{HOUR, Play, Reader, nth};
+use crate::store::{
+    Block, ENTRY_OVERHEAD, Found, InsertError, KeyRecord, KeyValue, Lookup, Owner, Reservation, SmallValue,
+    Store,
+};
+
+/// The largest block of a script in bytes.
+const BLOCK_MAX: usize = 4 * 1024;
+
+/// Ids that others made, so few that a script meets one again.
+const IDS: u64 = 8;
+
+/// The stream whose chunks some blocks are.
+const STREAM: u64 = 77;
+
+impl Play {
+    pub(super) fn store_small(&mut self, b: u8, c: u8) {
+        let bytes = vec![b ^ c; usize::from(c) * usize::from(c) / 8];
+        let mut known = self.make(What::Small(bytes.clone().into()), b);
+        let cost = known.entry_cost();
+        let value = SmallValue {
+            bytes: &bytes,
+            class: known.class,
+            expires: self.moment_of(&known),
+        };
+        let before = self.before_taking(Owner::Local, cost);
+        let result = self.store.store_small(value);
+        if let Some(id) = self.taken(Owner::Local, cost, before, result) {
+            assert!(self.model.of_id(id).is_none(), "{id} was in use");
+            known.id = Some(id);
+            self.model.known.push(known);
+        }
+    }
+
+    pub(super) fn reserve(&mut self, owner: Owner, bytes: u64) -> Option<Reservation> {
+        let cost = bytes + ENTRY_OVERHEAD;
+        let before = self.before_taking(owner, cost);
+        let result = self.store.reserve(owner, bytes);
+        let reservation = self.taken(owner, cost, before, result)?;
+        assert_eq!((reservation.owner(), reservation.bytes()), (owner, bytes));
+        Some(reservation)
+    }
+
+    pub(super) fn insert(&mut self, a: u8, owner: Owner, b: u8, c: u8) {
+        let size = usize::from(c) * BLOCK_MAX / 255;
+        // More than enough, or now and then too little.
+        let reserved = (size + usize::from(a / 16)).saturating_sub(1) as u64;
+        if let Some(reservation) = self.reserve(owner, reserved) {
+            self.insert_with(reservation, a, size, b);
+        }
+    }
+
+    fn insert_with(&mut self, reservation: Reservation, a: u8, size: usize, b: u8) {
+        let (owner, reserved) = (reservation.owner(), reservation.bytes());
+        let id = match u64::from(a) % 16 {
+            known @ 0..IDS => BlockId::new(known * 1_001 + 1).expect("it is small and positive"),
+            _ => self.store.new_id(None),
+        };
+        let bytes = Bytes::from(vec![b ^ size as u8; size]);
+        let chunk_of = BlockId::new(STREAM).filter(|_| b & 0x40 != 0);
+        let what = if owner == Owner::Local && chunk_of.is_none() && Store::is_small(0, size) {
+            What::Small(bytes.clone())
+        } else {
+            What::Block {
+                bytes: bytes.clone(),
+                owner,
+                chunk_of,
+            }
+        };
+        let mut known = self.make(what, b);
+        let block = Block {
+            bytes: bytes.into(),
+            class: known.class,
+            chunk_of,
+            expires: self.moment_of(&known),
+        };
+        let result = self.store.insert(id, block, reservation);
+        let size = size as u64;
+        if size > reserved {
+            assert_eq!(result, Err(InsertError::NotReserved { size, reserved }));
+        } else if self.model.of_id(id).is_some() {
+            assert_eq!(result, Err(InsertError::AlreadyExists));
+        } else {
+            assert_eq!(result, Ok(()));
+            known.id = Some(id);
+            self.model.known.push(known);
+        }
+    }
+
+    pub(super) fn hold(&mut self, owner: Owner, bytes: u64) {
+        if let Some(reservation) = self.reserve(owner, bytes) {
+            self.held.push(reservation);
+            self.model.held.push((owner, bytes + ENTRY_OVERHEAD));
+        }
+    }
+
+    pub(super) fn grow(&mut self, which: u8, bytes: u64) {
+        let Some(at) = nth(self.held.len(), which) else {
+            return;
+        };
+        let (owner, cost) = self.model.held[at];
+        let before = self.before_taking(owner, bytes);
+        let mut reservation = self.held.swap_remove(at);
+        let result: Result<(), ApiError> = self.store.grow(&mut reservation, bytes);
+        self.model.held.swap_remove(at);
+        self.model.held.push((owner, cost));
+        let is_grown = self.taken(owner, bytes, before, result).is_some();
+        let mut cost = if is_grown { cost + bytes } else { cost };
+        // Back to what it was, and then some: a smaller one stays as it is.
+        if bytes.is_multiple_of(96) {
+            reservation.shrink_to(bytes);
+            cost = cost.min(bytes + ENTRY_OVERHEAD);
+        }
+        assert_eq!(reservation.bytes() + ENTRY_OVERHEAD, cost);
+        self.held.push(reservation);
+        if let Some(last) = self.model.held.last_mut() {
+            last.1 = cost;
+        }
+    }
+
+    /// Lets a reservation go, or makes a block of it.
+    pub(super) fn let_go(&mut self, which: u8) {
+        let Some(at) = nth(self.held.len(), which) else {
+            return;
+        };
+        let reservation = self.held.swap_remove(at);
+        self.model.held.swap_remove(at);
+        if which & 0x80 == 0 {
+            let charge = reservation.keep();
+            assert!(charge.bytes() >= ENTRY_OVERHEAD);
+        } else {
+            let size = reservation.bytes() as usize;
+            self.insert_with(reservation, which, size, which);
+        }
+    }
+
+    /// Reads what a key or an id names.
+    pub(super) fn read(&mut self, a: u8, b: u8) {
+        let now = self.model.now_hours;
+        if b & 1 == 0 {
+            let key = self.keys[usize::from(a) % self.keys.len()].clone();
+            let known = self.model.of_key(&key).cloned();
+            let read = self.store.look_up(&key, |lookup| match lookup {
+                Lookup::Ours(found) => {
+                    let id = id_of(&found);
+                    let bytes =
+                        Self::check_found(Some(found), known.as_ref().filter(|known| known.is_live(now)));
+                    assert_eq!(known.as_ref().and_then(|known| known.id), Some(id));
+                    bytes
+                }
+                Lookup::Absent => {
+                    assert!(known.as_ref().is_none_or(|known| !known.is_live(now)));
+                    None
+                }
+                Lookup::Theirs(version) => {
+                    let value = KeyValue::Theirs;
+                    assert_eq!(
+                        known.as_ref().map(Known::record),
+                        Some(KeyRecord { version, value })
+                    );
+                    None
+                }
+                Lookup::Deleted => {
+                    assert!(matches!(
+                        known.as_ref().map(|known| &known.what),
+                        Some(What::Deleted)
+                    ));
+                    None
+                }
+            });
+            self.readers.extend(read);
+        } else if let Some(known) = self.model.any_id(a).cloned() {
+            let live = Some(&known).filter(|known| known.is_live(now));
+            let id = known.id.expect("it was chosen by its id");
+            let read = self.store.look_up_id(id, |found| Self::check_found(found, live));
+            self.readers.extend(read);
+        } else {
+            let nobody = BlockId::new(5).expect("it is small and positive");
+            assert!(self.store.block(nobody).is_none());
+        }
+    }
+
+    /// Compares what was found, and gives a reader where it holds memory.
+    fn check_found(found: Option<Found<'_>>, known: Option<&Known>) -> Option<Reader> {
+        assert_eq!(found.is_some(), known.is_some(), "{known:?}");
+        let (found, known) = (found?, known?);
+        match (found, &known.what) {
+            (Found::Small(_, value), What::Small(bytes)) => {
+                assert_eq!(value, bytes);
+                None
+            }
+            (Found::Block(_, value), What::Block { bytes, .. }) => {
+                assert_eq!(value.as_ref(), bytes);
+                Some(Reader {
+                    bytes: value.bytes(),
+                    known: known.clone(),
+                })
+            }
+            (Found::Object(_, object), What::At(..) | What::Stream(_)) => {
+                assert_eq!(object.size, known.size());
+                None
+            }
+            (found, _) => panic!("{found:?} is no {known:?}"),
+        }
+    }
+
+    pub(super) fn stop_reading(&mut self, which: u8) {
+        if let Some(at) = nth(self.readers.len(), which) {
+            let reader = self.readers.swap_remove(at);
+            assert_eq!(Some(&reader.bytes), reader.known.bytes());
+        }
+    }
+
+    pub(super) fn remove(&mut self, a: u8, b: u8, c: u8) {
+        let Some(known) = self.model.any_id(a).cloned() else {
+            return;
+        };
+        let id = known.id.expect("it was chosen by its id");
+        let version = (b & 1 == 0).then(|| self.tick());
+        let wanted = super::owner(c);
+        let holds = b & 2 == 0 || known.owner() == wanted || !known.is_block();
+        let removed = self
+            .store
+            .remove_recording(id, version, |meta| b & 2 == 0 || meta.owner == wanted);
+        if !holds {
+            assert!(removed.is_none());
+            return;
+        }
+        // Nobody is told of what had expired.
+        let live = Some(&known).filter(|known| known.is_live(self.model.now_hours));
+        Self::check_removed(removed.as_ref(), live);
+        assert_eq!(
+            removed.and_then(|removed| removed.key).as_deref(),
+            live.and_then(|known| known.key.as_deref())
+        );
+        self.model.remove(known.serial);
+        self.record_deletion(known, version);
+    }
+
+    /// A key whose value was taken out is known as deleted, where there is a version.
+    fn record_deletion(&mut self, known: Known, version: Option<memproto::Version>) {
+        if let (Some(key), Some(version)) = (known.key, version) {
+            let note = self.make(What::Deleted, 0);
+            self.model.known.push(Known {
+                key: Some(key),
+                version,
+                ..note
+            });
+        }
+    }
+
+    pub(super) fn set_expiry(&mut self, a: u8, c: u8) {
+        let Some(known) = self.model.any_id(a).cloned() else {
+            return;
+        };
+        let id = known.id.expect("it was chosen by its id");
+        let (hours, now) = (u64::from(c % 8), self.model.now_hours);
+        let moment = self.moment(hours);
+        let is_meant = |size: u64| size.is_multiple_of(2) || c < 128;
+        let holds = if known.is_block() {
+            let before = self.store.set_expiry(id, moment, |meta| is_meant(meta.size));
+            let holds = known.is_live(now) && is_meant(known.size());
+            assert_eq!(before.is_some(), holds);
+            assert!(before.is_none_or(|meta| known.is(&meta)));
+            holds
+        } else {
+            assert_eq!(self.store.set_expiry(id, moment, |_| true), None);
+            self.store.set_object_expiry(id, moment);
+            known.is_live(now)
+        };
+        for there in &mut self.model.known {
+            if there.serial == known.serial && holds {
+                there.expires_hours = (hours > 0).then_some(now + hours);
+            }
+        }
+    }
+
+    pub(super) fn pass_time(&mut self, b: u8, c: u8) {
+        let hours = u64::from(c % 4);
+        self.store.expiry().advance(HOUR * hours as u32);
+        self.model.now_hours += hours;
+        if c < 128 {
+            return;
+        }
+        let mut taken = Vec::new();
+        for shard in 0..self.store.shards() {
+            let store = self.store.clone();
+            taken.extend(store.take_expired(shard, || (b & 1 == 0).then(|| self.tick())));
+        }
+        let now = self.model.now_hours;
+        let due: Vec<Known> = self
+            .model
+            .known
+            .extract_if(.., |known| !known.is_live(now))
+            .collect();
+        assert_eq!(taken.len(), due.len());
+        for known in due {
+            let at = taken.iter().position(|(removed, _)| Some(removed.id) == known.id);
+            let (removed, version) = taken.swap_remove(at.expect("it was due"));
+            Self::check_removed(Some(&removed), Some(&known));
+            assert_eq!(removed.key.as_deref(), known.key.as_deref());
+            assert_eq!(version.is_some(), b & 1 == 0 && known.key.is_some());
+            self.record_deletion(known, version);
+        }
+    }
+
+    pub(super) fn remove_owned(&mut self, owner: Owner, c: u8) {
+        let is_meant = |chunk_of: Option<BlockId>| c & 4 == 0 || chunk_of.is_some();
+        let freed = self.store.remove_owned(owner, |_, meta| is_meant(meta.chunk_of));
+        let meant =
+            |known: &mut Known| known.is_block() && known.owner() == owner && is_meant(known.chunk_of());
+        let expected = self
+            .model
+            .known
+            .extract_if(.., meant)
+            .fold(Freed::default(), |sum, known| Freed {
+                blocks: sum.blocks + 1,
+                bytes: sum.bytes + known.size(),
+            });
+        assert_eq!(freed, expected);
+    }
+
+    pub(super) fn grant(&mut self, owner: Owner, c: u8) {
+        let Owner::Peer(node) = owner else { return };
+        let quota = (c > 0).then(|| u64::from(c) * 64);
+        self.store.set_quota(node, quota);
+        self.model.quotas.insert(node, quota.unwrap_or(0));
+    }
+}
+
+fn id_of(found: &Found<'_>) -> BlockId {
+    match found {
+        Found::Small(id, _) | Found::Block(id, _) | Found::Object(id, _) => *id,
+    }
+}

@@ -1,0 +1,61 @@
+//! What entries are charged, and whether the parts of a store say the same: for tests and fuzzing.
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use memproto::BlockClass;
+
+use super::entry::{HEADER_LEN, NOTE_LEN, OUTSIDE_LEN};
+use super::shard::entry_cost;
+use super::{Store, StoreConfig, lock};
+
+/// Sums over all entries of a store, made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Audit {
+    /// What the entries themselves are charged.
+    pub(crate) entry_bytes: u64,
+    /// What the blocks of class cache are charged, with their entries.
+    pub(crate) cache_bytes: u64,
+    /// Bytes of all pages that have entries.
+    pub(crate) held_bytes: u64,
+    /// How many places of an index the longest search looks at.
+    pub(crate) longest_search: usize,
+}
+
+impl Store {
+    /// A store of so many shards, a power of two, in which the same keys fall to the same shards each time.
+    pub(crate) fn seeded(config: StoreConfig, shards: usize, seed: u64) -> Self {
+        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Self::with(config, shards, hasher)
+    }
+
+    /// What a small value of a program of this host is charged in all; `key_len` is 0 without a key.
+    pub(crate) fn cost_of_small(key_len: usize, value_len: usize, class: BlockClass) -> u64 {
+        entry_cost(HEADER_LEN + key_len + value_len, key_len > 0, true, class)
+    }
+
+    /// What the entry is charged of a block that lies outside, or of an object, beside what its reservation pays.
+    pub(crate) fn cost_of_outside(key_len: usize, class: BlockClass) -> u64 {
+        entry_cost(HEADER_LEN + key_len + OUTSIDE_LEN, key_len > 0, true, class)
+    }
+
+    /// What is charged for what is known of a key that has no value of this node.
+    pub(crate) fn cost_of_note(key_len: usize) -> u64 {
+        entry_cost(HEADER_LEN + key_len + NOTE_LEN, true, false, BlockClass::Pinned)
+    }
+
+    /// Goes through all entries.
+    ///
+    /// # Panics
+    /// Where the parts of a shard contradict each other.
+    pub(crate) fn audit(&self) -> Audit {
+        let mut audit = Audit::default();
+        for shard in &self.inner.shards {
+            let of_shard = lock(shard).audit();
+            audit.entry_bytes += of_shard.entry_bytes;
+            audit.cache_bytes += of_shard.cache_bytes;
+            audit.held_bytes += of_shard.held_bytes;
+            audit.longest_search = audit.longest_search.max(of_shard.longest_search);
+        }
+        audit
+    }
+}

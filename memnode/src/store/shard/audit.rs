@@ -1,0 +1,101 @@
+//! Looks a shard over, for tests.
+
+use std::collections::BTreeSet;
+
+use super::{Shard, Sums};
+use crate::store::arena::Handle;
+use crate::store::entry::{Entry, Kind, Lane};
+use crate::store::outside::Outside;
+use memproto::BlockClass;
+
+/// Sums over all entries of a shard, made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::store) struct ShardAudit {
+    /// What the entries themselves are charged.
+    pub(in crate::store) entry_bytes: u64,
+    /// What the blocks of class cache are charged, with their entries.
+    pub(in crate::store) cache_bytes: u64,
+    /// Bytes of the pages.
+    pub(in crate::store) held_bytes: u64,
+    /// How many places of an index the longest search looks at.
+    pub(in crate::store) longest_search: usize,
+}
+
+impl Shard {
+    /// Goes through all entries.
+    ///
+    /// # Panics
+    /// Where indexes, pages, queues, moments and sums contradict each other.
+    pub(in crate::store) fn audit(&self) -> ShardAudit {
+        let mut sums = Sums {
+            evictions: self.sums.evictions,
+            ..Sums::default()
+        };
+        let mut audit = ShardAudit::default();
+        let (mut outside, mut queued, mut expiring) = (BTreeSet::new(), 0, 0);
+        let entries = self.all_entries();
+        for entry in entries.iter().map(|&handle| self.entry(handle)) {
+            let lies_outside = self.outside_of(entry);
+            assert_eq!(entry.kind() == Kind::Outside, lies_outside.is_some());
+            outside.extend(entry.outside());
+            let is_block =
+                entry.kind() == Kind::Inline || matches!(lies_outside, Some(Outside::Block { .. }));
+            let is_cache = entry.class() == BlockClass::Cache;
+            assert_eq!(
+                entry.lane() != Lane::None,
+                is_cache,
+                "what may be evicted stands in a queue"
+            );
+            queued += usize::from(is_cache);
+            expiring += usize::from(entry.expires().is_some());
+            sums.blocks += u64::from(is_block);
+            sums.keys += u64::from(entry.id().is_some() && !entry.key().is_empty());
+            sums.streams += u64::from(matches!(lies_outside, Some(Outside::Stream { .. })));
+            sums.remote_bytes += lies_outside.map_or(0, |outside| outside.remote_bytes(self.common.here));
+            audit.entry_bytes += self.cost_of(entry);
+            audit.cache_bytes += if is_block && is_cache {
+                self.charged(entry)
+            } else {
+                0
+            };
+        }
+        let arena = self.arena.audit();
+        audit.held_bytes = arena.held_bytes as u64;
+        assert_eq!(
+            arena.live,
+            entries.len(),
+            "each slot has an entry that is in an index"
+        );
+        assert_eq!(self.outside.len(), outside.len());
+        assert_eq!(
+            self.queues
+                .audit(&self.arena, |entry: Entry<'_>| self.charged(entry)),
+            queued
+        );
+        assert_eq!(self.expiring.len(), expiring);
+        assert_eq!(self.sums, sums);
+        audit.longest_search = self.by_id.longest_search().max(self.by_key.longest_search());
+        audit
+    }
+
+    /// All entries, each once. Each is found by its names.
+    fn all_entries(&self) -> Vec<Handle> {
+        let identified = self.identified();
+        assert_eq!(identified.len(), self.by_id.len());
+        let mut seen = BTreeSet::new();
+        for &(handle, id) in &identified {
+            assert_eq!(self.find_id(id), Some(handle));
+            assert!(seen.insert(handle.to_u32()));
+        }
+        let keyed = self.keyed();
+        assert_eq!(keyed.len(), self.by_key.len());
+        for &handle in &keyed {
+            let bytes = self.entry(handle).key();
+            let tag = self.tag_of_key(bytes);
+            assert_eq!(self.find_key(super::Key { bytes, tag }), Some(handle));
+            let has_id = self.entry(handle).id().is_some();
+            assert_eq!(seen.insert(handle.to_u32()), !has_id);
+        }
+        seen.into_iter().filter_map(Handle::from_u32).collect()
+    }
+}
