@@ -269,5 +269,5 @@ fn settings_at_the_edge_are_no_reason_to_panic() {
         assert!(cloud.get(key).is_err());
         assert!(cloud.set(key, "v").send().is_err());
     }
-    assert!(cloud.keys(&"*".repeat(1 << 20)).is_err());
+    assert!(cloud.keys("*".repeat(1 << 20)).is_err());
 }
