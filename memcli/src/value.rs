@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use memproto::ErrorCode;
-use memsdk::Object;
+use memsdk::{Mapped, Opened};
 use tempfile::NamedTempFile;
 
 use crate::exit::{Failure, Outcome};
@@ -18,6 +18,9 @@ use crate::output::write_raw;
 
 /// The largest value that `--json` prints: it has to be in memory whole, twice. Larger ones go to a file or a pipe.
 pub(crate) const JSON_VALUE_SIZE_MAX: u64 = 64 * 1024 * 1024;
+
+/// How much of a value is written in one go: some milliseconds.
+const WRITE_STEP: usize = 16 * 1024 * 1024;
 
 /// A value that somebody typed or piped.
 #[derive(Debug)]
@@ -92,13 +95,21 @@ impl Source {
 
 /// Copies an object to stdout exactly as it was stored. On a terminal a newline follows a value that lacks one, so that
 /// the prompt is not glued to it.
-pub(crate) async fn copy_to_stdout(mut object: Object) -> Outcome {
+pub(crate) async fn copy_to_stdout(opened: Opened) -> Outcome {
     let mut last = None;
-    while let Some(piece) = object.next().await? {
+    // Blocking is right: there is nothing else to do while the reader of our pipe makes up its mind, and the
+    // node waits for us by its credits.
+    let mut write = |piece: &[u8]| {
         last = piece.last().copied().or(last);
-        // Blocking is right: there is nothing else to do while the reader of our pipe makes up its mind, and the
-        // node waits for us by its credits.
-        write_raw(&piece)?;
+        write_raw(piece)
+    };
+    match opened {
+        Opened::Mapped(mapped) => write(&mapped)?,
+        Opened::Object(mut object) => {
+            while let Some(piece) = object.next().await? {
+                write(&piece)?;
+            }
+        }
     }
     if io::stdout().is_terminal() && !matches!(last, None | Some(b'\n')) {
         write_raw(b"\n")?;
@@ -110,18 +121,18 @@ pub(crate) async fn copy_to_stdout(mut object: Object) -> Outcome {
 ///
 /// # Errors
 /// `TooLarge` above [`JSON_VALUE_SIZE_MAX`].
-pub(crate) async fn collect_for_json(object: Object) -> Outcome<(&'static str, String)> {
-    if object.length() > JSON_VALUE_SIZE_MAX {
+pub(crate) async fn collect_for_json(opened: Opened) -> Outcome<(&'static str, String)> {
+    if opened.size() > JSON_VALUE_SIZE_MAX {
         return Err(Failure::api(
             ErrorCode::TooLarge,
             format!(
                 "the value has {} bytes, --json prints at most {JSON_VALUE_SIZE_MAX}: leave --json out, or write it to \
                  a file with -o FILE",
-                object.length()
+                opened.size()
             ),
         ));
     }
-    Ok(bytes_for_json(&object.collect().await?))
+    Ok(bytes_for_json(&opened.into_mapped().await?))
 }
 
 /// Bytes for JSON: `("text", ...)` where they are UTF-8, else `("base64", ...)`.
@@ -181,16 +192,21 @@ impl OutputFile {
         Ok(Self::Replacing(file, target))
     }
 
-    /// Copies an object into the file and puts it in its place.
-    pub(crate) async fn fill(mut self, mut object: Object) -> Outcome {
-        while let Some(piece) = object.next().await? {
-            // Blocking is right, as in `copy_to_stdout`.
-            let (file, path) = match &mut self {
-                Self::Replacing(file, path) => (file.as_file_mut(), path),
-                Self::Direct(file, path) => (file, path),
-            };
-            file.write_all(&piece)
-                .map_err(|error| Failure::writing(&quoted(path), &error))?;
+    /// Copies a value into the file and puts it in its place.
+    pub(crate) async fn fill(mut self, opened: Opened) -> Outcome {
+        let (file, path) = match &mut self {
+            Self::Replacing(file, path) => (file.as_file_mut(), path),
+            Self::Direct(file, path) => (file, path),
+        };
+        let failed = |error| Failure::writing(&quoted(path), &error);
+        // Blocking is right, as in `copy_to_stdout`.
+        match opened {
+            Opened::Mapped(mapped) => write_mapped(file, &mapped).await.map_err(failed)?,
+            Opened::Object(mut object) => {
+                while let Some(piece) = object.next().await? {
+                    file.write_all(&piece).map_err(failed)?;
+                }
+            }
         }
         match self {
             Self::Direct(..) => Ok(()),
@@ -200,6 +216,43 @@ impl OutputFile {
                 .map_err(|error| Failure::writing(&quoted(&path), &error.error)),
         }
     }
+}
+
+/// Writes what is mapped, a step at a time, so that Ctrl-C is heard in between.
+async fn write_mapped(file: &mut File, mapped: &Mapped) -> io::Result<()> {
+    let mut written = 0;
+    while written < mapped.len() {
+        let end = mapped.len().min(written + WRITE_STEP);
+        written += match copy_by_system(file, mapped, written, end) {
+            Some(copied) => copied?,
+            None => {
+                file.write_all(&mapped[written..end])?;
+                end - written
+            }
+        };
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Lets the system copy from the node's memory file into another file. Returns how much it copied, one byte at least; `None`
+/// where it does not. Measured with 256 MiB: 80 ms, against 95 ms by way of the mapping, whose pages have to be looked up first.
+#[cfg(target_os = "linux")]
+fn copy_by_system(file: &File, mapped: &Mapped, from: usize, to: usize) -> Option<io::Result<usize>> {
+    let (memory, offset) = mapped.file()?;
+    // With an offset of its own: the place in the file is shared by all who have its descriptor.
+    let mut at = offset + from as u64;
+    match rustix::fs::sendfile(file, memory, Some(&mut at), to - from) {
+        // It takes neither every kind of file nor one that is only appended to.
+        Ok(0) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => None,
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => None,
+        copied => Some(copied.map_err(io::Error::from)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_by_system(_: &File, _: &Mapped, _: usize, _: usize) -> Option<io::Result<usize>> {
+    None
 }
 
 /// What any program gives a new file: read and write, less the umask, which the system takes off.

@@ -97,12 +97,12 @@ fn values_in_pieces_go_both_ways() {
         let report = json(&run(
             &node,
             &[
-                "bench", "set", "get", "store", "load", "--json", "-n", "20", "-c", clients, "-P", "2", "-r",
-                "6", "-d", "5mb",
+                "bench", "set", "get", "store", "load", "--json", "-n", "8", "-c", clients, "-P", "2", "-r",
+                "4", "-d", "3mb",
             ],
         ));
         for result in report["results"].as_array().unwrap() {
-            assert_eq!(result["requests"], 20, "{result}");
+            assert_eq!(result["requests"], 8, "{result}");
         }
         assert_eq!(contents(&node), (0, 0));
     }

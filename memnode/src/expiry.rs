@@ -42,7 +42,7 @@ pub struct Expiry {
     /// Tokio's clock is the system's monotonic one; tests stop it and move it.
     origin: Instant,
     /// By how much a test has moved this clock alone, in microseconds.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     ahead: AtomicU64,
     next: AtomicU64,
     earlier: Notify,
@@ -52,7 +52,7 @@ impl Default for Expiry {
     fn default() -> Self {
         Self {
             origin: Instant::now(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             ahead: AtomicU64::new(0),
             next: AtomicU64::new(NEVER),
             earlier: Notify::new(),
@@ -103,14 +103,14 @@ impl Expiry {
     }
 
     /// Moves this clock alone, for tests whose other clocks go on.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn advance(&self, by: Duration) {
         self.ahead.fetch_add(by.as_micros() as u64, Relaxed);
     }
 
     fn now(&self) -> Moment {
         let elapsed = self.origin.elapsed().as_micros() as u64;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         let elapsed = elapsed + self.ahead.load(Relaxed);
         Moment(NonZeroU64::MIN.saturating_add(elapsed))
     }

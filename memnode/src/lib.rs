@@ -10,6 +10,8 @@ pub mod config;
 pub mod counters;
 pub mod discovery;
 pub mod expiry;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod hex;
 pub mod home;
 pub mod identity;

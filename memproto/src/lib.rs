@@ -15,6 +15,8 @@ pub mod class;
 pub mod control;
 pub mod error;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod id;
 pub mod key;
 pub mod limits;

@@ -22,6 +22,7 @@
 //! Inside an asynchronous runtime a call would hold up everything else that runs there. It fails with
 //! [`Error::InsideRuntime`]; it does not panic.
 
+mod mapped;
 mod object;
 mod put;
 mod put_many;
@@ -39,6 +40,7 @@ use memproto::control::{
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
 
+pub use mapped::PutMapped;
 pub use object::Object;
 pub use put::{Put, PutStream};
 pub use put_many::PutMany;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use memproto::local::{FRAME_PAYLOAD_MAX, Op, TOKEN_LEN_MAX};
+use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, Op, TOKEN_LEN_MAX};
 use memproto::{ApiError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::admission::Held;
 use crate::connection::{Call, Connection};
-use crate::socket::Endpoint;
+use crate::socket::{Descriptor, Endpoint};
 use crate::wire::{Piece, Reply};
 use crate::{Builder, Error, MemCloud, Result, default_socket_path};
 
@@ -140,6 +140,39 @@ impl MemCloud {
         let connection = within(self.timeout(), self.connection()).await?;
         let admission = connection.admit(held).await?;
         connection.begin(admission, op, more, &args, value)
+    }
+
+    /// Begins a call on a connection that passes descriptors, with one attached where there is one. `None` where the connection
+    /// passes none.
+    pub(crate) async fn begin_attached(
+        &self,
+        op: Op,
+        args: &impl Fn(&mut BytesMut),
+        descriptor: Option<Descriptor>,
+    ) -> Result<Option<Call>> {
+        if matches!(self.inner.endpoint, Endpoint::Tcp(..)) {
+            return Ok(None);
+        }
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let connection = self.connection().await?;
+            let begun = async {
+                if !connection.attach().await? {
+                    return Ok(None);
+                }
+                let admission = connection.admit(Held::Bytes(0)).await?;
+                let header = FrameHeader::new(op, 0);
+                connection
+                    .begin_attached(admission, header, args, Bytes::new(), descriptor.clone())
+                    .map(Some)
+            };
+            match begun.await {
+                // As in `begin`: lost since the last call, and nothing was sent yet.
+                Err(_) if attempts == 1 && !connection.is_up() => {}
+                begun => return begun,
+            }
+        }
     }
 
     /// One request and its reply, or the beginning of it.

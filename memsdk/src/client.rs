@@ -155,7 +155,7 @@ impl MemCloud {
         let (call, reply) = self
             .exchange(Op::Load, Held::Bytes(0), args, Bytes::new(), self.timeout())
             .await?;
-        Object::new(call, reply, self.timeout())
+        Object::of(call, reply, self.timeout())
     }
 
     /// Opens the value of a key for reading piece by piece; `None` where no connected node has one.
@@ -175,7 +175,7 @@ impl MemCloud {
             .exchange(Op::Get, Held::Bytes(0), args, Bytes::new(), self.timeout())
             .await
         {
-            Ok((call, reply)) => Object::new(call, reply, self.timeout()).map(Some),
+            Ok((call, reply)) => Object::of(call, reply, self.timeout()).map(Some),
             Err(Error::Api(ApiError {
                 code: ErrorCode::NotFound,
                 ..

@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use memproto::ApiError;
 use memproto::flow::{ReceiveWindow, SendCredit};
 use memproto::local::reply::HelloReply;
 use memproto::local::request::HelloRequest;
 use memproto::local::{
     BODY_WINDOW, CLIENT_NAME_LEN_MAX, FrameHeader, Op, Output, PREFACE, PROTOCOL_VERSION, data_cost,
 };
-use tokio::sync::{Notify, oneshot};
+use memproto::{ApiError, ErrorCode};
+use tokio::sync::{Notify, OnceCell, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::admission::{Admission, Held, Limits};
 use crate::slots::{Slot, Slots};
-use crate::socket::Endpoint;
+use crate::socket::{Descriptor, Endpoint};
 use crate::wire::{Credit, Reply, Shared};
 use crate::{Error, Result};
 
@@ -29,6 +29,8 @@ use crate::{Error, Result};
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     task: AbortHandle,
+    /// Whether descriptors are passed; asked when the first call wants one.
+    attached: OnceCell<bool>,
 }
 
 /// Drops the connection's task, which closes the socket.
@@ -45,6 +47,7 @@ impl Connection {
         let shared = Arc::new(Shared {
             socket,
             output: Mutex::new(Output::default()),
+            departing: Mutex::default(),
             to_write: Notify::new(),
             room: Notify::new(),
             slots: Mutex::new(Some(Slots::default())),
@@ -60,7 +63,11 @@ impl Connection {
             driver.drive(reader).await;
         })
         .abort_handle();
-        let connection = Arc::new(Self { shared, task });
+        let connection = Arc::new(Self {
+            shared,
+            task,
+            attached: OnceCell::new(),
+        });
         let name = &name[..name.floor_char_boundary(CLIENT_NAME_LEN_MAX)];
         let hello = HelloRequest {
             version_min: PROTOCOL_VERSION,
@@ -97,6 +104,21 @@ impl Connection {
         }
     }
 
+    /// Asks the node to pass descriptors, once. Returns false where it cannot.
+    pub(crate) async fn attach(self: &Arc<Self>) -> Result<bool> {
+        let ask = async {
+            let admission = self.admit(Held::Bytes(0)).await?;
+            let mut call = self.begin(admission, Op::Attach, false, |_| {}, Bytes::new())?;
+            match call.reply().await {
+                Ok(_) => Ok(true),
+                // Also an older node, which does not know the question.
+                Err(Error::Api(error)) if error.code == ErrorCode::Unsupported => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.attached.get_or_try_init(|| ask).await.copied()
+    }
+
     /// Begins a call: notes who waits, then sends the frame.
     pub(crate) fn begin(
         self: &Arc<Self>,
@@ -106,11 +128,30 @@ impl Connection {
         args: impl FnOnce(&mut BytesMut),
         value: Bytes,
     ) -> Result<Call> {
+        self.begin_attached(
+            admission,
+            FrameHeader::new(op, 0).with_more(more),
+            args,
+            value,
+            None,
+        )
+    }
+
+    /// Begins a call, with a descriptor attached to its frame where there is one. The request id is set here.
+    pub(crate) fn begin_attached(
+        self: &Arc<Self>,
+        admission: Admission,
+        header: FrameHeader,
+        args: impl FnOnce(&mut BytesMut),
+        value: Bytes,
+        descriptor: Option<Descriptor>,
+    ) -> Result<Call> {
         let shared = &self.shared;
         let request = shared.next_request.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         let window = Arc::new(Mutex::new(ReceiveWindow::new(BODY_WINDOW)));
-        let upload = more.then(|| {
+        let header = FrameHeader { request, ..header };
+        let upload = header.more().then(|| {
             let mut credit = SendCredit::new(BODY_WINDOW);
             credit.take(data_cost(value.len()));
             Arc::new(Credit {
@@ -119,7 +160,7 @@ impl Connection {
             })
         });
         let slot = Slot {
-            op,
+            op: header.op,
             reply: Some(sender),
             body: None,
             window: Arc::clone(&window),
@@ -139,12 +180,7 @@ impl Connection {
             done: false,
             _admission: admission,
         };
-        shared.send(
-            FrameHeader::new(op, request).with_more(more),
-            args,
-            value,
-            at_once,
-        );
+        shared.send_attached(header, args, value, descriptor, at_once);
         Ok(call)
     }
 
@@ -215,6 +251,16 @@ impl Drop for Call {
                 Bytes::new(),
                 false,
             );
+        }
+        // The reply may be here, with a descriptor that nobody will map.
+        if let Some(mut reply) = self.reply.take() {
+            reply.close();
+            if let Ok(Ok(Reply {
+                descriptor: Some(_), ..
+            })) = reply.try_recv()
+            {
+                shared.unmapped(self.request);
+            }
         }
     }
 }

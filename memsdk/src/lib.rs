@@ -77,6 +77,26 @@
 //! # Ok(()) }) }
 //! ```
 //!
+//! # Large values without a copy
+//! On Linux a value of 1 MiB or more lies in memory that can be shared. [`get_mapped`](MemCloud::get_mapped) maps it, which takes
+//! some microseconds whatever its size, and [`set_mapped`](MemCloud::set_mapped) gives memory away that was filled in place.
+//! Where memory cannot be shared (smaller values, what lies on peers, streams, TCP, other systems) the same calls move bytes.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! use memsdk::{MemCloud, MemoryFile};
+//!
+//! let cloud = MemCloud::connect().await?;
+//! let mut weights = MemoryFile::create(4 << 20)?;
+//! weights[..4].copy_from_slice(b"GGUF");
+//! cloud.set_mapped("weights", weights).await?;
+//!
+//! let mapped = cloud.get_mapped("weights").await?.expect("it was set just now");
+//! assert!(mapped.starts_with(b"GGUF") && mapped.len() == 4 << 20);
+//! # Ok(()) }) }
+//! ```
+//!
 //! The folder `examples` of the repository has whole programs: a cache in front of something slow, a big file, many calls in
 //! flight, and statistics as they change.
 //!
@@ -91,16 +111,17 @@
 //! - **Lost connections.** Calls in flight fail with [`Error::ConnectionLost`], or with the node's own word where it had one
 //!   (`ShuttingDown`). The next call connects again; where nobody listens it fails with [`Error::NotRunning`]. Attempts that
 //!   follow failed ones wait a little, up to half a second.
+//! - **Mapped values.** What [`get_mapped`](MemCloud::get_mapped) returned stays as it is, whatever becomes of the key. It counts
+//!   against the node's budget until it is dropped.
 //! - **Absence** is `None`. That a peer which holds the value is away is an error, `PeerUnreachable`.
-//!
 //! - **Panics**: none, whatever is passed in, whatever a node answers, and wherever a call is made.
+//! - **Unsafe code** lies in one module, which maps memory files, with its proof beside it.
 //!
 //! # Features
 //! `blocking` (on unless switched off): the module [`blocking`]. It takes no further crate.
 //!
 //! The protocol is specified in `docs/protocol/local.md` of the repository.
 
-#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
@@ -113,9 +134,16 @@ mod calls;
 mod client;
 mod connection;
 mod error;
+mod mapped;
+#[cfg(target_os = "linux")]
+mod memfd;
+mod memory_file;
+#[cfg(not(target_os = "linux"))]
+mod no_memfd;
 mod object;
 mod put;
 mod put_many;
+mod put_mapped;
 mod scan;
 mod slots;
 mod socket;
@@ -127,12 +155,15 @@ pub use builder::{Builder, DEFAULT_TIMEOUT};
 pub use bytes::Bytes;
 pub use client::MemCloud;
 pub use error::{Error, Result};
+pub use mapped::{Mapped, Opened};
+pub use memory_file::MemoryFile;
 pub use memproto::control;
 pub use memproto::control::Freed;
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
 pub use put_many::PutMany;
+pub use put_mapped::PutMapped;
 pub use scan::{Patterns, Scan};
 
 /// How long a value lives.

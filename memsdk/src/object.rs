@@ -48,13 +48,24 @@ enum State {
 
 impl Object {
     /// The object that a reply to GET or LOAD begins.
-    pub(crate) fn new(call: Call, reply: Reply, timeout: Duration) -> Result<Self> {
-        let (ReadReply { id, size, length }, _) = ReadReply::decode(&reply.payload).map_err(broken)?;
-        let piece = reply.payload.slice(ReadReply::LEN..);
+    pub(crate) fn of(call: Call, reply: Reply, timeout: Duration) -> Result<Self> {
+        let (read, _) = ReadReply::decode(&reply.payload).map_err(broken)?;
+        let first = reply.payload.slice(ReadReply::LEN..);
+        Self::new(call, read, first, reply.pieces, timeout)
+    }
+
+    /// The object whose first bytes came with a reply.
+    pub(crate) fn new(
+        call: Call,
+        ReadReply { id, size, length }: ReadReply,
+        piece: Bytes,
+        pieces: Option<mpsc::UnboundedReceiver<Piece>>,
+        timeout: Duration,
+    ) -> Result<Self> {
         let Some(left) = length.checked_sub(piece.len() as u64) else {
             return Err(longer_than_said());
         };
-        let state = match reply.pieces {
+        let state = match pieces {
             Some(pieces) => State::Open { call, pieces },
             None if left > 0 => return Err(shorter_than_said(left)),
             None => State::Ended,

@@ -53,7 +53,7 @@ pub(crate) struct PutOptions {
 }
 
 impl PutOptions {
-    fn new(target: Target) -> Self {
+    pub(crate) fn new(target: Target) -> Self {
         Self {
             target,
             ttl: None,
@@ -63,7 +63,7 @@ impl PutOptions {
     }
 
     /// The operation and its arguments.
-    fn encode(&self, size: Option<u64>) -> Result<(Op, BytesMut)> {
+    pub(crate) fn encode(&self, size: Option<u64>) -> Result<(Op, BytesMut)> {
         let (op, key) = match &self.target {
             Target::Key(key) => (Op::Set, Some(check_key(key.as_bytes())?)),
             Target::Block => (Op::Store, None),
@@ -342,7 +342,7 @@ impl Upload {
     }
 }
 
-fn stored(reply: &Reply) -> Result<Stored> {
+pub(crate) fn stored(reply: &Reply) -> Result<Stored> {
     let PutReply { id, size } = PutReply::decode(&reply.payload).map_err(broken)?;
     Ok(Stored { id, size })
 }

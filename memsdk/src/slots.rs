@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use memproto::flow::ReceiveWindow;
-use memproto::local::Op;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Result;
@@ -13,7 +12,7 @@ use crate::wire::{Credit, Piece, Reply};
 /// What waits for frames of one request.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) op: Op,
+    pub(crate) op: u8,
     pub(crate) reply: Option<oneshot::Sender<Result<Reply>>>,
     /// The reply's body, once it is known to have one.
     pub(crate) body: Option<(mpsc::UnboundedSender<Piece>, Arc<Mutex<ReceiveWindow>>)>,

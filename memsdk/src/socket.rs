@@ -11,6 +11,12 @@ use tokio::net::{TcpStream, tcp};
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
 
+#[cfg(target_os = "linux")]
+use crate::memfd as system;
+#[cfg(not(target_os = "linux"))]
+use crate::no_memfd as system;
+pub(crate) use system::Descriptor;
+
 use crate::builder::Token;
 use crate::{Error, Result};
 
@@ -36,7 +42,7 @@ impl Endpoint {
             #[cfg(unix)]
             Endpoint::Unix(path) => UnixStream::connect(path).await.map(|stream| {
                 let (read, write) = stream.into_split();
-                (ReadHalf::Unix(read), WriteHalf::Unix(write))
+                (ReadHalf::unix(read), WriteHalf::Unix(write))
             }),
             #[cfg(not(unix))]
             Endpoint::Unix(_) => Err(ErrorKind::NotFound.into()),
@@ -59,15 +65,51 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<(ReadHalf, WriteHalf)> {
     // Otherwise a small request waits for the acknowledgement of the one before, some 40 ms.
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
-    Ok((ReadHalf::Tcp(read), WriteHalf::Tcp(write)))
+    Ok((ReadHalf::tcp(read), WriteHalf::Tcp(write)))
 }
 
 /// The half that is read.
 #[derive(Debug)]
-pub(crate) enum ReadHalf {
+pub(crate) struct ReadHalf {
+    half: Half,
+    is_attached: bool,
+    arrived: Option<Descriptor>,
+}
+
+#[derive(Debug)]
+enum Half {
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
     Tcp(tcp::OwnedReadHalf),
+}
+
+impl ReadHalf {
+    #[cfg(unix)]
+    fn unix(half: unix::OwnedReadHalf) -> Self {
+        Self {
+            half: Half::Unix(half),
+            is_attached: false,
+            arrived: None,
+        }
+    }
+
+    fn tcp(half: tcp::OwnedReadHalf) -> Self {
+        Self {
+            half: Half::Tcp(half),
+            is_attached: false,
+            arrived: None,
+        }
+    }
+
+    /// Looks for descriptors from here on.
+    pub(crate) fn attach(&mut self) {
+        self.is_attached = true;
+    }
+
+    /// The descriptor that the last read brought. To be asked after each read.
+    pub(crate) fn take_arrived(&mut self) -> Option<Descriptor> {
+        self.arrived.take()
+    }
 }
 
 impl AsyncRead for ReadHalf {
@@ -76,10 +118,15 @@ impl AsyncRead for ReadHalf {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        match &mut this.half {
+            #[cfg(target_os = "linux")]
+            Half::Unix(half) if this.is_attached => {
+                system::poll_receive(half.as_ref(), cx, buffer, &mut this.arrived)
+            }
             #[cfg(unix)]
-            ReadHalf::Unix(half) => Pin::new(half).poll_read(cx, buffer),
-            ReadHalf::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
+            Half::Unix(half) => Pin::new(half).poll_read(cx, buffer),
+            Half::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
         }
     }
 }
@@ -99,6 +146,22 @@ impl WriteHalf {
             #[cfg(unix)]
             WriteHalf::Unix(half) => half.try_write_vectored(slices),
             WriteHalf::Tcp(half) => half.try_write_vectored(slices),
+        }
+    }
+
+    /// Writes as [`try_write_vectored`](Self::try_write_vectored) does, with a descriptor attached to the first byte.
+    pub(crate) fn try_write_attached(
+        &self,
+        slices: &[IoSlice<'_>],
+        descriptor: &Descriptor,
+    ) -> io::Result<usize> {
+        match self {
+            #[cfg(target_os = "linux")]
+            WriteHalf::Unix(half) => system::try_send(half.as_ref(), slices, descriptor),
+            _ => {
+                let _ = (slices, descriptor);
+                Err(ErrorKind::Unsupported.into())
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use memproto::flow::{ReceiveWindow, SendCredit};
-use memproto::local::reply::ReadReply;
+use memproto::local::attached::{Arriving, Departing, cut};
+use memproto::local::reply::{MappedReply, ReadReply};
 use memproto::local::request::decode_credit;
 use memproto::local::{FrameHeader, Input, Op, Output, data_cost};
 use memproto::{ApiError, ErrorCode};
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use crate::admission::Limits;
 use crate::slots::Slots;
-use crate::socket::{ReadHalf, WriteHalf};
+use crate::socket::{Descriptor, ReadHalf, WriteHalf};
 use crate::{Error, Result};
 
 /// The most pieces of one vectored write.
@@ -35,6 +36,8 @@ pub(crate) struct Reply {
     pub(crate) payload: Bytes,
     /// The rest of the body, where there is more.
     pub(crate) pieces: Option<mpsc::UnboundedReceiver<Piece>>,
+    /// What was attached to its frame.
+    pub(crate) descriptor: Option<Descriptor>,
 }
 
 /// A part of the body of a reply.
@@ -73,6 +76,8 @@ impl Credit {
 pub(crate) struct Shared {
     pub(crate) socket: WriteHalf,
     pub(crate) output: Mutex<Output>,
+    /// The descriptors of frames in the output. Locked while the output is.
+    pub(crate) departing: Mutex<Departing<Descriptor>>,
     /// Wakes the task: there is something to write.
     pub(crate) to_write: Notify,
     /// Wakes senders of values: the output has room.
@@ -96,6 +101,10 @@ impl Shared {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn departing(&self) -> MutexGuard<'_, Departing<Descriptor>> {
+        self.departing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn slots(&self) -> MutexGuard<'_, Option<Slots>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +117,22 @@ impl Shared {
         value: Bytes,
         now: bool,
     ) {
+        self.send_attached(header, args, value, None, now);
+    }
+
+    /// Appends a frame, as [`send`](Self::send) does, with a descriptor attached to it.
+    pub(crate) fn send_attached(
+        &self,
+        header: FrameHeader,
+        args: impl FnOnce(&mut BytesMut),
+        value: Bytes,
+        descriptor: Option<Descriptor>,
+        now: bool,
+    ) {
         let mut output = self.output();
+        if let Some(descriptor) = descriptor {
+            self.departing().append(descriptor, output.len());
+        }
         output.frame(header, args, value);
         if now {
             // What fails here fails for the task, too, which knows what to do.
@@ -119,6 +143,12 @@ impl Shared {
         if rest {
             self.to_write.notify_one();
         }
+    }
+
+    /// Tells the node that what came with the reply to this request is not mapped any more.
+    pub(crate) fn unmapped(&self, request: u64) {
+        // At once, where the socket takes it: the node may need the room, and a program that blocks has no task that runs now.
+        self.send(FrameHeader::new(Op::Unmap, request), |_| {}, Bytes::new(), true);
     }
 
     /// Sends the next bytes of a value.
@@ -196,9 +226,19 @@ impl Shared {
         while !output.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = output.slices(&mut slices);
-            match self.socket.try_write_vectored(&slices[..filled]) {
+            let (len_max, descriptor) = self.departing().next_write();
+            let (whole, part) = cut(&slices[..filled], len_max);
+            let slices = part.as_ref().map_or(whole, std::slice::from_ref);
+            let written = match descriptor {
+                None => self.socket.try_write_vectored(slices),
+                Some(descriptor) => self.socket.try_write_attached(slices, &descriptor),
+            };
+            match written {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Ok(written) => output.advance(written),
+                Ok(written) => {
+                    output.advance(written);
+                    self.departing().note_written(written);
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -227,13 +267,18 @@ impl Shared {
     }
 
     async fn read_all(&self, reader: &mut ReadHalf, input: &mut Input) -> std::io::Result<()> {
+        let mut arriving = Arriving::default();
         loop {
             let bytes = reader.read_buf(input.read_buffer()).await?;
             if bytes == 0 {
                 return Ok(());
             }
             input.received(bytes);
-            if let Err(failure) = self.take_frames(input) {
+            let noted = arriving.note_read(bytes, reader.take_arrived());
+            let taken = noted
+                .map_err(protocol)
+                .and_then(|()| self.take_frames(reader, input, &mut arriving));
+            if let Err(failure) = taken {
                 debug!(?failure, "the node ended the connection");
                 self.fail(failure);
                 return Ok(());
@@ -241,8 +286,12 @@ impl Shared {
         }
     }
 
-    fn take_frames(&self, input: &mut Input) -> Result<(), Failure> {
-        let protocol = |error: ApiError| Failure::Protocol(error.message);
+    fn take_frames(
+        &self,
+        reader: &mut ReadHalf,
+        input: &mut Input,
+        arriving: &mut Arriving<Descriptor>,
+    ) -> Result<(), Failure> {
         while let Some(header) = input
             .peek()
             .map_err(|error| Failure::Protocol(format!("its frames are damaged: {error}")))?
@@ -255,6 +304,15 @@ impl Shared {
                     self.credit(header.request, bytes).map_err(protocol)?;
                 }
                 op => {
+                    let descriptor = match op {
+                        Some(Op::GetMapped | Op::LoadMapped) => arriving.take(input.len()),
+                        // The node attaches nothing before it said so.
+                        Some(Op::Attach) if header.status == 0 => {
+                            reader.attach();
+                            None
+                        }
+                        _ => None,
+                    };
                     // A small payload is copied: else it would keep the whole buffer that it came in.
                     let payload = if header.length as usize <= COPY_MAX {
                         let payload = Bytes::copy_from_slice(input.payload(&header));
@@ -267,11 +325,12 @@ impl Shared {
                     let taken = if is_data {
                         self.data(header, &payload)
                     } else {
-                        self.reply(header, payload)
+                        self.reply(header, payload, descriptor)
                     };
                     taken.map_err(Failure::Protocol)?;
                 }
             }
+            arriving.check_taken(input.len()).map_err(protocol)?;
         }
         Ok(())
     }
@@ -288,19 +347,24 @@ impl Shared {
         Ok(())
     }
 
-    fn reply(&self, header: FrameHeader, payload: Bytes) -> Result<(), String> {
+    fn reply(
+        &self,
+        header: FrameHeader,
+        payload: Bytes,
+        descriptor: Option<Descriptor>,
+    ) -> Result<(), String> {
         let mut slots = self.slots();
         let Some(slots) = slots.as_mut() else {
             return Ok(());
         };
-        // A reply to a call that nobody waits for any more is no fault.
+        // A reply to a call that nobody waits for any more is no fault: it was cancelled, and a descriptor with it.
         let Some(slot) = slots.get_mut(header.request) else {
             return Ok(());
         };
         let Some(sender) = slot.reply.take() else {
             return Err("a request got two replies".to_owned());
         };
-        if slot.op.to_byte() != header.op {
+        if slot.op != header.op {
             return Err("a reply has another operation than its request".to_owned());
         }
         // The node has taken the value, or wants no more of it.
@@ -310,10 +374,10 @@ impl Shared {
         let reply = if header.status != 0 {
             Err(Error::Api(failure_of(&header, &payload)))
         } else if header.more() {
-            let args = if matches!(slot.op, Op::Get | Op::Load) {
-                ReadReply::LEN
-            } else {
-                0
+            let args = match Op::from_byte(slot.op) {
+                Some(Op::Get | Op::Load) => ReadReply::LEN,
+                Some(Op::GetMapped | Op::LoadMapped) => MappedReply::LEN,
+                _ => 0,
             };
             receive(&slot.window, payload.len().saturating_sub(args))?;
             let (pieces, receiver) = mpsc::unbounded_channel();
@@ -321,18 +385,29 @@ impl Shared {
             Ok(Reply {
                 payload,
                 pieces: Some(receiver),
+                descriptor,
             })
         } else {
             Ok(Reply {
                 payload,
                 pieces: None,
+                descriptor,
             })
         };
         if slot.body.is_none() {
             slots.remove(header.request);
         }
         // Whoever dropped the call has no use for the reply.
-        let _ = sender.send(reply);
+        let unwanted = sender.send(reply).err();
+        if matches!(
+            unwanted,
+            Some(Ok(Reply {
+                descriptor: Some(_),
+                ..
+            }))
+        ) {
+            self.unmapped(header.request);
+        }
         Ok(())
     }
 
@@ -368,6 +443,10 @@ impl Shared {
 fn receive(window: &Mutex<ReceiveWindow>, bytes: usize) -> Result<(), String> {
     let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
     window.receive(data_cost(bytes)).map_err(|error| error.message)
+}
+
+fn protocol(error: ApiError) -> Failure {
+    Failure::Protocol(error.message)
 }
 
 fn failure_of(header: &FrameHeader, message: &[u8]) -> ApiError {

@@ -26,6 +26,24 @@ fn pattern(len: usize) -> Bytes {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn large_values_are_mapped_and_given_without_a_runtime() {
+    let node = RunningNode::start("64mb");
+    let cloud = client(&node);
+    let value = pattern(17 << 20);
+    let mut file = memsdk::MemoryFile::create(value.len()).unwrap();
+    file.copy_from_slice(&value);
+    cloud.set_mapped("k", file).send().unwrap();
+    let mapped = cloud.get_mapped("k").unwrap().unwrap();
+    assert!(mapped.is_mapped() && mapped[..] == value[..]);
+    assert!(cloud.load_mapped(mapped.id()).unwrap()[..] == value[..]);
+    assert!(cloud.get_mapped("missing").unwrap().is_none());
+    // What is dropped between two calls is given back before the second one is answered.
+    drop(mapped);
+    assert_eq!(cloud.stats().unwrap().mapped_bytes, 0);
+}
+
+#[test]
 fn every_kind_of_call_works_without_a_runtime() {
     let node = RunningNode::start("64mb");
     let cloud = client(&node);

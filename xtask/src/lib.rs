@@ -3,6 +3,7 @@
 //! - [`demo`]: what MemCloud is for, shown on one machine in under a minute.
 //! - [`mod@bench`]: MemCloud measured, also beside what people use today.
 //! - [`mod@test`]: everything that must hold before a change lands; `.ci/run` is nothing else.
+//! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
 //! - [`host`]: a place where the real `memnode` and `memcli` run; demo, test and lab build on it.
 //!
@@ -11,6 +12,7 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod fuzz;
 pub mod host;
 pub mod interrupt;
 pub mod lab;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use memproto::control::Freed;
 use memproto::{ErrorCode, Placement};
-use memsdk::{BlockId, Object, Stored};
+use memsdk::{BlockId, Opened, Stored};
 use serde::Serialize;
 
 use crate::cli::{FreeArgs, LoadArgs, PlacementArgs, StoreArgs};
@@ -73,8 +73,17 @@ pub(super) fn placement(args: PlacementArgs) -> Placement {
 /// Prints a block or a stream.
 pub(super) async fn load(args: LoadArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
-    let object = cloud.open(args.id).await?;
-    hand_out(object, None, args.output.as_deref(), context).await
+    let opened = match file_named(args.output.as_deref()) {
+        Some(_) => cloud.open_mapped(args.id).await?,
+        None => Opened::Object(cloud.open(args.id).await?),
+    };
+    hand_out(opened, None, args.output.as_deref(), context).await
+}
+
+/// The file that a value is to be written to, unless that is stdout. Only there it is worth mapping: the system copies
+/// from the node's memory into the file.
+pub(super) fn file_named(output: Option<&Path>) -> Option<&Path> {
+    output.filter(|path| *path != Path::new("-"))
 }
 
 /// What `get --json` and `load --json` print.
@@ -94,12 +103,12 @@ struct Loaded<'a> {
 
 /// Gives an object to whoever asked: to stdout, to a file, or as JSON. `key` is the key by which it was asked for.
 pub(super) async fn hand_out(
-    object: Object,
+    opened: Opened,
     key: Option<&str>,
     output: Option<&Path>,
     context: &Context,
 ) -> Outcome {
-    let (id, size) = (object.id(), object.size());
+    let (id, size) = (opened.id(), opened.size());
     let mut result = Loaded {
         key,
         id,
@@ -108,9 +117,9 @@ pub(super) async fn hand_out(
         base64: None,
         file: None,
     };
-    match output.filter(|path| *path != Path::new("-")) {
+    match file_named(output) {
         Some(path) => {
-            write_to_file(object, path).await?;
+            write_to_file(opened, path).await?;
             result.file = Some(path.to_owned());
             context.output.confirm(&result, || {
                 let path = path.to_string_lossy();
@@ -119,23 +128,23 @@ pub(super) async fn hand_out(
             })
         }
         None if context.output.is_json() => {
-            match collect_for_json(object).await? {
+            match collect_for_json(opened).await? {
                 ("text", text) => result.text = Some(text),
                 (_, base64) => result.base64 = Some(base64),
             }
             write_json(&result)
         }
-        None => copy_to_stdout(object).await,
+        None => copy_to_stdout(opened).await,
     }
 }
 
-async fn write_to_file(object: Object, path: &Path) -> Outcome {
+async fn write_to_file(opened: Opened, path: &Path) -> Outcome {
     match OutputFile::create(path)? {
         // Nothing has to be put in order there, and a signal ends even a write that waits for the pipe's reader.
-        file @ OutputFile::Direct(..) => file.fill(object).await,
+        file @ OutputFile::Direct(..) => file.fill(opened).await,
         file @ OutputFile::Replacing(..) => {
             let note = format!("'{}' was not written", path.display());
-            unless_interrupted(&note, file.fill(object)).await
+            unless_interrupted(&note, file.fill(opened)).await
         }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
-use memsdk::{BlockId, Stored};
+use memsdk::{BlockId, Opened, Stored};
 use serde::Serialize;
 
 use crate::cli::{GetArgs, KeysArgs, SetArgs};
 use crate::commands::batch::no_key;
-use crate::commands::block::hand_out;
+use crate::commands::block::{file_named, hand_out};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::interrupt::unless_interrupted;
@@ -66,11 +66,12 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
 /// Prints the value of a key.
 pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
-    let object = cloud
-        .open_key(&args.key)
-        .await?
-        .ok_or_else(|| no_key(&args.key))?;
-    hand_out(object, Some(&args.key), args.output.as_deref(), context).await
+    let opened = match file_named(args.output.as_deref()) {
+        Some(_) => cloud.open_key_mapped(&args.key).await?,
+        None => cloud.open_key(&args.key).await?.map(Opened::Object),
+    };
+    let opened = opened.ok_or_else(|| no_key(&args.key))?;
+    hand_out(opened, Some(&args.key), args.output.as_deref(), context).await
 }
 
 /// Lists keys in ascending order, one a line.

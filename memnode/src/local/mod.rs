@@ -37,5 +37,8 @@ pub use tcp::{API_PORT_DEFAULT, ApiPort, TcpApi, TcpConfig};
 #[cfg(unix)]
 pub use workers::Workers;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use json::fuzzing;
+
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::attached::cut;
 use memproto::local::{
     FrameHeader, HELD_BYTES_MAX, HELLO_LEN_MAX, IN_FLIGHT_MAX, Input, Op, Output, PROTOCOL_VERSION,
     reply::HelloReply, request::HelloRequest,
@@ -30,11 +31,12 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::backend::Backend;
-use super::descriptors::{Descriptors, NextWrite, cut};
+use super::descriptors::Descriptors;
 use super::gate::Gate;
 use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
@@ -48,6 +50,10 @@ pub(super) const OUTPUT_MAX: usize = 512 * 1024;
 
 /// The most pieces of one vectored write.
 const SLICES_MAX: usize = 32;
+
+/// How long a connection keeps the memory of its last burst. A program that sends large values one after the other, with its
+/// own work in between, does not pay for fresh memory each time; one that is done leaves nothing behind.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long a program may take to say HELLO.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -148,6 +154,8 @@ pub(super) struct Session<B, S> {
     pub(super) descriptors: Descriptors,
     pub(super) socket: S,
     greeting: Greeting,
+    /// Began when there was memory to give back; with when the last bytes had come by then.
+    rest: Option<(Instant, Pin<Box<Sleep>>)>,
     /// When the requests that are being handled were read.
     pub(super) read_at: Instant,
     /// Those that were answered at once.
@@ -184,6 +192,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             descriptors: Descriptors::default(),
             socket,
             greeting: Greeting::Preface,
+            rest: None,
             read_at: Instant::now(),
             answered: Answered::default(),
             gate: None,
@@ -282,7 +291,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     None => self.poll_read(cx)?.is_ready(),
                 };
             }
-            if !moved {
+            if !moved && !self.poll_rest(cx) {
                 return Poll::Pending;
             }
         }
@@ -290,7 +299,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Whether the descriptor of a frame that is there whole waits to be taken: until then no other one is let in.
     fn holds_descriptor(&self) -> bool {
-        self.descriptors.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
+        self.descriptors.arriving.is_waiting() && matches!(self.input.peek(), Ok(Some(_)))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -311,7 +320,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = self.output.slices(&mut slices);
-        let NextWrite { len_max, file } = self.descriptors.next_write();
+        let (len_max, file) = self.descriptors.departing.next_write();
         let (whole, part) = cut(&slices[..filled], len_max);
         let slices = part.as_ref().map_or(whole, std::slice::from_ref);
         let written = ready!(match file {
@@ -322,11 +331,30 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Ok(0) => Poll::Ready(Err(End::Gone(None))),
             Ok(bytes) => {
                 self.output.advance(bytes);
-                self.descriptors.note_written(bytes);
+                self.descriptors.departing.note_written(bytes);
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(End::Gone(Some(error)))),
         }
+    }
+
+    /// Gives memory back once nothing was read for [`REST`]. Returns whether something moved.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.rest.is_none() && !self.input.is_roomy() && !self.output.is_roomy() {
+            return false;
+        }
+        let read_at = self.read_at;
+        let (since, rest) = self.rest.get_or_insert_with(|| (read_at, Box::pin(sleep(REST))));
+        if rest.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if *since == read_at {
+            self.input.give_back();
+            self.output.give_back();
+        }
+        // Where something was read meanwhile it runs once more.
+        self.rest = None;
+        true
     }
 
     /// Turns finished calls into replies while the output has room.
@@ -411,7 +439,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             };
             moved = true;
             self.handle_frame(header, cx)?;
-            self.descriptors.check_taken(self.input.len())?;
+            self.descriptors.arriving.check_taken(self.input.len())?;
         }
         Ok(moved)
     }

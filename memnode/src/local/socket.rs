@@ -16,9 +16,11 @@ use std::io::{self, IoSlice, Write};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 #[cfg(target_os = "linux")]
 use std::{io::IoSliceMut, mem::MaybeUninit};
 
+use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -26,6 +28,11 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How soon a write is tried again where the system has no descriptor to wait for room with. The program is served, more
+/// slowly, rather than lost because others have opened too much.
+const WRITE_RETRY: Duration = Duration::from_millis(5);
 
 use super::patience::Patience;
 use super::wire::{Arrived, Wire};
@@ -44,6 +51,8 @@ pub(super) struct Socket {
     is_attached: bool,
     /// What the last read brought beside its bytes.
     arrived: Arrived,
+    /// Runs while a write waits for room without such a descriptor.
+    retry: Option<Pin<Box<Sleep>>>,
 }
 
 /// The most bytes that a read takes which looks for descriptors: it wants memory that is initialized, so that more would
@@ -71,6 +80,7 @@ impl Socket {
             patience_for_room: Patience::for_room(),
             is_attached: false,
             arrived: Arrived::Nothing,
+            retry: None,
         })
     }
 
@@ -80,6 +90,10 @@ impl Socket {
         mut write: impl FnMut(&UnixStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
+            if let Some(retry) = &mut self.retry {
+                ready!(retry.as_mut().poll(cx));
+                self.retry = None;
+            }
             if let Some(writable) = &self.writable {
                 let mut ready = ready!(writable.poll_write_ready(cx))?;
                 match ready.try_io(|socket| write(socket.get_ref())) {
@@ -97,8 +111,14 @@ impl Socket {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    let same = self.readable.get_ref().try_clone()?;
-                    self.writable = Some(register(same, Interest::WRITABLE)?);
+                    let same = self.readable.get_ref().try_clone();
+                    match same.and_then(|same| register(same, Interest::WRITABLE)) {
+                        Ok(writable) => self.writable = Some(writable),
+                        Err(error) if is_out_of_descriptors(&error) => {
+                            self.retry = Some(Box::pin(sleep(WRITE_RETRY)));
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
                 }
                 written => {
                     self.patience_for_room.found();
@@ -107,6 +127,10 @@ impl Socket {
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {

@@ -11,6 +11,9 @@ const READ_MIN: usize = 16 * 1024;
 /// The most room in bytes that is offered to a read. A Unix socket holds some 200 KiB.
 const READ_MAX: usize = 512 * 1024;
 
+/// An empty buffer of more than this many bytes is worth giving back.
+const ROOMY: usize = 4 * READ_MIN;
+
 /// The receiving half of a connection, without the connection: bytes go in as they come, frames come out.
 ///
 /// It holds what arrived and never more: a header that promises a long payload reserves nothing. The room for a read
@@ -155,9 +158,22 @@ impl Input {
         frame.freeze()
     }
 
+    /// Whether it holds memory that a burst left behind and nothing lies in. To be asked behind
+    /// [`read_buffer`](Self::read_buffer): only then a buffer that was used up is seen as a whole again.
+    pub fn is_roomy(&self) -> bool {
+        self.buffer.is_empty() && self.buffer.capacity() > ROOMY
+    }
+
+    /// Gives back all memory that nothing lies in: for a connection at rest. The next read gets as much as the first.
+    pub fn give_back(&mut self) {
+        if self.buffer.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// Gives memory back after a burst, so that a thousand idle connections hold little.
     fn shrink(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > 4 * READ_MIN && self.read_size == READ_MIN {
+        if self.is_roomy() && self.read_size == READ_MIN {
             self.buffer = BytesMut::new();
         }
     }
@@ -234,6 +250,24 @@ mod tests {
         input.received(16);
         assert_eq!(input.peek(), Ok(None));
         assert!(input.read_buffer().capacity() <= 2 * READ_MIN);
+    }
+
+    #[test]
+    fn what_a_burst_left_is_given_back_and_what_lies_there_is_not() {
+        let mut input = Input::default();
+        input.read_buffer().extend_from_slice(&vec![0; 2 * READ_MAX]);
+        input.received(2 * READ_MAX);
+        assert!(!input.is_roomy());
+        input.give_back();
+        assert_eq!(input.len(), 2 * READ_MAX);
+        while let Ok(Some(header)) = input.peek() {
+            input.skip(&header);
+        }
+        let _ = input.read_buffer();
+        assert!(input.is_roomy());
+        input.give_back();
+        let _ = input.read_buffer();
+        assert!(!input.is_roomy() && input.is_empty());
     }
 
     #[test]

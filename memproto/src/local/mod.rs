@@ -1,11 +1,15 @@
 //! The native protocol between a program and the `memnode` of its own host. Specified in `docs/protocol/local.md`.
 //!
 //! A connection is a preface and then frames both ways. [`Input`] cuts what arrives into frames, [`Output`] collects what is
-//! to be written; [`request`] and [`reply`] read and write what stands behind the headers. Control operations carry the JSON
+//! to be written; [`request`] and [`reply`] read and write what stands behind the headers,
+//! and [`attached`] tells which frame a descriptor belongs to. Control operations carry the JSON
 //! of [`crate::control`]. Nothing here decides what a request does.
 
+pub mod attached;
 pub mod batch;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod input;
 pub mod keys;
 pub mod limits;

@@ -13,6 +13,9 @@ use crate::error::ApiError;
 /// A copy of 4 KiB costs about as much as the bookkeeping of a piece of its own.
 const COPY_MAX: usize = 4 * 1024;
 
+/// An empty buffer of more than this many bytes is worth giving back.
+const ROOMY: usize = 16 * 1024;
+
 /// Buffers of more than this many bytes are given back when all was written.
 const KEEP_MAX: usize = 128 * 1024;
 
@@ -107,6 +110,18 @@ impl Output {
             } else {
                 self.tail.clear();
             }
+        }
+    }
+
+    /// Whether it holds memory that a burst left behind and nothing lies in.
+    pub fn is_roomy(&self) -> bool {
+        self.is_empty() && self.tail.capacity() > ROOMY
+    }
+
+    /// Gives back all memory that nothing lies in: for a connection at rest.
+    pub fn give_back(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
         }
     }
 

@@ -14,6 +14,8 @@
 mod cipher;
 pub mod codec;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod handshake;
 pub mod link;
 pub mod manifest;

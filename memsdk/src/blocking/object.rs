@@ -53,6 +53,10 @@ impl Object {
     ///
     /// # Errors
     /// As [`crate::Object::next`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is named and answers as its asynchronous namesake; an Iterator would share half its methods with Read"
+    )]
     pub fn next(&mut self) -> Result<Option<Bytes>> {
         match &mut self.object {
             Some(object) => self.driver.run(object.next()),

@@ -4,6 +4,8 @@
 //! moves lines. None of them decides anything about data. Specified in `docs/protocol/local.md`, "JSON lines".
 
 mod arguments;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod operation;
 mod request;
 mod session;

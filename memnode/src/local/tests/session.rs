@@ -263,6 +263,26 @@ async fn a_small_request_passes_a_large_body_that_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credit_that_overflows_ends_the_connection() {
+    let mut program = Program::greeted().await;
+    let id = program.fake.insert(pattern(8 * 1024 * 1024)).id;
+    program.send(request(Op::Load, 2), &load(id)).await;
+    let most = frame(request(Op::Credit, 2), &u64::MAX.to_le_bytes());
+    program.write(&most.repeat(2)).await;
+    let (mut header, mut message) = program.read().await;
+    while header.status == 0 {
+        (header, message) = program.read().await;
+    }
+    assert_eq!(
+        (header.op, header.request),
+        (Op::Data.to_byte(), 2),
+        "{message:?}"
+    );
+    assert_eq!(header.status, ErrorCode::InvalidArgument.number());
+    program.expect_fault(ErrorCode::InvalidArgument).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_fails_in_the_middle_says_so() {
     let mut program = Program::greeted().await;
     let (sender, body) = Body::channel(Some(6), |_| {});
@@ -355,6 +375,26 @@ async fn a_program_that_never_reads_is_not_read_from() {
     }
     // The pipe's two buffers, one read, and the replies up to the limit.
     assert!(sent * one.len() < 64 * 1024 + 64 * 1024 + 1024, "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_at_rest_goes_on_as_before() {
+    let mut program = Program::greeted().await;
+    let value = pattern(INLINE_MAX);
+    for id in [2, 3, 4] {
+        let put = put(Some("k"), Some(INLINE_MAX as u64), &value);
+        program.send(request(Op::Set, id), &put).await;
+        assert_eq!(program.read().await.0.status, 0);
+        // Half of the next frame's header lies there while the memory of this one is given back.
+        let ping = frame(request(Op::Ping, 9), &[]);
+        program.write(&ping[..8]).await;
+        program.expect_silence().await;
+        program.expect_silence().await;
+        program.write(&ping[8..]).await;
+        assert_eq!(program.read().await.0, request(Op::Ping, 9));
+        program.expect_silence().await;
+        program.expect_silence().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

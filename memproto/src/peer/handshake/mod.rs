@@ -17,6 +17,8 @@
 //! Read next: `auth` and `hello` beside this file for the bytes, `transcript` for what is hashed.
 
 mod auth;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod hello;
 mod machine;
 #[cfg(test)]
