@@ -120,9 +120,14 @@ impl Service {
             }
             PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
-            PeerRequest::Finish { stream } => PeerReply::Finished {
-                chunks: self.open_streams.finish(peer, stream),
-            },
+            PeerRequest::Finish { stream } => {
+                // Those of class cache may have been evicted.
+                let chunks = self.open_streams.finish(peer, stream).into_iter();
+                let there = chunks.filter(|&chunk| self.store.meta(chunk).is_some());
+                PeerReply::Finished {
+                    chunks: there.count() as u64,
+                }
+            }
             PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),

@@ -42,11 +42,9 @@ impl OpenStreams {
         }
     }
 
-    /// The stream is finished: its chunks stay. Returns how many there are.
-    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> u64 {
-        lock(&self.chunks)
-            .remove(&(writer, stream))
-            .map_or(0, |chunks| chunks.len() as u64)
+    /// The stream is finished: its chunks stay. Returns which there were.
+    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> HashSet<BlockId> {
+        lock(&self.chunks).remove(&(writer, stream)).unwrap_or_default()
     }
 
     /// Takes out the chunks of all streams that a writer has not finished.

@@ -332,9 +332,17 @@ impl StreamWriter {
             };
             match link.request(request, Body::empty()).await?.0 {
                 PeerReply::Finished { chunks } if chunks >= expected => {}
+                PeerReply::Finished { .. } if self.options.class == BlockClass::Cache => {
+                    return Err(evicted_meanwhile());
+                }
                 PeerReply::Finished { .. } => return Err(self.holder_lost(holder)),
                 _ => return Err(unexpected_reply(&link)),
             }
+        }
+        let here = self.service.config.node_id;
+        let mut own = self.placed.iter().filter(|chunk| chunk.holder == here);
+        if own.any(|chunk| self.service.store.meta(chunk.id).is_none()) {
+            return Err(evicted_meanwhile());
         }
         self.placed.sort_unstable_by_key(|chunk| chunk.index);
         let mut manifest = Manifest::new();
@@ -373,6 +381,14 @@ impl StreamWriter {
             ),
         )
     }
+}
+
+/// Chunks of class cache made room for those behind them, or for other data.
+fn evicted_meanwhile() -> ApiError {
+    ApiError::new(
+        ErrorCode::OutOfMemory,
+        "a part of the stream was evicted before its end came, and what was stored is freed: store it as pinned, or give the node a          larger --memory",
+    )
 }
 
 impl Service {

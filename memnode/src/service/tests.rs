@@ -239,6 +239,36 @@ async fn a_node_alone_keeps_replaces_and_deletes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_evicts_itself_is_refused_and_leaves_nothing() {
+    let a = TestNode::start("a", 16 * MIB).await;
+    let held = a
+        .store(Bytes::from(vec![1; 12 << 20]), Placement::Local)
+        .await
+        .unwrap();
+    let used_before = a.service.stats().used_bytes;
+    let options = PutOptions {
+        class: BlockClass::Cache,
+        ..PutOptions::default()
+    };
+    let value = Bytes::from(vec![7; 8 << 20]);
+    let error = a
+        .service
+        .stream(Body::from(value.clone()), options.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::OutOfMemory, "{error}");
+    assert!(error.message.contains("evicted before its end"), "{error}");
+    assert_eq!(a.service.stats().used_bytes, used_before, "nothing is left of it");
+    a.service.free(vec![held.id]).await.unwrap();
+    let stored = a
+        .service
+        .stream(Body::from(value.clone()), options)
+        .await
+        .unwrap();
+    assert!(a.load(stored.id, ByteRange::ALL).await.unwrap() == value);
+}
+
+#[tokio::test]
 async fn the_way_without_waiting_is_the_same_way() {
     let a = TestNode::start("a", 64 * MIB).await;
     let options = PutOptions::default();
