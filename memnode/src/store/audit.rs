@@ -6,7 +6,8 @@ use memproto::BlockClass;
 
 use super::entry::{HEADER_LEN, NOTE_LEN, OUTSIDE_LEN};
 use super::shard::entry_cost;
-use super::{Store, StoreConfig, lock};
+use super::{ENTRY_OVERHEAD, Store, StoreConfig, lock};
+use crate::span::memory_len;
 
 /// Sums over all entries of a store, made anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,6 +37,11 @@ impl Store {
     /// What the entry is charged of a block that lies outside, or of an object, beside what its reservation pays.
     pub(crate) fn cost_of_outside(key_len: usize, class: BlockClass) -> u64 {
         entry_cost(HEADER_LEN + key_len + OUTSIDE_LEN, key_len > 0, true, class)
+    }
+
+    /// What the owner of a block pays for memory of so many bytes outside of the pages.
+    pub(crate) fn cost_of_memory(bytes: u64) -> u64 {
+        memory_len(bytes) + ENTRY_OVERHEAD
     }
 
     /// What is charged for what is known of a key that has no value of this node.

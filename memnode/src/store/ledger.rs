@@ -310,6 +310,12 @@ impl Reservation {
         Ok(())
     }
 
+    /// What is taken to grow by so many bytes; more than anybody has where that cannot be counted.
+    pub(super) fn growth(&self, bytes: u64) -> u64 {
+        let grown = self.bytes.checked_add(bytes).and_then(charged);
+        grown.map_or(u64::MAX, |grown| grown - self.charge.bytes)
+    }
+
     /// Gives back all but `bytes` (and the cost of the entry). A smaller reservation stays as it is.
     pub fn shrink_to(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);

@@ -223,7 +223,7 @@ impl Store {
     /// # Errors
     /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
     pub fn grow(&self, reservation: &mut Reservation, bytes: u64) -> ApiResult<()> {
-        self.making_room(bytes, || reservation.grow(bytes))
+        self.making_room(reservation.growth(bytes), || reservation.grow(bytes))
     }
 
     /// Stores a small value as a block of a program of this host.

@@ -40,7 +40,7 @@ impl Play {
     }
 
     pub(super) fn reserve(&mut self, owner: Owner, bytes: u64) -> Option<Reservation> {
-        let cost = bytes + ENTRY_OVERHEAD;
+        let cost = Store::cost_of_memory(bytes);
         let before = self.before_taking(owner, cost);
         let result = self.store.reserve(owner, bytes);
         let reservation = self.taken(owner, cost, before, result)?;
@@ -97,7 +97,7 @@ impl Play {
     pub(super) fn hold(&mut self, owner: Owner, bytes: u64) {
         if let Some(reservation) = self.reserve(owner, bytes) {
             self.held.push(reservation);
-            self.model.held.push((owner, bytes + ENTRY_OVERHEAD));
+            self.model.held.push((owner, Store::cost_of_memory(bytes)));
         }
     }
 
@@ -105,23 +105,26 @@ impl Play {
         let Some(at) = nth(self.held.len(), which) else {
             return;
         };
-        let (owner, cost) = self.model.held[at];
-        let before = self.before_taking(owner, bytes);
+        let (owner, cost) = self.model.held.swap_remove(at);
         let mut reservation = self.held.swap_remove(at);
-        let result: Result<(), ApiError> = self.store.grow(&mut reservation, bytes);
-        self.model.held.swap_remove(at);
+        let grown = reservation.bytes() + bytes;
+        let more = Store::cost_of_memory(grown) - cost;
         self.model.held.push((owner, cost));
-        let is_grown = self.taken(owner, bytes, before, result).is_some();
-        let mut cost = if is_grown { cost + bytes } else { cost };
+        let before = self.before_taking(owner, more);
+        let result: Result<(), ApiError> = self.store.grow(&mut reservation, bytes);
+        let mut left = reservation.bytes();
+        if self.taken(owner, more, before, result).is_some() {
+            assert_eq!(left, grown);
+        }
         // Back to what it was, and then some: a smaller one stays as it is.
         if bytes.is_multiple_of(96) {
+            left = left.min(bytes);
             reservation.shrink_to(bytes);
-            cost = cost.min(bytes + ENTRY_OVERHEAD);
         }
-        assert_eq!(reservation.bytes() + ENTRY_OVERHEAD, cost);
+        assert_eq!(reservation.bytes(), left);
         self.held.push(reservation);
         if let Some(last) = self.model.held.last_mut() {
-            last.1 = cost;
+            last.1 = Store::cost_of_memory(left);
         }
     }
 

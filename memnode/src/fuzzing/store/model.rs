@@ -130,7 +130,7 @@ impl Known {
     /// What is taken for what lies outside, from its owner.
     pub(super) fn outside_cost(&self) -> Option<u64> {
         match &self.what {
-            What::Block { bytes, .. } => Some(bytes.len() as u64 + ENTRY_OVERHEAD),
+            What::Block { bytes, .. } => Some(Store::cost_of_memory(bytes.len() as u64)),
             What::At(..) => Some(ENTRY_OVERHEAD),
             What::Stream(manifest) => Some(manifest.encoded_len() as u64 + ENTRY_OVERHEAD),
             What::Small(_) | What::Theirs | What::Deleted => None,

@@ -75,7 +75,7 @@ fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     assert_eq!(store.block(stored).unwrap().bytes(), vec![7; 300]);
     store.remove(stored);
     // A chunk, a large block and one of a peer have memory of their own.
-    let outside = Store::cost_of_outside(0, BlockClass::Pinned) + ENTRY_OVERHEAD;
+    let outside = Store::cost_of_outside(0, BlockClass::Pinned);
     store.set_quota(PEERS[0], Some(10_000));
     let chunk = Block {
         chunk_of: Some(id(9)),
@@ -84,8 +84,8 @@ fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     put_block(&store, Owner::Local, 2, chunk).unwrap();
     put(&store, Owner::Local, 3, LARGE).unwrap();
     put(&store, Owner::Peer(PEERS[0]), 4, 300).unwrap();
-    let bytes = 300 + LARGE as u64 + 300;
-    assert_eq!(store.usage().used_bytes, entry(300) + 3 * outside + bytes);
+    let memory = 2 * Store::cost_of_memory(300) + Store::cost_of_memory(LARGE as u64);
+    assert_eq!(store.usage().used_bytes, entry(300) + 3 * outside + memory);
     assert_eq!(store.usage().peers_used_bytes, 300 + ENTRY_OVERHEAD);
     assert_eq!(store.usage().blocks, 4);
 }

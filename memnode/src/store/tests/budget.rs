@@ -41,14 +41,8 @@ fn a_reservation_grows_shrinks_and_goes_back() {
 #[test]
 fn a_full_budget_refuses_with_figures_and_advice() {
     let store = store();
-    let entry = Store::cost_of_outside(0, BlockClass::Pinned);
-    put(
-        &store,
-        Owner::Local,
-        1,
-        (BUDGET - ENTRY_OVERHEAD - entry) as usize,
-    )
-    .unwrap();
+    put(&store, Owner::Local, 1, 8_192).unwrap();
+    let _rest = fill(&store);
     assert_eq!(store.usage().used_bytes, BUDGET);
     let advice = "the node has 16.0 KiB of budget, 16.0 KiB used (16.0 KiB pinned, 0 bytes cache). Free \
          blocks with `memcli free ID`, or start the node with a larger --memory";

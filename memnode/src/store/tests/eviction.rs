@@ -55,9 +55,7 @@ fn large_blocks_and_reservations_evict_too() {
     }
     store.audit();
     let mut reservation = store.reserve(Owner::Local, MIB / 2).unwrap();
-    store
-        .grow(&mut reservation, MIB / 2 - 2 * ENTRY_OVERHEAD)
-        .unwrap();
+    store.grow(&mut reservation, MIB / 2 - 4_096).unwrap();
     assert_eq!(store.usage().cache_bytes, 0);
     assert_eq!(
         store.reserve(Owner::Local, MIB).unwrap_err().code,
@@ -65,6 +63,21 @@ fn large_blocks_and_reservations_evict_too() {
     );
     drop(reservation);
     assert_eq!(store.usage().used_bytes, 0);
+}
+
+#[test]
+fn a_reservation_that_grows_past_where_memory_is_rounded_has_room_made() {
+    let store = sized(64 * 1024);
+    let mut reservation = store.reserve(Owner::Local, 8_100).unwrap();
+    for number in 0..1_000 {
+        cache(&store, &format!("cached:{number}"), &[2; 40], 1).unwrap();
+    }
+    store.grow(&mut reservation, 200).unwrap();
+    assert_eq!(reservation.bytes(), 8_300);
+    assert_eq!(
+        store.grow(&mut reservation, u64::MAX).unwrap_err().code,
+        ErrorCode::OutOfMemory
+    );
 }
 
 #[test]
@@ -135,7 +148,7 @@ fn a_cached_block_of_a_peer_goes_and_its_grant_has_room_again() {
     let (store, [peer, _]) = (sized(64 * 1024), PEERS);
     store.set_quota(peer, Some(64 * 1024));
     put_block(&store, Owner::Peer(peer), 1, cached(30_000)).unwrap();
-    assert_eq!(store.grant_use(peer).used_bytes, 30_000 + ENTRY_OVERHEAD);
+    assert_eq!(store.grant_use(peer).used_bytes, Store::cost_of_memory(30_000));
     let usage = store.usage();
     assert_eq!(usage.cache_bytes, usage.used_bytes);
     put(&store, Owner::Local, 2, 40_000).unwrap();

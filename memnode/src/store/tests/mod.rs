@@ -75,6 +75,26 @@ fn value(bytes: &[u8], class: BlockClass) -> SmallValue<'_> {
     }
 }
 
+/// Takes all that the budget has left.
+fn fill(store: &Store) -> Vec<Reservation> {
+    let mut held = Vec::new();
+    loop {
+        let usage = store.usage();
+        let free = usage.budget_bytes - usage.used_bytes;
+        if free < ENTRY_OVERHEAD {
+            return held;
+        }
+        // So little that its memory is not rounded, and that what is left is enough for another one.
+        let bytes = (free - ENTRY_OVERHEAD).min(4_000);
+        let bytes = if free - ENTRY_OVERHEAD - bytes < ENTRY_OVERHEAD {
+            free - ENTRY_OVERHEAD
+        } else {
+            bytes
+        };
+        held.push(store.reserve(Owner::Local, bytes).unwrap());
+    }
+}
+
 /// Sets a key to a pinned value.
 fn set(store: &Store, key: &str, bytes: &[u8], time: u64) -> ApiResult<BlockId> {
     set_class(store, key, bytes, BlockClass::Pinned, time)

@@ -52,9 +52,7 @@ fn a_note_says_who_answers_for_a_key() {
 fn a_full_budget_remembers_no_new_key_but_drops_what_is_old() {
     let store = store();
     set(&store, "k", b"old", 1).unwrap();
-    let full = store
-        .reserve(Owner::Local, BUDGET - ENTRY_OVERHEAD - store.usage().used_bytes)
-        .unwrap();
+    let full = fill(&store);
     store.note("unknown", by(PEERS[0], 5), KeyNote::Theirs);
     assert_eq!(store.key("unknown"), None);
     let KeyWrite::Recorded { displaced: Some(_) } = store.note("k", by(PEERS[0], 5), KeyNote::Theirs) else {
