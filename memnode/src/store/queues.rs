@@ -119,9 +119,9 @@ impl Queues {
             }
             self.leave(arena, handle, bytes);
             self.push(arena, handle, Lane::Main, bytes);
-            if lane == Lane::Main {
-                EntryMut(arena.slot_mut(handle)).set_hits(hits - 1);
-            }
+            // One read is what the turn costs. The others stay with the entry, or those that moved into the main queue together would all look
+            // unread there.
+            EntryMut(arena.slot_mut(handle)).set_hits(hits - 1);
         }
     }
 
