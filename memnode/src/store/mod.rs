@@ -68,7 +68,11 @@ const SHARDS_PER_CORE: usize = 4;
 const SHARDS_MAX: usize = 64;
 
 /// How often a write that lacks room evicts and tries again before it is refused: others may take the room that it made.
-const EVICTION_ROUNDS_MAX: usize = 8;
+const EVICTION_ROUNDS_MAX: u64 = 8;
+
+/// How many bytes more each further round evicts: others took what the one before had freed, and may do so again. As much as some dozens
+/// of small writes take, among which a larger one would have no chance.
+const EVICTED_BEYOND: u64 = 32 * 1024;
 
 /// Who pays for memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -467,9 +471,9 @@ impl Store {
     /// Tries something that takes memory; where the budget has no room, lets data of class cache go and tries again.
     fn making_room<R>(&self, bytes: u64, mut attempt: impl FnMut() -> ApiResult<R>) -> ApiResult<R> {
         let mut result = attempt();
-        for _ in 0..EVICTION_ROUNDS_MAX {
+        for round in 0..EVICTION_ROUNDS_MAX {
             match &result {
-                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes) => {
+                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes, round) => {
                     result = attempt();
                 }
                 _ => break,
@@ -480,22 +484,28 @@ impl Store {
 
     /// The same for an entry.
     fn making_room_for_entry<R>(&self, mut attempt: impl FnMut() -> Result<R, Lack>) -> ApiResult<R> {
-        let mut rounds = 0..EVICTION_ROUNDS_MAX;
+        let mut round = 0;
         loop {
             match attempt() {
                 Ok(result) => return Ok(result),
                 Err(Lack::OfSystem) => return Err(InsertError::SystemIsFull.into()),
-                Err(Lack::OfBudget(bytes)) if rounds.next().is_some() && self.evict_for(bytes) => {}
+                Err(Lack::OfBudget(bytes)) if round < EVICTION_ROUNDS_MAX && self.evict_for(bytes, round) => {
+                    round += 1;
+                }
                 Err(Lack::OfBudget(bytes)) => return Err(self.ledger().out_of_memory(bytes)),
             }
         }
     }
 
-    /// Evicts until the budget has room for so many bytes. Returns false where that cannot be reached.
-    fn evict_for(&self, bytes: u64) -> bool {
+    /// Evicts until the budget has room for so many bytes, in further rounds (counted from 0) for more. Returns false where that cannot be
+    /// reached.
+    fn evict_for(&self, bytes: u64, round: u64) -> bool {
         let (mut missing, can_be) = self.ledger().shortage(bytes);
         if !can_be {
             return false;
+        }
+        if missing > 0 {
+            missing += round * EVICTED_BEYOND;
         }
         // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
         let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
