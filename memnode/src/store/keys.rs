@@ -8,10 +8,11 @@ use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
 
 use super::entry::Kind;
+use super::prepared::Prepared;
 use super::shard::{Displaced, NoPage};
 use super::{
-    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, Prepared, SmallValue,
-    Store, lock, small,
+    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SmallValue, Store,
+    lock, small,
 };
 
 /// How a position in a scan is written as one number: the shard in the highest 6 bits, then how many entries with the tag were met in 26 (a

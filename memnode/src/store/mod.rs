@@ -9,6 +9,7 @@
 //! - `arena`, `pages`, `entry`: entries lie in slots of pages that are the store's own, small values next to their keys, and are moved
 //!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
 //! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks.
+//! - `prepared`: what is on its way in. `room`: making room for it by eviction.
 //! - `index`: from hashes to entries, by key and by id. `queues`, `ghosts`: which entry of class cache goes first. `ledger`: the accounts.
 //!
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
@@ -23,8 +24,10 @@ mod keys;
 mod ledger;
 mod outside;
 mod pages;
+mod prepared;
 mod queues;
 mod records;
+mod room;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -49,13 +52,13 @@ use entry::Kind;
 pub use keys::SetSmall;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
-use outside::{Outside, kept};
 use pages::PagePool;
+use prepared::Prepared;
 pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
 };
-use shard::{Common, Displaced, Key, Lack, New, NoPage, Shard, fits_inline};
+use shard::{Common, Displaced, Key, New, NoPage, Shard, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
 /// [`Bytes`](bytes::Bytes), and what the allocator adds to two allocations.
@@ -67,13 +70,6 @@ const SHARDS_PER_CORE: usize = 4;
 /// The most shards. Each has pages that are not full, of each size of slots that occurs: with 78 sizes that can be 5 MiB, half of it on average, beyond what is
 /// used. A lock is held for some hundred nanoseconds, so that sixteen serve tens of millions of requests a second.
 const SHARDS_MAX: usize = 16;
-
-/// How often a write that lacks room evicts and tries again before it is refused: others may take the room that it made.
-const EVICTION_ROUNDS_MAX: u64 = 8;
-
-/// How many bytes more each further round evicts: others took what the one before had freed, and may do so again. As much as some dozens
-/// of small writes take, among which a larger one would have no chance.
-const EVICTED_BEYOND: u64 = 32 * 1024;
 
 /// Who pays for memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -408,20 +404,6 @@ impl Store {
         freed
     }
 
-    /// Waits until a chunk of a stream was evicted. Returns the streams that cannot be read any more.
-    ///
-    /// # Cancel safety
-    /// Dropped before it returns, nothing is forgotten.
-    pub async fn torn_streams(&self) -> Vec<BlockId> {
-        loop {
-            let torn = std::mem::take(&mut *lock_any(&self.inner.torn_streams));
-            if !torn.is_empty() {
-                return torn;
-            }
-            self.inner.torn.notified().await;
-        }
-    }
-
     /// Grants a peer this much of the budget, or nothing more (`None`). What it has stays, also where it is more.
     pub fn set_quota(&self, node: NodeId, quota_bytes: Option<u64>) {
         self.ledger().set_quota(node, quota_bytes);
@@ -467,173 +449,6 @@ impl Store {
         let hash = hash_of_key(&self.inner.common.hasher, bytes);
         let tag = hash as u32;
         (Key { bytes, tag }, (hash >> 32) as usize % self.shards())
-    }
-
-    /// Tries something that takes memory; where the budget has no room, lets data of class cache go and tries again.
-    fn making_room<R>(&self, bytes: u64, mut attempt: impl FnMut() -> ApiResult<R>) -> ApiResult<R> {
-        let mut result = attempt();
-        for round in 0..EVICTION_ROUNDS_MAX {
-            match &result {
-                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes, round) => {
-                    result = attempt();
-                }
-                _ => break,
-            }
-        }
-        result
-    }
-
-    /// The same for an entry.
-    fn making_room_for_entry<R>(&self, mut attempt: impl FnMut() -> Result<R, Lack>) -> ApiResult<R> {
-        let mut round = 0;
-        loop {
-            match attempt() {
-                Ok(result) => return Ok(result),
-                Err(Lack::OfSystem) => return Err(InsertError::SystemIsFull.into()),
-                Err(Lack::OfBudget(bytes)) if round < EVICTION_ROUNDS_MAX && self.evict_for(bytes, round) => {
-                    round += 1;
-                }
-                Err(Lack::OfBudget(bytes)) => return Err(self.ledger().out_of_memory(bytes)),
-            }
-        }
-    }
-
-    /// Evicts until the budget has room for so many bytes, in further rounds (counted from 0) for more. Returns false where that cannot be
-    /// reached.
-    fn evict_for(&self, bytes: u64, round: u64) -> bool {
-        let (mut missing, can_be) = self.ledger().shortage(bytes);
-        if !can_be {
-            return false;
-        }
-        if missing > 0 {
-            missing += round * EVICTED_BEYOND;
-        }
-        // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
-        let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
-        let mut empty = 0;
-        while missing > 0 && empty < self.shards() {
-            let shard = &self.inner.shards[turn % self.shards()];
-            let (freed, evicted) = lock(shard).evict(missing.min(EVICTED_AT_ONCE));
-            turn = turn.wrapping_add(1);
-            empty = if freed == 0 { empty + 1 } else { 0 };
-            missing = missing.saturating_sub(freed);
-            // What a peer stored belongs to no stream of this node, whatever the peer says.
-            let mut torn = evicted
-                .iter()
-                .filter(|displaced| {
-                    displaced
-                        .outside
-                        .as_ref()
-                        .is_some_and(|outside| outside.owner() == Owner::Local)
-                })
-                .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
-                .peekable();
-            if torn.peek().is_some() {
-                lock_any(&self.inner.torn_streams).extend(torn);
-                self.inner.torn.notify_one();
-            }
-        }
-        true
-    }
-
-    fn prepare_object(&self, object: Object) -> Prepared {
-        let manifest_len = match &object.place {
-            Place::Stream(manifest) => manifest.encoded_len() as u64,
-            Place::Here | Place::At(_) => 0,
-        };
-        let charge = self.ledger().charge(manifest_len);
-        let outside = match object.place {
-            Place::At(holder) => Outside::At {
-                holder,
-                size: object.size,
-                _charge: charge,
-            },
-            Place::Stream(manifest) => Outside::Stream {
-                manifest,
-                _charge: charge,
-            },
-            Place::Here => unreachable!("what lies here is a block"),
-        };
-        Prepared {
-            what: What::Outside(outside),
-            class: BlockClass::Pinned,
-            expires: object.expires,
-        }
-    }
-}
-
-/// How many bytes one shard evicts before the next one has its turn, so that they stay equally full: a few small entries.
-const EVICTED_AT_ONCE: u64 = 4 * 1024;
-
-/// Something that is ready to be put in under a lock.
-struct Prepared {
-    what: What,
-    class: BlockClass,
-    expires: Option<Moment>,
-}
-
-enum What {
-    /// It is copied next to its entry; the reservation is given back behind that.
-    Inline(Value, Reservation),
-    Outside(Outside),
-}
-
-impl Prepared {
-    /// Outside of the lock, for it may copy.
-    fn block(block: Block, mut reservation: Reservation, key_len: usize) -> Result<Self, InsertError> {
-        let (size, reserved) = (block.bytes.len() as u64, reservation.bytes());
-        if size > reserved {
-            return Err(InsertError::NotReserved { size, reserved });
-        }
-        let is_own = reservation.owner() == Owner::Local && block.chunk_of.is_none();
-        let what = if is_own && fits_inline(key_len, block.bytes.len()) {
-            What::Inline(block.bytes, reservation)
-        } else {
-            reservation.shrink_to(size);
-            let charge = reservation.keep();
-            What::Outside(Outside::Block {
-                owner: charge.owner(),
-                chunk_of: block.chunk_of,
-                bytes: kept(block.bytes, charge)?,
-            })
-        };
-        Ok(Self {
-            what,
-            class: block.class,
-            expires: block.expires,
-        })
-    }
-
-    fn put(
-        self,
-        shard: &mut Shard,
-        old: Option<Handle>,
-        key: Option<Key<'_>>,
-        id: BlockId,
-        time: u64,
-    ) -> Result<Displaced, NoPage> {
-        let new = New {
-            key,
-            id: Some(id),
-            time,
-            expires: self.expires,
-            class: self.class,
-            kind: Kind::Outside,
-            payload: &[0; entry::OUTSIDE_LEN],
-        };
-        match self.what {
-            What::Outside(outside) => shard.put_outside(old, new, outside),
-            What::Inline(bytes, reservation) => {
-                let new = New {
-                    kind: Kind::Inline,
-                    payload: bytes.as_ref(),
-                    ..new
-                };
-                // What was reserved is at least what the entry costs but for the key: it gives its room to it.
-                drop(reservation);
-                shard.put(old, new)
-            }
-        }
     }
 }
 

@@ -1,0 +1,117 @@
+//! What is on its way into a shard: made ready outside of the lock, put in under it.
+
+use memproto::{BlockClass, BlockId};
+
+use super::arena::Handle;
+use super::entry::{self, Kind};
+use super::ledger::Reservation;
+use super::outside::{Outside, kept};
+use super::records::{Block, Object, Place};
+use super::shard::{Displaced, Key, New, NoPage, Shard, fits_inline};
+use super::{InsertError, Owner, Store};
+use crate::expiry::Moment;
+use crate::value::Value;
+
+/// Something that is ready to be put in under a lock.
+pub(super) struct Prepared {
+    what: What,
+    class: BlockClass,
+    expires: Option<Moment>,
+}
+
+enum What {
+    /// It is copied next to its entry; the reservation is given back behind that.
+    Inline(Value, Reservation),
+    Outside(Outside),
+}
+
+impl Prepared {
+    /// Outside of the lock, for it may copy.
+    pub(super) fn block(
+        block: Block,
+        mut reservation: Reservation,
+        key_len: usize,
+    ) -> Result<Self, InsertError> {
+        let (size, reserved) = (block.bytes.len() as u64, reservation.bytes());
+        if size > reserved {
+            return Err(InsertError::NotReserved { size, reserved });
+        }
+        let is_own = reservation.owner() == Owner::Local && block.chunk_of.is_none();
+        let what = if is_own && fits_inline(key_len, block.bytes.len()) {
+            What::Inline(block.bytes, reservation)
+        } else {
+            reservation.shrink_to(size);
+            let charge = reservation.keep();
+            What::Outside(Outside::Block {
+                owner: charge.owner(),
+                chunk_of: block.chunk_of,
+                bytes: kept(block.bytes, charge)?,
+            })
+        };
+        Ok(Self {
+            what,
+            class: block.class,
+            expires: block.expires,
+        })
+    }
+
+    pub(super) fn put(
+        self,
+        shard: &mut Shard,
+        old: Option<Handle>,
+        key: Option<Key<'_>>,
+        id: BlockId,
+        time: u64,
+    ) -> Result<Displaced, NoPage> {
+        let new = New {
+            key,
+            id: Some(id),
+            time,
+            expires: self.expires,
+            class: self.class,
+            kind: Kind::Outside,
+            payload: &[0; entry::OUTSIDE_LEN],
+        };
+        match self.what {
+            What::Outside(outside) => shard.put_outside(old, new, outside),
+            What::Inline(bytes, reservation) => {
+                let new = New {
+                    kind: Kind::Inline,
+                    payload: bytes.as_ref(),
+                    ..new
+                };
+                // What was reserved is at least what the entry costs but for the key: it gives its room to it.
+                drop(reservation);
+                shard.put(old, new)
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Makes an object ready that lies elsewhere, or in chunks.
+    pub(super) fn prepare_object(&self, object: Object) -> Prepared {
+        let manifest_len = match &object.place {
+            Place::Stream(manifest) => manifest.encoded_len() as u64,
+            Place::Here | Place::At(_) => 0,
+        };
+        let charge = self.ledger().charge(manifest_len);
+        let outside = match object.place {
+            Place::At(holder) => Outside::At {
+                holder,
+                size: object.size,
+                _charge: charge,
+            },
+            Place::Stream(manifest) => Outside::Stream {
+                manifest,
+                _charge: charge,
+            },
+            Place::Here => unreachable!("what lies here is a block"),
+        };
+        Prepared {
+            what: What::Outside(outside),
+            class: BlockClass::Pinned,
+            expires: object.expires,
+        }
+    }
+}
