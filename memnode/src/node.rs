@@ -63,6 +63,7 @@ impl Node {
         let node_id = config.node_id;
         let local = LocalConfig {
             connections_max: settings.local_connections_max,
+            look_again: settings.look_again,
             ..LocalConfig::new(&settings.socket)
         };
         let listener = Listener::bind(&local)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use memproto::error::{ApiError, ErrorCode};
@@ -17,6 +18,7 @@ use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::accept::accept_until;
 use super::backend::Backend;
+use super::patience::LOOK_AGAIN_DEFAULT;
 use super::session::Session;
 use super::socket::Socket;
 use super::workers::Workers;
@@ -31,6 +33,8 @@ pub struct LocalConfig {
     pub socket: PathBuf,
     /// How many connections at most; one more is told `Busy` and closed.
     pub connections_max: usize,
+    /// How long a session whose program is quick looks for its next request before it sleeps; 0 is not at all.
+    pub look_again: Duration,
 }
 
 impl LocalConfig {
@@ -39,6 +43,7 @@ impl LocalConfig {
         Self {
             socket: socket.into(),
             connections_max: CONNECTIONS_MAX_DEFAULT,
+            look_again: LOOK_AGAIN_DEFAULT,
         }
     }
 }
@@ -151,7 +156,8 @@ impl Listener {
             Err(error) => return warn!(%error, "lost a connection"),
         };
         let (backend, calls_on) = (Arc::clone(backend), Handle::current());
-        let session = move || match Socket::new(stream) {
+        let look_again = self.config.look_again;
+        let session = move || match Socket::new(stream, look_again) {
             Ok(stream) => Some(Session::new(backend, stream, calls_on)),
             Err(error) => {
                 warn!(%error, "cannot wait for a connection");

@@ -13,9 +13,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long a session looks again before it sleeps: about what it takes to wake a thread on an idle core, so that at worst it costs
-/// twice as much as sleeping (Karlin, Manasse, McGeoch, Owicki, "Competitive randomized algorithms for nonuniform problems", 1990).
-const LOOK_MAX: Duration = Duration::from_micros(50);
+/// How long a session looks again before it sleeps, unless a setting says otherwise: about what it takes to wake a thread on an idle core, so that at
+/// worst it costs twice as much as sleeping (Karlin, Manasse, McGeoch, Owicki, "Competitive randomized algorithms for nonuniform problems", 1990).
+pub const LOOK_AGAIN_DEFAULT: Duration = Duration::from_micros(50);
 
 /// Whoever gets the core for longer than this meanwhile is no program that answers, but one that computes.
 const CROWDED: Duration = Duration::from_micros(200);
@@ -29,8 +29,10 @@ thread_local! {
 }
 
 /// The habits of a session's program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patience {
+    /// How long it looks again; 0 is not at all.
+    look_max: Duration,
     /// Whether it looks again beside others of its thread.
     is_beside_others: bool,
     /// Whether the last wait was a short one.
@@ -43,12 +45,24 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// For a session that waits for requests.
+    pub(super) fn for_requests(look_max: Duration) -> Self {
+        Self {
+            look_max,
+            is_beside_others: false,
+            is_quick: false,
+            waits_since: None,
+            is_looking: false,
+            rests_until: None,
+        }
+    }
+
     /// For a session that waits for room to write: its program reads at this moment, so that there soon is some, and as long as there is
     /// something to write the thread has work.
-    pub(super) fn for_room() -> Self {
+    pub(super) fn for_room(look_max: Duration) -> Self {
         Self {
             is_beside_others: true,
-            ..Self::default()
+            ..Self::for_requests(look_max)
         }
     }
 
@@ -60,7 +74,7 @@ impl Patience {
     /// There was something.
     pub(super) fn found(&mut self) {
         if let Some(since) = self.waits_since.take() {
-            self.is_quick = since.elapsed() < LOOK_MAX;
+            self.is_quick = since.elapsed() < self.look_max;
         }
         self.stop_looking();
     }
@@ -69,7 +83,8 @@ impl Patience {
     pub(super) fn look_again(&mut self) -> bool {
         let now = Instant::now();
         let since = *self.waits_since.get_or_insert(now);
-        if !self.is_quick || now - since >= LOOK_MAX || self.rests_until.is_some_and(|until| now < until) {
+        if !self.is_quick || now - since >= self.look_max || self.rests_until.is_some_and(|until| now < until)
+        {
             self.stop_looking();
             return false;
         }

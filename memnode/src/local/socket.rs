@@ -65,19 +65,19 @@ const ATTACHED_READ_MAX: usize = 64 * 1024;
 const SEND_BUFFER: usize = 208 * 1024;
 
 impl Socket {
-    /// Waits for the socket on the runtime of the caller.
+    /// Waits for the socket on the runtime of the caller, and looks again for so long before it does, see `patience`.
     ///
     /// # Errors
     /// Where the system refuses.
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(super) fn new(stream: UnixStream, look_again: Duration) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         // Where it is refused the socket holds what the system gives every one.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
         Ok(Self {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
-            patience: Patience::default(),
-            patience_for_room: Patience::for_room(),
+            patience: Patience::for_requests(look_again),
+            patience_for_room: Patience::for_room(look_again),
             is_attached: false,
             arrived: Arrived::Nothing,
             retry: None,
@@ -362,11 +362,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::local::LOOK_AGAIN_DEFAULT;
 
     #[tokio::test]
     async fn a_write_that_finds_no_room_goes_on_when_there_is_some() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut ours, mut theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        let (mut ours, mut theirs) = (
+            Socket::new(ours, LOOK_AGAIN_DEFAULT).unwrap(),
+            Socket::new(theirs, Duration::ZERO).unwrap(),
+        );
         // Some times what a socket holds.
         let sent: Vec<u8> = (0..4 << 20).map(|i: u32| (i % 251) as u8).collect();
         let mut received = Vec::new();
@@ -387,7 +391,10 @@ mod tests {
     #[tokio::test]
     async fn small_messages_go_both_ways_until_the_end() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut ours, mut theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        let (mut ours, mut theirs) = (
+            Socket::new(ours, LOOK_AGAIN_DEFAULT).unwrap(),
+            Socket::new(theirs, Duration::ZERO).unwrap(),
+        );
         let mut buffer = [0; 16];
         for message in [&b"ping"[..], b"a longer one"] {
             ours.write_all(message).await.unwrap();
