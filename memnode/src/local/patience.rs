@@ -113,3 +113,50 @@ impl Drop for Patience {
         self.stop_looking();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any pause of the machine that runs the tests.
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// One whose program was quick the last time.
+    fn quick(mut patience: Patience) -> Patience {
+        assert!(!patience.look_again(), "nobody knows yet whether it is quick");
+        patience.found();
+        patience
+    }
+
+    #[test]
+    fn one_session_of_a_thread_looks_again_where_its_program_was_quick() {
+        let mut one = quick(Patience::for_requests(LONG));
+        let mut other = quick(Patience::for_requests(LONG));
+        assert!(one.look_again() && one.is_looking());
+        assert!(!other.look_again() && !other.is_looking());
+        let mut writes = quick(Patience::for_room(LONG));
+        assert!(
+            writes.look_again(),
+            "what is to be written is work for the thread"
+        );
+        drop(one);
+        assert!(other.look_again());
+        other.found();
+        assert!(!other.is_looking());
+        assert!(!LOOKING.get());
+    }
+
+    #[test]
+    fn who_is_not_quick_or_may_not_is_let_sleep() {
+        let mut never = Patience::for_requests(Duration::ZERO);
+        assert!(!never.look_again());
+        never.found();
+        assert!(!never.look_again());
+        let mut slow = Patience::for_requests(Duration::from_nanos(1));
+        assert!(!slow.look_again());
+        std::thread::yield_now();
+        slow.found();
+        assert!(!slow.look_again());
+        assert!(!LOOKING.get());
+    }
+}
