@@ -3,11 +3,13 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
-use std::io::{BufRead as _, BufReader};
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use support::NodeProcess;
 
 const GUIDE: &str = include_str!("../../docs/guides/json.md");
 
@@ -20,37 +22,20 @@ fn block(language: &str) -> &'static str {
 
 /// A node in the folder `.memcloud` of a home, with the API on a free port.
 struct Running {
-    child: Child,
+    _node: NodeProcess,
     port: String,
 }
 
 impl Running {
     fn start(home: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
-            .env_clear()
-            .args(["--port", "0", "--listen", "127.0.0.1", "--no-discovery"])
-            .args(["--memory", "64mb", "--api-port", "0", "--home"])
-            .arg(home.join(".memcloud"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        while !log.contains("the node runs") {
-            assert_ne!(
-                stderr.read_line(&mut log).unwrap(),
-                0,
-                "memnode did not start: {log}"
-            );
-        }
-        let (_, rest) = log.split_once("address=127.0.0.1:").unwrap();
+        let node = NodeProcess::start(&home.join(".memcloud"), &["--memory=64mb", "--api-port=0"]);
+        let (_, rest) = node.log.split_once("address=127.0.0.1:").unwrap();
         let port = rest
             .split(|byte: char| !byte.is_ascii_digit())
             .next()
             .unwrap()
             .to_owned();
-        Self { child, port }
+        Self { _node: node, port }
     }
 
     /// Runs an interpreter on a text of the guide, with this node's port in it.
@@ -69,13 +54,6 @@ impl Running {
                 None
             }
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,14 +3,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
+mod support;
+
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,8 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
+use support::NodeProcess;
+
 const MIB: usize = 1024 * 1024;
 
 /// The seals that a node wants to see.
@@ -34,37 +37,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node of 32 MiB.
 struct Running {
-    child: Child,
+    process: NodeProcess,
     home: tempfile::TempDir,
 }
 
 impl Running {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
-            .env_clear()
-            .args([
-                "--port=0",
-                "--listen=127.0.0.1",
-                "--no-discovery",
-                "--memory=32mb",
-            ])
-            .args(["--api-port=off", "--home"])
-            .arg(home.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        while !log.contains("the node runs") {
-            assert_ne!(
-                stderr.read_line(&mut log).unwrap(),
-                0,
-                "memnode did not start: {log}"
-            );
-        }
-        Self { child, home }
+        let process = NodeProcess::start(home.path(), &["--memory=32mb", "--api-port=off"]);
+        Self { process, home }
     }
 
     fn attached(&self) -> Program {
@@ -88,15 +69,8 @@ impl Running {
     }
 
     fn descriptors(&self) -> usize {
-        let folder = format!("/proc/{}/fd", self.child.id());
+        let folder = format!("/proc/{}/fd", self.process.child.id());
         std::fs::read_dir(folder).unwrap().count()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

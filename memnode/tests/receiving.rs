@@ -3,9 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+mod support;
+
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,6 +14,8 @@ use memproto::local::reply::{PutReply, ReadReply};
 use memproto::local::request::{HelloRequest, PutRequest, ReadRequest};
 use memproto::local::{FrameHeader, Input, Op, Output, PREFACE};
 use memproto::{BlockClass, ErrorCode, Placement};
+
+use support::NodeProcess;
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,37 +27,15 @@ const LEN: usize = (1 << 20) + 12_345;
 const PIECE: usize = 200_000;
 
 struct Node {
-    child: Child,
+    _process: NodeProcess,
     home: tempfile::TempDir,
 }
 
 impl Node {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
-            .env_clear()
-            .args([
-                "--port=0",
-                "--listen=127.0.0.1",
-                "--no-discovery",
-                "--memory=32mb",
-            ])
-            .args(["--api-port=off", "--home"])
-            .arg(home.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        while !log.contains("the node runs") {
-            assert_ne!(
-                stderr.read_line(&mut log).unwrap(),
-                0,
-                "memnode did not start: {log}"
-            );
-        }
-        Self { child, home }
+        let _process = NodeProcess::start(home.path(), &["--memory=32mb", "--api-port=off"]);
+        Self { _process, home }
     }
 
     fn program(&self) -> Program {
@@ -79,13 +60,6 @@ impl Node {
         program.stream.write_all(&bytes).unwrap();
         assert_eq!(program.reply(1).0.status, 0);
         program
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
