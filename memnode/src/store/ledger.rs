@@ -327,6 +327,15 @@ impl Reservation {
         self.charge.bytes = charged;
     }
 
+    /// Pays an entry of this host's programs with what was reserved for them; the difference is given back, or taken whether there is room or
+    /// not.
+    pub(super) fn pay_entry(mut self, cost: u64) {
+        debug_assert_eq!(self.owner(), Owner::Local, "entries are on that account");
+        let had = std::mem::take(&mut self.charge.bytes);
+        self.charge.ledger.give_back_entry(had.saturating_sub(cost));
+        self.charge.ledger.charge_entry(cost.saturating_sub(had));
+    }
+
     /// Keeps the memory taken for something other than a block: a key, a tombstone, a manifest.
     pub fn keep(self) -> Charge {
         self.charge

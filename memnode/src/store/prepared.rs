@@ -80,9 +80,9 @@ impl Prepared {
                     payload: bytes.as_ref(),
                     ..new
                 };
-                // What was reserved is at least what the entry costs but for the key: it gives its room to it.
-                drop(reservation);
-                shard.put(old, new)
+                // In one step, so that nobody takes the room in between.
+                reservation.pay_entry(new.cost());
+                shard.put_paid(old, new)
             }
         }
     }

@@ -324,10 +324,14 @@ impl Shard {
 
     /// Adds an entry, instead of one with the same key. It is paid whether there is room or not.
     pub(super) fn put(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
-        let cost = new.cost();
-        self.common.ledger.charge_entry(cost);
+        self.common.ledger.charge_entry(new.cost());
+        self.put_paid(old, new)
+    }
+
+    /// Adds an entry that was paid, instead of one with the same key.
+    pub(super) fn put_paid(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
         if let Err(NoPage) = self.add(new) {
-            self.common.ledger.give_back_entry(cost);
+            self.common.ledger.give_back_entry(new.cost());
             return Err(NoPage);
         }
         Ok(old.map_or_else(Displaced::default, |old| self.remove(old)))
