@@ -109,15 +109,17 @@ impl Program {
             72..77 => question.actions = self.batch(),
             77..90 => question.actions.push(Action::Del { key }),
             90..94 => {
+                question.strict = false;
                 question.placement = self.placement();
                 question.actions.push(Action::Store);
             }
             other => {
+                question.strict = false;
                 let stored = self.stored_block();
                 question.actions.push(match stored {
                     Some(stored_by) if other < 98 => Action::Load { stored_by },
                     Some(stored_by) => Action::Free { stored_by },
-                    None => Action::Get { key },
+                    None => return self.question(),
                 });
             }
         }
