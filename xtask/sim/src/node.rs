@@ -8,7 +8,7 @@ use memnode::hex;
 use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
-use memnode::service::{ABANDONED_GRACE, DELETION_MEMORY, Service, ServiceConfig};
+use memnode::service::{ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig};
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
 use memnode::trust::TrustStore;
@@ -109,6 +109,7 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: ABANDONED_GRACE,
+            announce_interval: ANNOUNCE_INTERVAL,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {

@@ -399,8 +399,9 @@ fn outcome<T>(answer: ApiResult<T>, done: impl FnOnce(T) -> Outcome) -> Outcome 
 }
 
 /// What a `set` asks for, strict or not.
-fn options(ttl_ms: Option<u64>, placement: Placement, _strict: bool) -> PutOptions {
+fn options(ttl_ms: Option<u64>, placement: Placement, strict: bool) -> PutOptions {
     PutOptions {
+        strict,
         ttl: ttl_ms.and_then(|ms| Ttl::from_millis(ms).ok()),
         placement,
         ..PutOptions::default()
@@ -415,18 +416,25 @@ async fn set(service: &Service, key: &str, value: Bytes, options: PutOptions) ->
     }
 }
 
-async fn del(service: &Service, key: &str, _strict: bool) -> ApiResult<bool> {
-    service.del(key).await
+async fn del(service: &Service, key: &str, strict: bool) -> ApiResult<bool> {
+    service.del(key, strict).await
 }
 
-async fn get(service: &Service, key: &str, _strict: bool) -> ApiResult<Option<Bytes>> {
+async fn get(service: &Service, key: &str, strict: bool) -> ApiResult<Option<Bytes>> {
+    if strict {
+        return collected(service.get(key, ByteRange::ALL, true).await?).await;
+    }
     let at_once = service.get_now(key, ByteRange::ALL, |found| {
         found.map(|found| found.map(Loaded::from))
     });
     let found = match at_once {
         Some(found) => found?,
-        None => service.get(key, ByteRange::ALL).await?,
+        None => service.get(key, ByteRange::ALL, false).await?,
     };
+    collected(found).await
+}
+
+async fn collected(found: Option<Loaded>) -> ApiResult<Option<Bytes>> {
     match found {
         Some(loaded) => bytes_of(loaded).await.map(Some),
         None => Ok(None),
