@@ -332,6 +332,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut gone = None;
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
@@ -343,12 +344,15 @@ impl Service {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
                 Looked::Nowhere => return Ok(None),
                 Looked::MovedOn => {}
+                Looked::Gone(error) => gone = Some(error),
             }
         }
-        Err(ApiError::new(
-            ErrorCode::Busy,
-            format!("the key '{key}' is being overwritten faster than it can be read: try again"),
-        ))
+        Err(gone.unwrap_or_else(|| {
+            ApiError::new(
+                ErrorCode::Busy,
+                format!("the key '{key}' is being overwritten faster than it can be read: try again"),
+            )
+        }))
     }
 
     async fn find_ours(&self, id: BlockId, range: ByteRange) -> ApiResult<Looked> {
@@ -373,8 +377,7 @@ impl Service {
                 if version > note.version {
                     self.learn(key, version, false);
                 }
-                let found = self.follow(&link, found, range).await?;
-                return Ok(Looked::Found(found));
+                return self.follow_key(&link, found, range).await;
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
@@ -403,7 +406,7 @@ impl Service {
         while let Some((link, answer)) = questions.next().await {
             match answer {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
-                    return self.follow(link, found, range).await.map(Looked::Found);
+                    return self.follow_key(link, found, range).await;
                 }
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
@@ -422,6 +425,14 @@ impl Service {
             _ => {}
         }
         failure.map_or(Ok(Looked::Nowhere), Err)
+    }
+
+    /// Turns a peer's answer about a key into bytes. What it named may have been overwritten before the bytes were asked for.
+    async fn follow_key(&self, link: &PeerLink, found: Found, range: ByteRange) -> ApiResult<Looked> {
+        match self.follow(link, found, range).await {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Looked::Gone(error)),
+            found => found.map(Looked::Found),
+        }
     }
 
     async fn read_at(&self, link: &PeerLink, key: &str, range: ByteRange) -> ApiResult<ReadAnswer> {
@@ -497,6 +508,8 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// Likewise, for the value that the key named is not where it should be.
+    Gone(ApiError),
 }
 
 /// What came of a version that a peer told.
