@@ -4,6 +4,8 @@
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
 //! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
@@ -227,18 +229,19 @@ impl Service {
 
     /// The value of a key that this node answers for, in one look with its version; else what it knows of the key.
     fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
-        let found = self.store.look_up(key, |found| match found {
-            Lookup::Ours(version, Found::Object(id, _)) => Ok((id, version)),
-            Lookup::Ours(version, found) => Err(here(found, range)
-                .expect("what is no object is here")
-                .map(|here| as_reply(here.into(), Some(version)))),
-            Lookup::Theirs(version) => Err(moved(version, false)),
-            Lookup::Deleted(version) => Err(moved(version, true)),
-            Lookup::Absent => Err(Ok((PeerReply::Missing, Body::empty()))),
+        let looked = self.store.look_up(key, |found| match found {
+            Lookup::Ours(version, Found::Object(id, _)) => ControlFlow::Continue((id, version)),
+            Lookup::Ours(version, found) => {
+                let here = here(found, range).expect("what is no object is here");
+                ControlFlow::Break(here.map(|here| as_reply(here.into(), Some(version))))
+            }
+            Lookup::Theirs(version) => ControlFlow::Break(moved(version, false)),
+            Lookup::Deleted(version) => ControlFlow::Break(moved(version, true)),
+            Lookup::Absent => ControlFlow::Break(Ok((PeerReply::Missing, Body::empty()))),
         });
-        let (id, version) = match found {
-            Ok(object) => object,
-            Err(answer) => return answer,
+        let (id, version) = match looked {
+            ControlFlow::Continue(object) => object,
+            ControlFlow::Break(answer) => return answer,
         };
         let reply = match self.location_of(id) {
             Some(location) => PeerReply::Elsewhere {

@@ -42,7 +42,7 @@ fn within_limits(operation: &Operation) {
         }
         Operation::Store(put) | Operation::Stream(put) => assert!(put.value.len() as u64 <= VALUE_MAX),
         Operation::Get(key, _) | Operation::Del(key, _) => {
-            assert_eq!(check_key(key.as_bytes()), Ok(&key[..]))
+            assert_eq!(check_key(key.as_bytes()), Ok(&key[..]));
         }
         Operation::Free(ids) => assert!(ids.len() <= FREE_IDS_MAX),
         Operation::Keys(keys) => {
