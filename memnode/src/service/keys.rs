@@ -424,6 +424,11 @@ impl Service {
             }
             _ => {}
         }
+        // A value that was written or announced here while they were asked is newer than what they know.
+        let record = self.store.key(key);
+        if record.is_some_and(|record| record.value != KeyValue::Deleted) {
+            return Ok(Looked::MovedOn);
+        }
         failure.map_or(Ok(Looked::Nowhere), Err)
     }
 
