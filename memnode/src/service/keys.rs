@@ -72,7 +72,7 @@ impl Service {
                 self.free_displaced(displaced);
             }
             match before.map(|before| before.value) {
-                Some(KeyValue::Ours(_)) => {}
+                Some(KeyValue::Ours(_)) => self.news.push_overwrite(key, version),
                 Some(KeyValue::Deleted) | None => self.news.push(key, version, false),
                 // A peer wrote it just now, at the same moment.
                 Some(KeyValue::Theirs) => {
@@ -227,7 +227,12 @@ impl Service {
             ..Write::recorded(key, version, true)
         };
         let told = self.tell(&self.peers.connected(), &mut write).await;
-        if told.dropped {
+        // A peer that was told first may have passed the news on, and then the node that had a value no longer has it when it is asked itself. What
+        // was learned of that value here meanwhile shows that there was one.
+        let learned = self.store.key(key);
+        let learned =
+            learned.filter(|record| record.value != KeyValue::Deleted && record.version < write.version);
+        if told.dropped || learned.is_some() {
             self.record_version(key, write.version, KeyNote::Deleted);
             self.news.push(key, write.version, true);
             return Ok(true);
@@ -295,14 +300,20 @@ impl Service {
                 dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
                 ..Outdated::default()
             },
-            KeyWrite::Stale(record) => Outdated {
-                newer: (record.version > told.version).then(|| KeyVersion {
-                    key: told.key.clone(),
-                    version: record.version,
-                    deleted: record.value == KeyValue::Deleted,
-                }),
-                ..Outdated::default()
-            },
+            KeyWrite::Stale(record) => {
+                if record.version > told.version && matches!(record.value, KeyValue::Ours(_)) {
+                    // Others believe it as well, and an overwrite of a value of ours is not announced by itself.
+                    self.news.push(&told.key, record.version, false);
+                }
+                Outdated {
+                    newer: (record.version > told.version).then(|| KeyVersion {
+                        key: told.key.clone(),
+                        version: record.version,
+                        deleted: record.value == KeyValue::Deleted,
+                    }),
+                    ..Outdated::default()
+                }
+            }
             KeyWrite::NotKept => Outdated {
                 not_kept: true,
                 ..Outdated::default()
@@ -489,8 +500,8 @@ impl Service {
 
     /// Takes note of what a peer says of a key. False where something newer is known: what the peer has is no longer true.
     fn learn(&self, key: &str, version: Version, deleted: bool) -> bool {
-        if version.node == self.config.node_id {
-            // This node knows best.
+        if version.node == self.config.node_id && !deleted {
+            // This node knows best. But a deletion of a key that it did not know of itself it may not have recorded.
             return false;
         }
         let told = KeyVersion {

@@ -55,6 +55,8 @@ struct Log {
     /// The number of the first write in the log; they are counted from the start of the node.
     first: u64,
     key_bytes: usize,
+    /// The number of the last write, where it is an overwrite that nobody was told of yet.
+    overwrite_at: Option<u64>,
     listeners: BTreeMap<NodeId, Listener>,
 }
 
@@ -231,6 +233,28 @@ impl News {
         self.arrived.notify_waiters();
     }
 
+    /// Takes note of a value of this node that took the place of another one of this node. Whom to ask for the key stays as it is, so that not each of
+    /// them is told. But the last one always is, within an announcement interval: its version moves the clocks of the peers on, and what they
+    /// write from then on is newer than all that was written here before.
+    pub(super) fn push_overwrite(&self, key: &str, version: Version) {
+        if !self.is_wanted.load(Ordering::Acquire) {
+            return;
+        }
+        let mut log = lock(&self.log);
+        if log.replace_overwrite(key, version) {
+            return;
+        }
+        log.append(KeyVersion {
+            key: key.to_owned(),
+            version,
+            deleted: false,
+        });
+        log.overwrite_at = Some(log.end() - 1);
+        self.settle(&mut log);
+        drop(log);
+        self.arrived.notify_waiters();
+    }
+
     /// What a peer is to be told next.
     pub(super) fn next(&self, peer: NodeId) -> Next {
         let mut log = lock(&self.log);
@@ -251,6 +275,7 @@ impl News {
         // One that has caught up once is told soon enough, whatever is on its way.
         let complete = listener.knows_ours || behind == end;
         let skip = (from - first) as usize;
+        log.overwrite_at = None;
         let keys = log.writes.iter().skip(skip).take((behind - from) as usize);
         Next::Batch {
             keys: keys.cloned().collect(),
@@ -356,6 +381,18 @@ impl Log {
                 listener.needs_all();
             }
         }
+    }
+
+    /// Puts an overwrite in the place of the one before it, where nothing came between them and nobody was told of that one.
+    fn replace_overwrite(&mut self, key: &str, version: Version) -> bool {
+        let is_last = self.overwrite_at.is_some_and(|at| at + 1 == self.end());
+        let Some(last) = self.writes.back_mut().filter(|_| is_last) else {
+            return false;
+        };
+        self.key_bytes = self.key_bytes - last.key.len() + key.len();
+        key.clone_into(&mut last.key);
+        last.version = version;
+        true
     }
 
     /// Drops what everybody was told. A peer that needs all keys is told from the store, and from where the log stands then.
@@ -526,6 +563,30 @@ mod tests {
         assert!(!news.is_settled());
         assert_eq!(tell(&news, PEERS[0]), [None]);
         assert!(news.is_settled());
+    }
+
+    #[test]
+    fn of_many_overwrites_the_last_is_told() {
+        let news = News::default();
+        connect(&news, PEERS[0], 1);
+        tell(&news, PEERS[0]);
+        for time in 0..10 {
+            news.push_overwrite(&format!("k{time}"), version(time));
+        }
+        assert_eq!(tell(&news, PEERS[0]), [Some(9)]);
+        news.push_overwrite("k", version(10));
+        push(&news, 11, 1);
+        news.push_overwrite("k", version(12));
+        assert_eq!(tell(&news, PEERS[0]), [Some(10), Some(11), Some(12)]);
+        // One that is on its way stays as it was told.
+        news.push_overwrite("k", version(13));
+        let Next::Batch { behind, .. } = news.next(PEERS[0]) else {
+            panic!("there are news");
+        };
+        news.push_overwrite("k", version(14));
+        news.told(PEERS[0], behind, true);
+        assert_eq!(tell(&news, PEERS[0]), [Some(14)]);
+        assert_eq!(lock(&news.log).key_bytes, 0);
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Service {
     /// # Cancel safety
     /// The news go their way.
     pub(super) async fn make_known(&self, mut write: Write<'_>, before: Option<KeyRecord>) {
-        if !before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_))) || write.deleted {
+        if !write.deleted && before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_))) {
+            self.news.push_overwrite(write.key, write.version);
+        } else {
             self.news.push(write.key, write.version, write.deleted);
         }
         let links = self.who_must_know(before);

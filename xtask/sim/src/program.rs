@@ -266,7 +266,9 @@ fn end(
         let record = key.and_then(|key| seen.get(&key).copied());
         let version = record.map(|record| record.version);
         let placed_on = record.and_then(|record| placed_on(world, process, record.value));
-        let shown = version.map_or_else(String::new, |version| format!(" in version {}", shown(world, version)));
+        let shown = version.map_or_else(String::new, |version| {
+            format!(" in version {}", shown(world, version))
+        });
         let ended = world.note(Some(machine), format_args!("#{number} {outcome:?}{shown}"));
         remark_on_records(world, number);
         let mut history = world.history();
@@ -287,14 +289,17 @@ fn remark_on_records(world: &World, number: usize) {
     let mut records = String::new();
     for (machine, process) in world.processes() {
         let record = process.service.audited_store().key(&key);
-        let what = record.map_or_else(|| "-".to_owned(), |record| {
-            let state = match record.value {
-                KeyValue::Ours(_) => "has",
-                KeyValue::Theirs => "notes",
-                KeyValue::Deleted => "deleted",
-            };
-            format!("{state} {}", shown(world, record.version))
-        });
+        let what = record.map_or_else(
+            || "-".to_owned(),
+            |record| {
+                let state = match record.value {
+                    KeyValue::Ours(_) => "has",
+                    KeyValue::Theirs => "notes",
+                    KeyValue::Deleted => "deleted",
+                };
+                format!("{state} {}", shown(world, record.version))
+            },
+        );
         records.push_str(&format!(" n{machine} {what};"));
     }
     world.trace.remark(format_args!("{key}:{records}"));
@@ -302,8 +307,13 @@ fn remark_on_records(world: &World, number: usize) {
 
 /// A version: the last digits of its milliseconds, its count, its writer.
 fn shown(world: &World, version: Version) -> String {
-    let (ms, count) = (version.time >> VERSION_COUNTER_BITS, version.time & ((1 << VERSION_COUNTER_BITS) - 1));
-    let writer = world.machine_of(version.node).map_or_else(|| "?".to_owned(), |machine| format!("n{machine}"));
+    let (ms, count) = (
+        version.time >> VERSION_COUNTER_BITS,
+        version.time & ((1 << VERSION_COUNTER_BITS) - 1),
+    );
+    let writer = world
+        .machine_of(version.node)
+        .map_or_else(|| "?".to_owned(), |machine| format!("n{machine}"));
     format!("{}.{count}@{writer}", ms % 1_000_000)
 }
 
