@@ -96,7 +96,7 @@ impl Service {
             let record = self.store.key(key);
             record.is_some_and(|record| record.value == KeyValue::Theirs)
         };
-        !options.strict && self.news.is_settled() && !is_theirs()
+        !options.strict && self.news.is_settled() && !is_theirs() && self.displacing.peers(key).is_empty()
     }
 
     /// Sets a key. What it held before is freed, on all connected nodes, before this returns.

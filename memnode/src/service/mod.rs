@@ -10,6 +10,7 @@
 
 pub mod batches;
 pub mod blocks;
+mod displacing;
 pub mod expiry;
 mod for_programs;
 pub mod from_peers;
@@ -40,6 +41,7 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::displacing::Displacing;
 pub use self::intake::Intake;
 use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
@@ -222,6 +224,7 @@ pub struct Service {
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<BTreeMap<NodeId, Vec<BlockId>>>,
     news: News,
+    displacing: Displacing,
     /// Who tells each connected peer of the news.
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
@@ -243,6 +246,7 @@ impl Service {
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             news: News::default(),
+            displacing: Displacing::default(),
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),

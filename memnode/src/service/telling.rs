@@ -46,6 +46,25 @@ impl<'a> Write<'a> {
     }
 }
 
+/// A write that goes among the news when this is dropped, also where its caller goes away: not before the peers that have an older value have dropped it, for
+/// who knows of a write need not wait for them.
+struct Announced<'a> {
+    service: &'a Service,
+    write: Write<'a>,
+    /// Whether it took the place of a value of this node.
+    is_overwrite: bool,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        let (news, write) = (&self.service.news, &self.write);
+        match self.is_overwrite {
+            true => news.push_overwrite(write.key, write.version),
+            false => news.push(write.key, write.version, write.deleted),
+        }
+    }
+}
+
 /// What came of telling peers.
 #[derive(Default)]
 pub(super) struct Told {
@@ -56,22 +75,25 @@ pub(super) struct Told {
 }
 
 impl Service {
-    /// Makes a write known: puts it among the news, and waits until every peer that has an older value, or may have one that is not known of here, has
-    /// dropped it. `before` is what was known of the key before the write.
+    /// Makes a write known: waits until every peer that has an older value, or may have one that is not known of here, has dropped it, and puts
+    /// it among the news. `before` is what was known of the key before the write.
     ///
     /// # Cancel safety
     /// The news go their way.
-    pub(super) async fn make_known(&self, mut write: Write<'_>, before: Option<KeyRecord>) {
-        if !write.deleted && before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_))) {
-            self.news.push_overwrite(write.key, write.version);
-        } else {
-            self.news.push(write.key, write.version, write.deleted);
-        }
-        let links = self.who_must_know(before);
+    pub(super) async fn make_known(&self, write: Write<'_>, before: Option<KeyRecord>) {
+        let links = self.who_must_know(write.key, before);
+        let mut news = Announced {
+            service: self,
+            is_overwrite: !write.deleted
+                && before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_)))
+                && links.is_empty(),
+            write,
+        };
         if !links.is_empty() {
             // A link that fails is followed by an announcement of what was missed.
-            self.tell(&links, &mut write).await;
+            self.tell(&links, &mut news.write).await;
         }
+        drop(news);
         // A peer that takes nothing for so long is given up by the link's keepalive before long.
         let _ = timeout(ASK_ALL_TIMEOUT, self.news.catches_up()).await;
     }
@@ -80,13 +102,14 @@ impl Service {
     ///
     /// # Errors
     /// `PeerUnreachable` and `Timeout` where one of them could not be told. The write has happened here, and is announced to who comes back.
-    pub(super) async fn make_known_to_all(
-        &self,
-        links: &[Arc<PeerLink>],
-        mut write: Write<'_>,
-    ) -> ApiResult<()> {
-        self.news.push(write.key, write.version, write.deleted);
-        let told = self.tell(links, &mut write).await;
+    pub(super) async fn make_known_to_all(&self, links: &[Arc<PeerLink>], write: Write<'_>) -> ApiResult<()> {
+        let mut news = Announced {
+            service: self,
+            is_overwrite: false,
+            write,
+        };
+        let told = self.tell(links, &mut news.write).await;
+        drop(news);
         match told.failure {
             Some(error) => Err(ApiError::new(
                 error.code,
@@ -117,18 +140,19 @@ impl Service {
     }
 
     /// Peers that have to drop an older value before a write is acknowledged.
-    fn who_must_know(&self, before: Option<KeyRecord>) -> Vec<Arc<PeerLink>> {
+    fn who_must_know(&self, key: &str, before: Option<KeyRecord>) -> Vec<Arc<PeerLink>> {
         let mut peers = self.news.unsettled();
+        peers.extend(self.displacing.peers(key));
         if let Some(before) = before.filter(|before| before.value == KeyValue::Theirs) {
             let writer = before.version.node;
             if self.peers.link(writer).is_none() {
                 // Others may be able to read it there.
                 return self.peers.connected();
             }
-            if !peers.contains(&writer) {
-                peers.push(writer);
-            }
+            peers.push(writer);
         }
+        peers.sort_unstable();
+        peers.dedup();
         let links = peers.into_iter();
         links.filter_map(|peer| self.peers.link(peer)).collect()
     }
@@ -137,6 +161,9 @@ impl Service {
     /// write: it gets a version that is newer still.
     pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>) -> Told {
         let mut told = Told::default();
+        let _displacement = self
+            .displacing
+            .begin(write.key, links.iter().map(|link| link.id()).collect());
         for _ in 0..OVERTAKEN_MAX {
             let mut answers: FuturesUnordered<_> =
                 links.iter().map(|link| self.tell_one(link, write)).collect();
@@ -164,7 +191,6 @@ impl Service {
                     // Somebody wrote it at the same moment, and that is what stays.
                     break;
                 }
-                self.news.push(write.key, later, write.deleted);
             }
             write.version = later;
         }
