@@ -4,6 +4,8 @@
 //! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
 //! from there; a key of which nothing is known is looked for on all connected peers at once.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
@@ -16,7 +18,7 @@ use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
 use super::blocks::{Found, Placed, found_in, here, is_out_of_memory, may_stay};
-use super::telling::{Write, no_answer};
+use super::telling::{Newer, Write, no_answer};
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -128,7 +130,7 @@ impl Service {
         unfinished: Option<Unfinished>,
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
         if let Some(unfinished) = unfinished {
@@ -199,11 +201,15 @@ impl Service {
     pub async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let version = self.tick();
         let before = self.store.key(key);
         if before.is_none_or(|before| before.value == KeyValue::Deleted) {
-            return self.del_elsewhere(key, version).await;
+            // Asked first, nobody had it.
+            return match everyone {
+                Some(_) => Ok(false),
+                None => self.del_elsewhere(key, version).await,
+            };
         }
         if self.is_alone() {
             if let Some(removed) = self.store.remove_key(key, version) {
@@ -226,7 +232,9 @@ impl Service {
             is_recorded: false,
             ..Write::recorded(key, version, true)
         };
-        let told = self.tell(&self.peers.connected(), &mut write).await;
+        let told = self
+            .tell(&self.peers.connected(), &mut write, Newer::IsBeaten)
+            .await;
         // A peer that was told first may have passed the news on, and then the node that had a value no longer has it when it is asked itself. What
         // was learned of that value here meanwhile shows that there was one.
         let learned = self.store.key(key);
@@ -470,6 +478,16 @@ impl Service {
             }
             _ => return Err(unexpected_reply(link)),
         })
+    }
+
+    /// Where a write is strict, all peers, who have said what they know of the key: the version of the write is then newer than all that anybody has
+    /// read before it began.
+    async fn asked_first(&self, key: &str, strict: bool) -> ApiResult<Option<Vec<Arc<PeerLink>>>> {
+        if !strict {
+            return Ok(None);
+        }
+        self.learn_newest(key).await?;
+        self.everyone().map(Some)
     }
 
     /// Learns the newest version of a key that any connected peer knows of.

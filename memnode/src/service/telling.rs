@@ -65,6 +65,17 @@ impl Drop for Announced<'_> {
     }
 }
 
+/// What becomes of a write where a peer that is told of it knows of a newer version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newer {
+    /// The other write came before the end of this one, which gets a version that is newer still: else it could lose to one that
+    /// its node had not heard of, however old.
+    IsBeaten,
+    /// The other write began before the end of this one, for peers were asked before it. It may have been read, and this one too: which of them is newer
+    /// must not change any more.
+    Stays,
+}
+
 /// What came of telling peers.
 #[derive(Default)]
 pub(super) struct Told {
@@ -91,7 +102,7 @@ impl Service {
         };
         if !links.is_empty() {
             // A link that fails is followed by an announcement of what was missed.
-            self.tell(&links, &mut news.write).await;
+            self.tell(&links, &mut news.write, Newer::IsBeaten).await;
         }
         drop(news);
         // A peer that takes nothing for so long is given up by the link's keepalive before long.
@@ -108,7 +119,7 @@ impl Service {
             is_overwrite: false,
             write,
         };
-        let told = self.tell(links, &mut news.write).await;
+        let told = self.tell(links, &mut news.write, Newer::Stays).await;
         drop(news);
         match told.failure {
             Some(error) => Err(ApiError::new(
@@ -157,9 +168,8 @@ impl Service {
         links.filter_map(|peer| self.peers.link(peer)).collect()
     }
 
-    /// Tells peers of a write, and waits until each dropped what was older. Where one knows of a newer version, that came before the end of this
-    /// write: it gets a version that is newer still.
-    pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>) -> Told {
+    /// Tells peers of a write, and waits until each dropped what was older.
+    pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>, newer: Newer) -> Told {
         let mut told = Told::default();
         let _displacement = self
             .displacing
@@ -178,7 +188,8 @@ impl Service {
                 }
             }
             drop(answers);
-            let Some(newest) = newest.filter(|&newest| newest > write.version) else {
+            let newest = newest.filter(|&newest| newest > write.version && newer == Newer::IsBeaten);
+            let Some(newest) = newest else {
                 break;
             };
             if !self.observe(newest) {

@@ -107,7 +107,10 @@ impl Program {
                 let ttl_ms = self.ttl_ms(strict);
                 question.actions.push(Action::Set { key, ttl_ms });
             }
-            72..77 => question.actions = self.batch(),
+            72..77 => {
+                question.strict = false;
+                question.actions = self.batch();
+            }
             77..90 => question.actions.push(Action::Del { key }),
             90..94 => {
                 question.strict = false;

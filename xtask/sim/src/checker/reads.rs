@@ -139,6 +139,8 @@ fn backwards(key: &Key<'_>, number: usize, writer: usize, seen: &Operation) -> O
             && other.ended.is_some_and(|ended| ended < read.began)
             && other_version > version
             && !key.is_known_to(key.get(other_writer), seen)
+            // While two concurrent writes find out which of them wins, the one that was seen first may.
+            && !is_settling(key, read, key.get(other_writer), seen)
             && !key.newer_may_be_lost(other_version, ended)
     })?;
     Some(Violation::new(
