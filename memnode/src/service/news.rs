@@ -10,7 +10,7 @@
 //!
 //! This module neither sends nor stores anything; see `telling`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -55,7 +55,7 @@ struct Log {
     /// The number of the first write in the log; they are counted from the start of the node.
     first: u64,
     key_bytes: usize,
-    listeners: HashMap<NodeId, Listener>,
+    listeners: BTreeMap<NodeId, Listener>,
 }
 
 /// Where a peer stands.
