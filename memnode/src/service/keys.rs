@@ -332,6 +332,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut bytes_gone = None;
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
@@ -343,12 +344,15 @@ impl Service {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
                 Looked::Nowhere => return Ok(None),
                 Looked::MovedOn => {}
+                Looked::Gone(error) => bytes_gone = Some(error),
             }
         }
-        Err(ApiError::new(
-            ErrorCode::Busy,
-            format!("the key '{key}' is being overwritten faster than it can be read: try again"),
-        ))
+        Err(bytes_gone.unwrap_or_else(|| {
+            ApiError::new(
+                ErrorCode::Busy,
+                format!("the key '{key}' is being overwritten faster than it can be read: try again"),
+            )
+        }))
     }
 
     async fn find_ours(&self, id: BlockId, range: ByteRange) -> ApiResult<Looked> {
@@ -373,8 +377,7 @@ impl Service {
                 if version > note.version {
                     self.learn(key, version, false);
                 }
-                let found = self.follow(&link, found, range).await?;
-                return Ok(Looked::Found(found));
+                return Looked::of(self.follow(&link, found, range).await);
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
@@ -403,7 +406,7 @@ impl Service {
         while let Some((link, answer)) = questions.next().await {
             match answer {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
-                    return self.follow(link, found, range).await.map(Looked::Found);
+                    return Looked::of(self.follow(link, found, range).await);
                 }
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
@@ -420,6 +423,11 @@ impl Service {
                 return Ok(Looked::MovedOn);
             }
             _ => {}
+        }
+        let known = self.store.key(key);
+        if known.is_some_and(|known| known.value != KeyValue::Deleted) {
+            // It was set while they were asked.
+            return Ok(Looked::MovedOn);
         }
         failure.map_or(Ok(Looked::Nowhere), Err)
     }
@@ -497,6 +505,17 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.
+    Gone(ApiError),
+}
+
+impl Looked {
+    fn of(followed: ApiResult<Loaded>) -> ApiResult<Self> {
+        match followed {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Looked::Gone(error)),
+            followed => followed.map(Looked::Found),
+        }
+    }
 }
 
 /// What came of a version that a peer told.

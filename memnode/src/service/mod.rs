@@ -399,8 +399,16 @@ impl Service {
         self.peers.surroundings().unix_ms()
     }
 
+    /// The version of a write now: by the foremost clock of the connected nodes.
     fn tick(&self) -> Version {
-        lock(&self.clock).tick(self.unix_ms())
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).tick(unix_ms)
+    }
+
+    /// What this node's hybrid clock shows.
+    fn clock_reading(&self) -> u64 {
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).reading(unix_ms)
     }
 
     fn observe(&self, version: Version) -> bool {

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use memproto::peer::message::{KeyVersion, RECONCILE_BATCH_MAX};
 use memproto::{NodeId, Version};
@@ -47,6 +47,8 @@ pub(super) struct News {
     unsettled: AtomicUsize,
     /// Whether a settled peer is too far behind.
     is_behind: AtomicBool,
+    /// The greatest lead of a connected peer.
+    lead_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -74,6 +76,8 @@ struct Listener {
     is_kept: bool,
     /// Whether this node knows, by the present link, of all its keys.
     is_known: bool,
+    /// By how many milliseconds its clock was ahead of this node's when it was heard of last.
+    lead_ms: u64,
 }
 
 /// How a peer gets to know what it was not told.
@@ -99,6 +103,7 @@ impl Listener {
             is_asked: false,
             is_kept: false,
             is_known: false,
+            lead_ms: 0,
         }
     }
 
@@ -181,6 +186,17 @@ impl News {
             listener.is_kept |= complete && listener.is_asked;
             listener.is_known = complete && listener.is_kept;
         });
+    }
+
+    /// By how much the clock of a peer is ahead of this node's.
+    pub(super) fn note_lead(&self, peer: NodeId, lead_ms: u64) {
+        self.change(peer, |listener| listener.lead_ms = lead_ms);
+    }
+
+    /// By how many milliseconds the foremost clock of the connected peers is ahead of this node's. It errs by the time that a message takes, on the
+    /// small side.
+    pub(super) fn lead_ms(&self) -> u64 {
+        self.lead_ms.load(Ordering::Relaxed)
     }
 
     /// A peer asks to be told of all keys.
@@ -326,6 +342,8 @@ impl News {
             .connected()
             .any(|(_, listener)| listener.is_settled() && end - listener.next > BACKLOG_MAX);
         self.is_behind.store(is_behind, Ordering::Release);
+        let lead = log.connected().map(|(_, listener)| listener.lead_ms).max();
+        self.lead_ms.store(lead.unwrap_or(0), Ordering::Relaxed);
         let is_wanted = |listener: &Listener| listener.is_connected || listener.stage == Stage::Follows;
         self.is_wanted
             .store(log.listeners.values().any(is_wanted), Ordering::Release);

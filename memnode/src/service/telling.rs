@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::message::{KeyVersion, RECONCILE_BATCH_MAX};
 use memproto::peer::{PeerReply, PeerRequest};
+use memproto::version::{CLOCK_SKEW_MAX_MS, VERSION_COUNTER_BITS};
 use memproto::{NodeId, Version};
 use tokio::time::timeout;
 
@@ -24,6 +25,10 @@ use crate::store::{KeyRecord, KeyValue};
 /// How long writes are collected before peers are told of them: short beside what a person or a script does between two machines, and enough
 /// for a thousand writes to leave in four messages instead of a thousand.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often two nodes tell each other their clocks where they have nothing else to say: within such a time a machine whose clock was set is no
+/// longer ahead of the others.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A write of a key that is being made known.
 pub(super) struct Write<'a> {
@@ -214,10 +219,10 @@ impl Service {
                     self.tell_batch(link, keys, complete).await?;
                     self.news.told(peer, behind, complete);
                 }
-                Next::Nothing => {
-                    self.news.arrives(peer).await;
-                    tokio::time::sleep(self.config.announce_interval).await;
-                }
+                Next::Nothing => match timeout(CLOCK_INTERVAL, self.news.arrives(peer)).await {
+                    Ok(()) => tokio::time::sleep(self.config.announce_interval).await,
+                    Err(_) => self.tell_batch(link, Vec::new(), true).await?,
+                },
             }
         }
     }
@@ -239,16 +244,38 @@ impl Service {
     }
 
     async fn tell_batch(&self, link: &PeerLink, keys: Vec<KeyVersion>, complete: bool) -> ApiResult<()> {
-        let request = PeerRequest::Reconcile { keys, complete };
+        let clock = self.clock_reading();
+        let request = PeerRequest::Reconcile {
+            keys,
+            complete,
+            clock,
+        };
         match link.request(request, Body::empty()).await? {
-            (PeerReply::Reconciled { newer }, _) => {
+            (PeerReply::Reconciled { newer, clock }, _) => {
+                self.note_clock(link.id(), clock);
                 for told in &newer {
-                    self.outdate(told);
+                    // An overwrite of a value of one's own is not news, but to one that has another value it is.
+                    if let Some(ours) = self.outdate(told).newer
+                        && (ours.deleted || ours.version.node == self.config.node_id)
+                    {
+                        self.news.push(&ours.key, ours.version, ours.deleted);
+                    }
                 }
                 Ok(())
             }
             _ => Err(unexpected_reply(link)),
         }
+    }
+
+    /// Takes note of what a peer's clock shows, so that writes of this node are later than those of the peer that it knows of, also where the peer is ahead
+    /// and does not tell of each of them.
+    pub(super) fn note_clock(&self, peer: NodeId, clock: u64) {
+        let lead_ms = (clock >> VERSION_COUNTER_BITS).saturating_sub(self.unix_ms());
+        if lead_ms > CLOCK_SKEW_MAX_MS {
+            tracing::warn!(peer = %peer.short(), lead_ms, "the clock of a peer is more than a day ahead of this node's: its writes are ignored");
+            return;
+        }
+        self.news.note_lead(peer, lead_ms);
     }
 
     /// Asks peers anew for the keys that could not be taken note of when they were told.
