@@ -96,7 +96,7 @@ impl Service {
             let record = self.store.key(key);
             record.is_some_and(|record| record.value == KeyValue::Theirs)
         };
-        !options.strict && self.news.is_settled() && !is_theirs()
+        !options.strict && self.news.is_settled() && self.unconfirmed.is_confirmed(key) && !is_theirs()
     }
 
     /// Sets a key. What it held before is freed, on all connected nodes, before this returns.
@@ -129,6 +129,7 @@ impl Service {
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
         let everyone = strict.then(|| self.everyone()).transpose()?;
+        let _hold = self.hold_older(key);
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
         if let Some(unfinished) = unfinished {
@@ -211,6 +212,7 @@ impl Service {
             }
             return Ok(true);
         }
+        let _hold = self.hold_older(key);
         self.record_version(key, version, KeyNote::Deleted);
         let write = Write::recorded(key, version, true);
         match everyone {

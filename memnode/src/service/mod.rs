@@ -22,6 +22,7 @@ pub mod streams;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
 pub use self::telling::ANNOUNCE_INTERVAL;
+use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::local::ConnectionGauge;
@@ -222,6 +224,7 @@ pub struct Service {
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<BTreeMap<NodeId, Vec<BlockId>>>,
     news: News,
+    unconfirmed: Unconfirmed,
     /// Who tells each connected peer of the news.
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
@@ -243,6 +246,7 @@ impl Service {
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             news: News::default(),
+            unconfirmed: Unconfirmed::default(),
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
