@@ -4,8 +4,6 @@
 //! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
 //! from there; a key of which nothing is known is looked for on all connected peers at once.
 
-use std::sync::Arc;
-
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
@@ -18,7 +16,7 @@ use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
 use super::blocks::{Found, Placed, found_in, here, is_out_of_memory, may_stay};
-use super::telling::{Newer, Write, no_answer};
+use super::telling::{Write, no_answer};
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -74,7 +72,7 @@ impl Service {
                 self.free_displaced(displaced);
             }
             match before.map(|before| before.value) {
-                Some(KeyValue::Ours(_)) => self.news.push_overwrite(key, version),
+                Some(KeyValue::Ours(_)) => {}
                 Some(KeyValue::Deleted) | None => self.news.push(key, version, false),
                 // A peer wrote it just now, at the same moment.
                 Some(KeyValue::Theirs) => {
@@ -98,7 +96,7 @@ impl Service {
             let record = self.store.key(key);
             record.is_some_and(|record| record.value == KeyValue::Theirs)
         };
-        !options.strict && self.news.is_settled() && !is_theirs() && self.displacing.peers(key).is_empty()
+        !options.strict && self.news.is_settled() && self.unconfirmed.is_confirmed(key) && !is_theirs()
     }
 
     /// Sets a key. What it held before is freed, on all connected nodes, before this returns.
@@ -130,7 +128,8 @@ impl Service {
         unfinished: Option<Unfinished>,
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
-        let everyone = self.asked_first(key, strict).await?;
+        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let _hold = self.hold_older(key);
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
         if let Some(unfinished) = unfinished {
@@ -201,15 +200,11 @@ impl Service {
     pub async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
-        let everyone = self.asked_first(key, strict).await?;
+        let everyone = strict.then(|| self.everyone()).transpose()?;
         let version = self.tick();
         let before = self.store.key(key);
         if before.is_none_or(|before| before.value == KeyValue::Deleted) {
-            // Asked first, nobody had it.
-            return match everyone {
-                Some(_) => Ok(false),
-                None => self.del_elsewhere(key, version).await,
-            };
+            return self.del_elsewhere(key, version).await;
         }
         if self.is_alone() {
             if let Some(removed) = self.store.remove_key(key, version) {
@@ -217,6 +212,7 @@ impl Service {
             }
             return Ok(true);
         }
+        let _hold = self.hold_older(key);
         self.record_version(key, version, KeyNote::Deleted);
         let write = Write::recorded(key, version, true);
         match everyone {
@@ -232,15 +228,8 @@ impl Service {
             is_recorded: false,
             ..Write::recorded(key, version, true)
         };
-        let told = self
-            .tell(&self.peers.connected(), &mut write, Newer::IsBeaten)
-            .await;
-        // A peer that was told first may have passed the news on, and then the node that had a value no longer has it when it is asked itself. What
-        // was learned of that value here meanwhile shows that there was one.
-        let learned = self.store.key(key);
-        let learned =
-            learned.filter(|record| record.value != KeyValue::Deleted && record.version < write.version);
-        if told.dropped || learned.is_some() {
+        let told = self.tell(&self.peers.connected(), &mut write).await;
+        if told.dropped {
             self.record_version(key, write.version, KeyNote::Deleted);
             self.news.push(key, write.version, true);
             return Ok(true);
@@ -308,20 +297,14 @@ impl Service {
                 dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
                 ..Outdated::default()
             },
-            KeyWrite::Stale(record) => {
-                if record.version > told.version && matches!(record.value, KeyValue::Ours(_)) {
-                    // Others believe it as well, and an overwrite of a value of ours is not announced by itself.
-                    self.news.push(&told.key, record.version, false);
-                }
-                Outdated {
-                    newer: (record.version > told.version).then(|| KeyVersion {
-                        key: told.key.clone(),
-                        version: record.version,
-                        deleted: record.value == KeyValue::Deleted,
-                    }),
-                    ..Outdated::default()
-                }
-            }
+            KeyWrite::Stale(record) => Outdated {
+                newer: (record.version > told.version).then(|| KeyVersion {
+                    key: told.key.clone(),
+                    version: record.version,
+                    deleted: record.value == KeyValue::Deleted,
+                }),
+                ..Outdated::default()
+            },
             KeyWrite::NotKept => Outdated {
                 not_kept: true,
                 ..Outdated::default()
@@ -351,7 +334,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
-        let mut gone = None;
+        let mut bytes_gone = None;
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
@@ -363,10 +346,10 @@ impl Service {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
                 Looked::Nowhere => return Ok(None),
                 Looked::MovedOn => {}
-                Looked::Gone(error) => gone = Some(error),
+                Looked::Gone(error) => bytes_gone = Some(error),
             }
         }
-        Err(gone.unwrap_or_else(|| {
+        Err(bytes_gone.unwrap_or_else(|| {
             ApiError::new(
                 ErrorCode::Busy,
                 format!("the key '{key}' is being overwritten faster than it can be read: try again"),
@@ -396,7 +379,7 @@ impl Service {
                 if version > note.version {
                     self.learn(key, version, false);
                 }
-                return self.follow_key(&link, found, range).await;
+                return Looked::of(self.follow(&link, found, range).await);
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
@@ -425,7 +408,7 @@ impl Service {
         while let Some((link, answer)) = questions.next().await {
             match answer {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
-                    return self.follow_key(link, found, range).await;
+                    return Looked::of(self.follow(link, found, range).await);
                 }
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
@@ -443,20 +426,12 @@ impl Service {
             }
             _ => {}
         }
-        // A value that was written or announced here while they were asked is newer than what they know.
-        let record = self.store.key(key);
-        if record.is_some_and(|record| record.value != KeyValue::Deleted) {
+        let known = self.store.key(key);
+        if known.is_some_and(|known| known.value != KeyValue::Deleted) {
+            // It was set while they were asked.
             return Ok(Looked::MovedOn);
         }
         failure.map_or(Ok(Looked::Nowhere), Err)
-    }
-
-    /// Turns a peer's answer about a key into bytes. What it named may have been overwritten before the bytes were asked for.
-    async fn follow_key(&self, link: &PeerLink, found: Found, range: ByteRange) -> ApiResult<Looked> {
-        match self.follow(link, found, range).await {
-            Err(error) if error.code == ErrorCode::NotFound => Ok(Looked::Gone(error)),
-            found => found.map(Looked::Found),
-        }
     }
 
     async fn read_at(&self, link: &PeerLink, key: &str, range: ByteRange) -> ApiResult<ReadAnswer> {
@@ -478,16 +453,6 @@ impl Service {
             }
             _ => return Err(unexpected_reply(link)),
         })
-    }
-
-    /// Where a write is strict, all peers, who have said what they know of the key: the version of the write is then newer than all that anybody has
-    /// read before it began.
-    async fn asked_first(&self, key: &str, strict: bool) -> ApiResult<Option<Vec<Arc<PeerLink>>>> {
-        if !strict {
-            return Ok(None);
-        }
-        self.learn_newest(key).await?;
-        self.everyone().map(Some)
     }
 
     /// Learns the newest version of a key that any connected peer knows of.
@@ -518,8 +483,8 @@ impl Service {
 
     /// Takes note of what a peer says of a key. False where something newer is known: what the peer has is no longer true.
     fn learn(&self, key: &str, version: Version, deleted: bool) -> bool {
-        if version.node == self.config.node_id && !deleted {
-            // This node knows best. But a deletion of a key that it did not know of itself it may not have recorded.
+        if version.node == self.config.node_id {
+            // This node knows best.
             return false;
         }
         let told = KeyVersion {
@@ -542,8 +507,17 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
-    /// Likewise, for the value that the key named is not where it should be.
+    /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.
     Gone(ApiError),
+}
+
+impl Looked {
+    fn of(followed: ApiResult<Loaded>) -> ApiResult<Self> {
+        match followed {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Looked::Gone(error)),
+            followed => followed.map(Looked::Found),
+        }
+    }
 }
 
 /// What came of a version that a peer told.

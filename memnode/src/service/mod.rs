@@ -10,7 +10,6 @@
 
 pub mod batches;
 pub mod blocks;
-mod displacing;
 pub mod expiry;
 mod for_programs;
 pub mod from_peers;
@@ -23,6 +22,7 @@ pub mod streams;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -41,13 +41,13 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::displacing::Displacing;
 pub use self::intake::Intake;
 use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
 pub use self::telling::ANNOUNCE_INTERVAL;
+use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::local::ConnectionGauge;
@@ -224,7 +224,7 @@ pub struct Service {
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<BTreeMap<NodeId, Vec<BlockId>>>,
     news: News,
-    displacing: Displacing,
+    unconfirmed: Unconfirmed,
     /// Who tells each connected peer of the news.
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
@@ -246,7 +246,7 @@ impl Service {
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             news: News::default(),
-            displacing: Displacing::default(),
+            unconfirmed: Unconfirmed::default(),
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
@@ -403,8 +403,16 @@ impl Service {
         self.peers.surroundings().unix_ms()
     }
 
+    /// The version of a write now: by the foremost clock of the connected nodes.
     fn tick(&self) -> Version {
-        lock(&self.clock).tick(self.unix_ms())
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).tick(unix_ms)
+    }
+
+    /// What this node's hybrid clock shows.
+    fn clock_reading(&self) -> u64 {
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).reading(unix_ms)
     }
 
     fn observe(&self, version: Version) -> bool {

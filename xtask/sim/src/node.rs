@@ -108,8 +108,8 @@ impl Process {
             home: PathBuf::new(),
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
-            abandoned_grace: ABANDONED_GRACE,
             announce_interval: ANNOUNCE_INTERVAL,
+            abandoned_grace: ABANDONED_GRACE,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {

@@ -207,7 +207,7 @@ impl Plan {
 
     /// See [`History::known_after_ms`](crate::history::History::known_after_ms).
     pub fn known_after_ms(&self) -> u64 {
-        ANNOUNCE_INTERVAL.as_millis() as u64 + 3 * self.delays.max_ms() + ROUNDING_MS
+        ANNOUNCE_INTERVAL.as_millis() as u64 + self.delays.max_ms() + ROUNDING_MS
     }
 }
 
