@@ -4,6 +4,8 @@
 //! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
 //! from there; a key of which nothing is known is looked for on all connected peers at once.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
@@ -16,7 +18,7 @@ use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
 use super::blocks::{Found, Placed, found_in, here, is_out_of_memory, may_stay};
-use super::telling::{Write, no_answer};
+use super::telling::{Newer, Write, no_answer};
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -128,7 +130,7 @@ impl Service {
         unfinished: Option<Unfinished>,
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let _hold = self.hold_older(key);
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
@@ -200,11 +202,15 @@ impl Service {
     pub async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let version = self.tick();
         let before = self.store.key(key);
         if before.is_none_or(|before| before.value == KeyValue::Deleted) {
-            return self.del_elsewhere(key, version).await;
+            // Asked first, nobody had it.
+            return match everyone {
+                Some(_) => Ok(false),
+                None => self.del_elsewhere(key, version).await,
+            };
         }
         if self.is_alone() {
             if let Some(removed) = self.store.remove_key(key, version) {
@@ -228,8 +234,14 @@ impl Service {
             is_recorded: false,
             ..Write::recorded(key, version, true)
         };
-        let told = self.tell(&self.peers.connected(), &mut write).await;
-        if told.dropped {
+        let told = self
+            .tell(&self.peers.connected(), &mut write, Newer::IsBeaten)
+            .await;
+        // What was learned of an older value here meanwhile shows that there was one.
+        let learned = self.store.key(key);
+        let learned =
+            learned.filter(|record| record.value != KeyValue::Deleted && record.version < write.version);
+        if told.dropped || learned.is_some() {
             self.record_version(key, write.version, KeyNote::Deleted);
             self.news.push(key, write.version, true);
             return Ok(true);
@@ -297,16 +309,22 @@ impl Service {
                 dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
                 ..Outdated::default()
             },
-            KeyWrite::Stale(record) => Outdated {
-                // A deletion came this way already, by a node that had heard of it and was told of the value.
-                dropped: told.deleted && record.version == told.version,
-                newer: (record.version > told.version).then(|| KeyVersion {
-                    key: told.key.clone(),
-                    version: record.version,
-                    deleted: record.value == KeyValue::Deleted,
-                }),
-                ..Outdated::default()
-            },
+            KeyWrite::Stale(record) => {
+                if record.version > told.version && matches!(record.value, KeyValue::Ours(_)) {
+                    // Others believe it as well, and an overwrite of a value of ours is not announced by itself.
+                    self.news.push(&told.key, record.version, false);
+                }
+                Outdated {
+                    // A deletion came this way already, by a node that had heard of it and was told of the value.
+                    dropped: told.deleted && record.version == told.version,
+                    newer: (record.version > told.version).then(|| KeyVersion {
+                        key: told.key.clone(),
+                        version: record.version,
+                        deleted: record.value == KeyValue::Deleted,
+                    }),
+                    ..Outdated::default()
+                }
+            }
             KeyWrite::NotKept => Outdated {
                 not_kept: true,
                 ..Outdated::default()
@@ -457,6 +475,16 @@ impl Service {
         })
     }
 
+    /// Where a write is strict, all peers, who have said what they know of the key: the version of the write is then newer than all that anybody has
+    /// read before it began.
+    async fn asked_first(&self, key: &str, strict: bool) -> ApiResult<Option<Vec<Arc<PeerLink>>>> {
+        if !strict {
+            return Ok(None);
+        }
+        self.learn_newest(key).await?;
+        self.everyone().map(Some)
+    }
+
     /// Learns the newest version of a key that any connected peer knows of.
     ///
     /// # Errors
@@ -485,8 +513,8 @@ impl Service {
 
     /// Takes note of what a peer says of a key. False where something newer is known: what the peer has is no longer true.
     fn learn(&self, key: &str, version: Version, deleted: bool) -> bool {
-        if version.node == self.config.node_id {
-            // This node knows best.
+        if version.node == self.config.node_id && !deleted {
+            // This node knows best. But a deletion of a key that it did not know of itself it may not have recorded.
             return false;
         }
         let told = KeyVersion {

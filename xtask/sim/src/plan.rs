@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+use memnode::service::ANNOUNCE_INTERVAL;
+
 use crate::network::Delays;
 use crate::random::Random;
-
-/// How long a node may wait before it announces what its programs wrote, in milliseconds.
-const ANNOUNCE_INTERVAL_MS: u64 = 5;
 
 /// Virtual time has steps of a millisecond, and each timer is rounded up to one: of these an announcement may meet several.
 const ROUNDING_MS: u64 = 3;
@@ -208,7 +207,7 @@ impl Plan {
 
     /// See [`History::known_after_ms`](crate::history::History::known_after_ms).
     pub fn known_after_ms(&self) -> u64 {
-        ANNOUNCE_INTERVAL_MS + self.delays.max_ms() + ROUNDING_MS
+        ANNOUNCE_INTERVAL.as_millis() as u64 + 3 * self.delays.max_ms() + ROUNDING_MS
     }
 }
 
