@@ -298,6 +298,8 @@ impl Service {
                 ..Outdated::default()
             },
             KeyWrite::Stale(record) => Outdated {
+                // A deletion came this way already, by a node that had heard of it and was told of the value.
+                dropped: told.deleted && record.version == told.version,
                 newer: (record.version > told.version).then(|| KeyVersion {
                     key: told.key.clone(),
                     version: record.version,
