@@ -462,20 +462,15 @@ async fn del(service: &Service, key: &str, strict: bool) -> ApiResult<bool> {
 }
 
 async fn get(service: &Service, key: &str, strict: bool) -> ApiResult<Option<Bytes>> {
-    if strict {
-        return collected(service.get(key, ByteRange::ALL, true).await?).await;
-    }
-    let at_once = service.get_now(key, ByteRange::ALL, |found| {
-        found.map(|found| found.map(Loaded::from))
+    let at_once = (!strict).then(|| {
+        service.get_now(key, ByteRange::ALL, |found| {
+            found.map(|found| found.map(Loaded::from))
+        })
     });
-    let found = match at_once {
+    let found = match at_once.flatten() {
         Some(found) => found?,
-        None => service.get(key, ByteRange::ALL, false).await?,
+        None => service.get(key, ByteRange::ALL, strict).await?,
     };
-    collected(found).await
-}
-
-async fn collected(found: Option<Loaded>) -> ApiResult<Option<Bytes>> {
     match found {
         Some(loaded) => bytes_of(loaded).await.map(Some),
         None => Ok(None),

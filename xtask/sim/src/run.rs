@@ -103,6 +103,7 @@ pub fn run(setup: &Setup, keeps_lines: bool) -> Result<Report> {
     };
     // Tasks of processes that were killed are there until now; they must find the world still whole.
     drop(runtime);
+    world.network.close();
     Ok(report)
 }
 
