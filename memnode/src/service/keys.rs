@@ -207,7 +207,7 @@ impl Service {
             }),
         };
         Ok(match self.store.set(key, version, id, content)? {
-            KeyWrite::Recorded { displaced } => displaced,
+            KeyWrite::Recorded { displaced } | KeyWrite::NotKept { displaced } => displaced,
             KeyWrite::Stale(_) => rejected,
         })
     }
@@ -238,16 +238,20 @@ impl Service {
         (had_value, newer)
     }
 
-    /// Records that a key has no value of ours in this version. Returns what is known instead, where that is newer.
+    /// Records that a key has no value of ours in this version. Returns what is known instead, where that is newer and known by the whole key: on the
+    /// strength of a note, which has a hash, nobody is to drop a value. The node that wrote the newer version tells it itself.
     fn record_version(&self, key: &str, version: Version, note: KeyNote) -> Option<KeyRecord> {
         match self.store.note(key, version, note) {
-            KeyWrite::Recorded { displaced } => {
+            // What there is no room to remember is found by asking.
+            KeyWrite::Recorded { displaced } | KeyWrite::NotKept { displaced } => {
                 if let Some(displaced) = displaced {
                     self.free_displaced(displaced);
                 }
                 None
             }
-            KeyWrite::Stale(record) => (record.version > version).then_some(record),
+            KeyWrite::Stale(record) => {
+                (record.version > version && record.value != KeyValue::Theirs).then_some(record)
+            }
         }
     }
 

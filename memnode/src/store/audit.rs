@@ -1,10 +1,13 @@
 //! What entries are charged, and whether the parts of a store say the same: for tests and fuzzing.
 
+use std::collections::BTreeMap;
+
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use memproto::BlockClass;
 
-use super::entry::{HEADER_LEN, NOTE_LEN, OUTSIDE_LEN};
+use super::entry::{DELETION_LEN, HEADER_LEN, OUTSIDE_LEN};
+use super::notes;
 use super::shard::entry_cost;
 use super::{ENTRY_OVERHEAD, Store, StoreConfig, lock};
 use crate::span::memory_len;
@@ -16,6 +19,8 @@ pub(crate) struct Audit {
     pub(crate) entry_bytes: u64,
     /// What the blocks of class cache are charged, with their entries.
     pub(crate) cache_bytes: u64,
+    /// What the notes of keys of other nodes are charged.
+    pub(crate) note_bytes: u64,
     /// Bytes of all pages that have entries.
     pub(crate) held_bytes: u64,
     /// How many places of an index the longest search looks at.
@@ -44,10 +49,13 @@ impl Store {
         memory_len(bytes) + ENTRY_OVERHEAD
     }
 
-    /// What is charged for what is known of a key that has no value of this node.
-    pub(crate) fn cost_of_note(key_len: usize) -> u64 {
-        entry_cost(HEADER_LEN + key_len + NOTE_LEN, true, false, BlockClass::Pinned)
+    /// What is charged for a key that was deleted.
+    pub(crate) fn cost_of_deletion(key_len: usize) -> u64 {
+        entry_cost(HEADER_LEN + key_len + DELETION_LEN, true, false, BlockClass::Pinned)
     }
+
+    /// What the first notes of a shard are charged together.
+    pub(crate) const COST_OF_FIRST_NOTES: u64 = notes::BYTES_MIN;
 
     /// Goes through all entries.
     ///
@@ -55,13 +63,19 @@ impl Store {
     /// Where the parts of a shard contradict each other.
     pub(crate) fn audit(&self) -> Audit {
         let mut audit = Audit::default();
+        let mut notes = BTreeMap::new();
         for shard in &self.inner.shards {
             let of_shard = lock(shard).audit();
             audit.entry_bytes += of_shard.entry_bytes;
             audit.cache_bytes += of_shard.cache_bytes;
+            audit.note_bytes += of_shard.note_bytes;
             audit.held_bytes += of_shard.held_bytes;
+            for (node, count) in of_shard.notes {
+                *notes.entry(node).or_default() += count;
+            }
             audit.longest_search = audit.longest_search.max(of_shard.longest_search);
         }
+        assert_eq!(self.inner.common.numbers.counts(), notes, "each number has its notes");
         audit
     }
 }

@@ -111,7 +111,16 @@ pub enum KeyWrite {
         displaced: Option<Removed>,
     },
     /// A version at least as new was known; nothing changed. What was to be written is to be freed where it lies elsewhere.
+    ///
+    /// Where the value is [`KeyValue::Theirs`] this rests on a hash of the key (see the module `notes`): no other node is to drop a value on the
+    /// strength of it.
     Stale(KeyRecord),
+    /// The version is newer than what was known, but there is no room to remember it: the key is found by asking. What it held here before is no longer
+    /// reachable, as for `Recorded`.
+    NotKept {
+        /// What the key held here before.
+        displaced: Option<Removed>,
+    },
 }
 
 /// Something that was taken out.

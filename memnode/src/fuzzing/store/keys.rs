@@ -192,29 +192,38 @@ impl Play {
             },
             _ => version,
         };
-        let wanted = key.len() as u64 + ENTRY_OVERHEAD;
+        let wanted = match note {
+            KeyNote::Theirs => Store::COST_OF_FIRST_NOTES,
+            KeyNote::Deleted => key.len() as u64 + ENTRY_OVERHEAD,
+        };
         let missing = self.model.missing(wanted);
         let result = self.store.note(&key, version, note);
         if self.find_evicted(missing, old.as_ref().map(|old| old.serial)) {
             old = None;
         }
-        let displaced = match result {
+        let (displaced, is_kept) = match result {
             KeyWrite::Stale(record) => {
                 let old = old.expect("nothing else is newer");
                 assert!(old.version >= version && record == old.record());
                 return;
             }
-            KeyWrite::Recorded { displaced } => displaced,
+            KeyWrite::Recorded { displaced } => (displaced, true),
+            KeyWrite::NotKept { displaced } => (displaced, false),
         };
+        Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
         if let Some(old) = &old {
             assert!(old.version < version);
-            self.model.remove(old.serial);
-        } else if self.store.key(&key).is_none() {
+            let stays = !is_kept && matches!((&what, &old.what), (What::Theirs, What::Deleted));
+            if !stays {
+                self.model.remove(old.serial);
+            }
+        }
+        if !is_kept {
             // It was not worth room that there is not.
+            self.find_orphans();
             assert!(self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty());
             return;
         }
-        Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
         let known = self.make(what, 0);
         self.model.known.push(Known {
             key: Some(key),
@@ -299,8 +308,7 @@ impl Play {
             }
         }
         met.sort();
-        let listed = keyed()
-            .filter(|known| !matches!(known.what, What::Deleted) && known.is_live(self.model.now_hours));
+        let listed = keyed().filter(|known| !known.is_note() && known.is_live(self.model.now_hours));
         let mut listed: Vec<String> = listed.filter_map(|known| known.key.clone()).collect();
         listed.sort();
         assert_eq!(
