@@ -51,7 +51,12 @@ impl Store {
 
     /// What is charged for a key that was deleted.
     pub(crate) fn cost_of_deletion(key_len: usize) -> u64 {
-        entry_cost(HEADER_LEN + key_len + DELETION_LEN, true, false, BlockClass::Pinned)
+        entry_cost(
+            HEADER_LEN + key_len + DELETION_LEN,
+            true,
+            false,
+            BlockClass::Pinned,
+        )
     }
 
     /// What the first notes of a shard are charged together.
@@ -75,7 +80,11 @@ impl Store {
             }
             audit.longest_search = audit.longest_search.max(of_shard.longest_search);
         }
-        assert_eq!(self.inner.common.numbers.counts(), notes, "each number has its notes");
+        assert_eq!(
+            self.inner.common.numbers.counts(),
+            notes,
+            "each number has its notes"
+        );
         audit
     }
 }

@@ -11,8 +11,8 @@ use super::entry::Kind;
 use super::prepared::Prepared;
 use super::shard::{Displaced, Key, NoPage};
 use super::{
-    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX, SmallValue,
-    Store, lock, small,
+    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX,
+    SmallValue, Store, lock, small,
 };
 
 /// How a position in a scan is written as one number below 2^[`CURSOR_BITS`]: the shard in the highest 4 bits, then how many entries with the tag
@@ -29,7 +29,11 @@ const _: () = assert!(SHARDS_MAX <= 1 << (CURSOR_BITS - SHARD_SHIFT));
 impl Cursor {
     fn put_together(shard: usize, (tag, met): (u32, u32)) -> u64 {
         // Rather on with the next tag than the same entries once more, for good.
-        let (tag, met) = if met > MET_MAX { (tag.saturating_add(1), 0) } else { (tag, met) };
+        let (tag, met) = if met > MET_MAX {
+            (tag.saturating_add(1), 0)
+        } else {
+            (tag, met)
+        };
         (shard as u64) << SHARD_SHIFT | u64::from(met) << 32 | u64::from(tag)
     }
 

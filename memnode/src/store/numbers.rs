@@ -114,10 +114,17 @@ mod tests {
         let second = numbers.take(node(2)).unwrap();
         assert_ne!(first, second);
         numbers.give_back(first, 1);
-        assert_eq!((numbers.node(first), numbers.number_of(node(1))), (node(1), Some(first)));
+        assert_eq!(
+            (numbers.node(first), numbers.number_of(node(1))),
+            (node(1), Some(first))
+        );
         numbers.give_back(first, 1);
         assert_eq!(numbers.number_of(node(1)), None);
-        assert_eq!(numbers.take(node(3)), Some(first), "the number is given out again");
+        assert_eq!(
+            numbers.take(node(3)),
+            Some(first),
+            "the number is given out again"
+        );
         assert_eq!((numbers.node(first), numbers.node(second)), (node(3), node(2)));
     }
 
@@ -128,7 +135,11 @@ mod tests {
             assert_eq!(numbers.take(node(number)), Some(number as u16));
         }
         assert_eq!(numbers.take(node(NODES_MAX)), None);
-        assert_eq!(numbers.take(node(5)), Some(5), "one that has a number has it still");
+        assert_eq!(
+            numbers.take(node(5)),
+            Some(5),
+            "one that has a number has it still"
+        );
         numbers.give_back(5, 2);
         assert_eq!(numbers.take(node(NODES_MAX)), Some(5));
     }

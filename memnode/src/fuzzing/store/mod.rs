@@ -247,7 +247,11 @@ impl Play {
     fn check(&mut self) {
         self.find_orphans();
         let (usage, audit) = (self.store.usage(), self.store.audit());
-        let noted = self.model.known.iter().filter(|known| matches!(known.what, What::Theirs));
+        let noted = self
+            .model
+            .known
+            .iter()
+            .filter(|known| matches!(known.what, What::Theirs));
         // A shard has none, or a table that is large enough for all keys of a script.
         let noted = noted.count().min(SHARDS) as u64;
         let tables = u64::from(noted > 0)..=noted;

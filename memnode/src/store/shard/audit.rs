@@ -81,7 +81,10 @@ impl Shard {
         audit.note_bytes = self.notes.bytes();
         for (hash, note) in self.notes.all() {
             assert_eq!(self.notes.find(hash), Some(note));
-            *audit.notes.entry(self.common.numbers.node(note.node)).or_default() += 1;
+            *audit
+                .notes
+                .entry(self.common.numbers.node(note.node))
+                .or_default() += 1;
         }
         assert_eq!(audit.notes.values().sum::<u64>(), self.notes.len() as u64);
         audit.longest_search = self.by_id.longest_search().max(self.by_key.longest_search());

@@ -48,11 +48,13 @@ impl Shard {
         };
         let ledger = &self.common.ledger;
         let bytes_before = self.notes.bytes();
-        let kept = self.notes.set(key.note_hash(), note, |more| match ledger.charge_notes(more) {
-            NotesCharge::Taken => Ok(()),
-            NotesCharge::NoShare => Err(None),
-            NotesCharge::NoRoom => Err(Some(Lack::OfBudget(more))),
-        });
+        let kept = self
+            .notes
+            .set(key.note_hash(), note, |more| match ledger.charge_notes(more) {
+                NotesCharge::Taken => Ok(()),
+                NotesCharge::NoShare => Err(None),
+                NotesCharge::NoRoom => Err(Some(Lack::OfBudget(more))),
+            });
         let given_back = match kept {
             Ok(before) => before.map(|before| before.node),
             Err(_) => Some(node),

@@ -57,7 +57,10 @@ fn a_full_budget_remembers_no_new_key_but_drops_what_is_old() {
     let full = fill(&store);
     for note in [KeyNote::Theirs, KeyNote::Deleted] {
         let noted = store.note("unknown", by(PEERS[0], 5), note);
-        assert!(matches!(noted, KeyWrite::NotKept { displaced: None }), "{noted:?}");
+        assert!(
+            matches!(noted, KeyWrite::NotKept { displaced: None }),
+            "{noted:?}"
+        );
         assert_eq!(store.key("unknown"), None);
     }
     let noted = store.note("k", by(PEERS[0], 5), KeyNote::Theirs);
@@ -79,7 +82,10 @@ fn data_of_class_cache_makes_room_for_notes() {
         cache(&store, &number.to_string(), &[1; 100], 1).unwrap();
     }
     let noted = store.note("k", by(PEERS[0], 5), KeyNote::Theirs);
-    assert!(matches!(noted, KeyWrite::Recorded { displaced: None }), "{noted:?}");
+    assert!(
+        matches!(noted, KeyWrite::Recorded { displaced: None }),
+        "{noted:?}"
+    );
     assert!(store.usage().evictions > 1 && store.key("k").is_some());
     store.audit();
 }
@@ -111,11 +117,17 @@ fn notes_take_no_more_than_their_share() {
         .expect("most shards are full");
     set(&store, &key, b"v", 6).unwrap();
     let noted = store.note(&key, by(PEERS[0], 7), KeyNote::Theirs);
-    assert!(matches!(noted, KeyWrite::NotKept { displaced: Some(_) }), "{noted:?}");
+    assert!(
+        matches!(noted, KeyWrite::NotKept { displaced: Some(_) }),
+        "{noted:?}"
+    );
     // A deletion stays where a note has no place: what is older must not come back.
     store.note(&key, by(PEERS[0], 8), KeyNote::Deleted);
     let noted = store.note(&key, by(PEERS[0], 9), KeyNote::Theirs);
-    assert!(matches!(noted, KeyWrite::NotKept { displaced: None }), "{noted:?}");
+    assert!(
+        matches!(noted, KeyWrite::NotKept { displaced: None }),
+        "{noted:?}"
+    );
     assert_eq!(store.key(&key).unwrap().version, by(PEERS[0], 8));
     for peer in PEERS {
         store.forget_peer(peer);
@@ -143,7 +155,11 @@ fn keys_of_one_hash_share_a_note_but_never_a_value() {
     let value = small(value(b"v", BlockClass::Pinned), Some(other), id, 6);
     shard.set_small(None, value).unwrap();
     assert!(matches!(shard.look_up(other), Lookup::Ours(Found::Small(at, b"v")) if at == id));
-    assert_eq!(shard.known(one), None, "which of both the note was of, nobody knows");
+    assert_eq!(
+        shard.known(one),
+        None,
+        "which of both the note was of, nobody knows"
+    );
     drop(shard);
     store.remove(id);
     assert_eq!(store.usage().used_bytes, 0);
@@ -232,7 +248,11 @@ fn a_peer_that_is_forgotten_takes_its_keys_with_it_and_names_our_objects_there()
     let mut expected = [id(1), id(3), keyed];
     expected.sort();
     assert_eq!(gone, expected);
-    let known = |whose: &str| (0..200).filter(|number| store.key(&format!("{whose}:{number}")).is_some()).count();
+    let known = |whose: &str| {
+        (0..200)
+            .filter(|number| store.key(&format!("{whose}:{number}")).is_some())
+            .count()
+    };
     assert_eq!((known("theirs"), known("others"), known("dead")), (0, 200, 200));
     assert_eq!(scan(&store, usize::MAX, || {}), ["placed"]);
     assert_eq!(store.key("dead:0").unwrap().value, KeyValue::Deleted);
