@@ -128,6 +128,12 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
+            PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details,
+            } => self.keys_for_peer(&patterns, cursor, limit, details)?,
             PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),

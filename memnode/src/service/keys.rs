@@ -1,4 +1,4 @@
-//! Keys: set, get, delete, list.
+//! Keys: set, get, delete.
 //!
 //! A node that sets or deletes a key tells all connected peers before it acknowledges. Those that held an older value
 //! drop it, all note who has the key now, so that a later read costs one round trip, and nobody reads an old value after the
@@ -8,8 +8,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::local::keys::{KeysPage, KeysReply};
-use memproto::pattern::Globs;
 use memproto::peer::message::KeyVersion;
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
@@ -20,10 +18,6 @@ use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
 use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
-
-/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
-/// pages where none of ten million keys matches.
-const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
 /// Each round means that a writer was faster, so that the value moved on.
@@ -172,20 +166,6 @@ impl Service {
         }
         let dropped = self.tell_peers(key, version, true).await;
         Ok(known || dropped)
-    }
-
-    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
-    /// last; a key that is there from the first page to the last comes at least once.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
-    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        let globs = Globs::new(patterns)?;
-        let mut page = KeysPage::new(limit);
-        let next = self.store.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
-            !globs.match_key(key) || page.push(key)
-        });
-        Ok(page.finish(next))
     }
 
     /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer.

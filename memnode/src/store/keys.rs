@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use memproto::error::ApiResult;
+use memproto::listing::OWN_CURSOR_BITS;
 use memproto::peer::message::KeyVersion;
 use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
@@ -11,20 +12,19 @@ use super::entry::Kind;
 use super::prepared::Prepared;
 use super::shard::{Displaced, Key, NoPage};
 use super::{
-    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX,
+    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX, Scanned,
     SmallValue, Store, lock, small,
 };
 
-/// How a position in a scan is written as one number below 2^[`CURSOR_BITS`]: the shard in the highest 4 bits, then how many entries with the tag
-/// were met in 8, then the tag. A chance of 2^-32 for each pair of keys is that of equal tags: more than a few do not occur.
+/// How a position in a scan is written as one number below 2^[`OWN_CURSOR_BITS`], which grows while the scan gets on: the shard in the highest 4
+/// bits, then the tag in 32, then how many entries with this tag were met. A chance of 2^-32 for each pair of keys is that of equal tags: more than a few do
+/// not occur.
 struct Cursor;
 
-/// Bits of a cursor of [`Store::scan`], so that there is room for more in a number of 64.
-pub const CURSOR_BITS: u32 = 44;
-
 const SHARD_SHIFT: u32 = 40;
+const TAG_SHIFT: u32 = 8;
 const MET_MAX: u32 = 0xff;
-const _: () = assert!(SHARDS_MAX <= 1 << (CURSOR_BITS - SHARD_SHIFT));
+const _: () = assert!(SHARDS_MAX <= 1 << (OWN_CURSOR_BITS - SHARD_SHIFT));
 
 impl Cursor {
     fn put_together(shard: usize, (tag, met): (u32, u32)) -> u64 {
@@ -34,13 +34,13 @@ impl Cursor {
         } else {
             (tag, met)
         };
-        (shard as u64) << SHARD_SHIFT | u64::from(met) << 32 | u64::from(tag)
+        (shard as u64) << SHARD_SHIFT | u64::from(tag) << TAG_SHIFT | u64::from(met)
     }
 
     fn take_apart(cursor: u64) -> (usize, (u32, u32)) {
         (
             (cursor >> SHARD_SHIFT) as usize,
-            (cursor as u32, (cursor >> 32) as u32 & MET_MAX),
+            ((cursor >> TAG_SHIFT) as u32, cursor as u32 & MET_MAX),
         )
     }
 }
@@ -275,6 +275,11 @@ impl Store {
         gone
     }
 
+    /// The nodes of which it is known that they answer for keys, in no order.
+    pub fn noted_nodes(&self) -> Vec<NodeId> {
+        self.inner.common.numbers.nodes()
+    }
+
     /// The versions of all keys that this node answers for or deleted, one shard at a time: `shard` counts from 0,
     /// `None` is behind the last.
     pub fn versions(&self, shard: usize) -> Option<Vec<KeyVersion>> {
@@ -295,12 +300,12 @@ impl Store {
     /// looked at or `each` says false. Returns the cursor to go on with, 0 at the end.
     ///
     /// A key that is there from the beginning to the end of a scan is met at least once. A shard is locked while its part of them is looked at.
-    pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
+    pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(Scanned<'_>) -> bool) -> u64 {
         let (mut number, mut from) = Cursor::take_apart(cursor);
         let mut left = looked_at_max;
         while let Some(shard) = self.inner.shards.get(number) {
             let shard = lock(shard);
-            let next = shard.scan_keys(from, left, |key| str::from_utf8(key).map_or(true, &mut *each));
+            let next = shard.scan_keys(from, left, |scanned| each(scanned));
             if let Some(next) = next {
                 return Cursor::put_together(number, next);
             }

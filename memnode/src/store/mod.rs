@@ -52,7 +52,7 @@ use crate::span::memory_len;
 use crate::value::Value;
 use arena::Handle;
 use entry::Kind;
-pub use keys::{CURSOR_BITS, SetSmall};
+pub use keys::SetSmall;
 use ledger::Ledger;
 pub use ledger::{Charge, Reservation};
 use pages::PagePool;
@@ -61,6 +61,7 @@ pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
 };
+pub use shard::Scanned;
 use shard::{Common, Displaced, Key, New, NoPage, Shard, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind

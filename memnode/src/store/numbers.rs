@@ -80,6 +80,11 @@ impl NodeNumbers {
         self.read().by_node.get(&node).copied()
     }
 
+    /// All nodes of which there are notes.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.read().by_node.keys().copied().collect()
+    }
+
     /// How many notes name each node.
     #[cfg(any(test, fuzzing))]
     pub(super) fn counts(&self) -> std::collections::BTreeMap<NodeId, u64> {

@@ -124,6 +124,38 @@ pub(super) struct Displaced {
     pub(super) outside: Option<Outside>,
 }
 
+/// A key that a scan meets, and its value, for as long as the look at it lasts.
+pub struct Scanned<'a> {
+    shard: &'a Shard,
+    entry: Entry<'a>,
+    /// The key.
+    pub key: &'a str,
+}
+
+impl Scanned<'_> {
+    /// The size of the value in bytes.
+    pub fn size(&self) -> u64 {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(self.entry.payload().len() as u64, Outside::size)
+    }
+
+    /// The class; `None` where the bytes lie on a peer, which alone knows it.
+    pub fn class(&self) -> Option<BlockClass> {
+        (!matches!(self.place(), Place::At(_))).then(|| self.entry.class())
+    }
+
+    /// Where the bytes lie.
+    pub fn place(&self) -> Place {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(Place::Here, Outside::place)
+    }
+
+    /// When the value expires; `None` is never.
+    pub fn expires(&self) -> Option<Moment> {
+        self.entry.expires()
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Shard {
     common: Common,
@@ -448,16 +480,24 @@ impl Shard {
         (freed, evicted)
     }
 
-    /// Calls `each` with the keys that have a value, see [`Index::scan`].
+    /// Calls `each` with the keys that have a value which has not expired, see [`Index::scan`].
     pub(super) fn scan_keys(
         &self,
         from: (u32, u32),
         looked_at_max: usize,
-        mut each: impl FnMut(&[u8]) -> bool,
+        mut each: impl FnMut(Scanned<'_>) -> bool,
     ) -> Option<(u32, u32)> {
         self.by_key.scan(from, looked_at_max, |handle| {
             let entry = self.entry(handle);
-            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(entry.key())
+            let Ok(key) = str::from_utf8(entry.key()) else {
+                return true;
+            };
+            let scanned = Scanned {
+                shard: self,
+                entry,
+                key,
+            };
+            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(scanned)
         })
     }
 

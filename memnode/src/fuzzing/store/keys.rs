@@ -299,8 +299,8 @@ impl Play {
         let mut met = Vec::new();
         let mut cursor = 0;
         loop {
-            cursor = self.store.scan(cursor, 2, &mut |key| {
-                met.push(key.to_owned());
+            cursor = self.store.scan(cursor, 2, &mut |scanned| {
+                met.push(scanned.key.to_owned());
                 true
             });
             if cursor == 0 {

@@ -16,8 +16,8 @@ fn scan(store: &Store, page: usize, mut between: impl FnMut()) -> Vec<String> {
     let (mut met, mut cursor) = (Vec::new(), 0);
     loop {
         let mut left = page;
-        cursor = store.scan(cursor, page, &mut |key| {
-            met.push(key.to_owned());
+        cursor = store.scan(cursor, page, &mut |scanned| {
+            met.push(scanned.key.to_owned());
             left = left.saturating_sub(1);
             left > 0
         });
