@@ -8,9 +8,10 @@ use memproto::peer::message::KeyVersion;
 use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
 
+use super::arena::Handle;
 use super::entry::Kind;
 use super::prepared::Prepared;
-use super::shard::{Displaced, Key, NoPage};
+use super::shard::{Displaced, Key, NoPage, Shard};
 use super::{
     Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX, Scanned,
     SmallValue, Store, lock, small,
@@ -52,6 +53,8 @@ pub struct SetSmall {
     pub id: BlockId,
     /// What the key held before, where that was no small value.
     pub displaced: Option<super::Removed>,
+    /// What was known of the key before.
+    pub before: Option<KeyRecord>,
 }
 
 impl Store {
@@ -78,21 +81,27 @@ impl Store {
         mut tick: impl FnMut() -> Version,
     ) -> ApiResult<(SetSmall, Version)> {
         let (key, shard) = self.place_of_key(key);
-        let (id, displaced, version) = self.making_room_for_entry(|| {
+        let (id, displaced, before, version) = self.making_room_for_entry(|| {
             let mut shard = lock(&self.inner.shards[shard]);
             let version = tick();
             let old = shard.find_key(key);
+            let before = shard.known(key);
             let id = shard.new_id();
-            if shard.known(key).is_some_and(|known| known.version >= version) {
-                return Ok((id, Displaced::default(), version));
+            if before.is_some_and(|before| before.version >= version) {
+                return Ok((id, Displaced::default(), before, version));
             }
             let displaced = shard.set_small(old, small(value, Some(key), id, version.time))?;
-            Ok((id, displaced, version))
+            Ok((id, displaced, before, version))
         })?;
         let displaced = displaced
             .removed
             .filter(|removed| !matches!(removed.place, Place::Here));
-        Ok((SetSmall { id, displaced }, version))
+        let set = SetSmall {
+            id,
+            displaced,
+            before,
+        };
+        Ok((set, version))
     }
 
     /// Sets a key to something under an id that [`new_id`](Self::new_id) gave for it.
@@ -113,7 +122,8 @@ impl Store {
         let (key, shard) = self.place_of_key(key);
         let mut shard = lock(&self.inner.shards[shard]);
         let old = shard.find_key(key);
-        if let Some(record) = shard.known(key).filter(|record| record.version >= version) {
+        let before = shard.known(key);
+        if let Some(record) = before.filter(|record| record.version >= version) {
             drop(shard);
             return Ok(KeyWrite::Stale(record));
         }
@@ -125,6 +135,7 @@ impl Store {
         drop(shard);
         Ok(KeyWrite::Recorded {
             displaced: displaced.removed,
+            before,
         })
     }
 
@@ -139,12 +150,15 @@ impl Store {
     }
 
     fn note_theirs(&self, key: Key<'_>, shard: usize, version: Version) -> KeyWrite {
+        let mut before = None;
         let mut displaced: Option<Displaced> = None;
         let kept = self.making_room_for_entry(|| {
             let mut shard = lock(&self.inner.shards[shard]);
-            if let Some(record) = shard.known(key).filter(|record| record.version >= version) {
+            let known = shard.known(key);
+            if let Some(record) = known.filter(|record| record.version >= version) {
                 return Ok(Err(record));
             }
+            before = before.or(known);
             if let Some(old) = shard.find_key(key)
                 && shard.entry(old).kind() != Kind::Deleted
             {
@@ -161,13 +175,15 @@ impl Store {
         let displaced = displaced.map(|displaced| displaced.removed);
         match (kept, displaced) {
             (Ok(Err(record)), None) => KeyWrite::Stale(record),
-            // Something newer came while room was made; what was displaced before is displaced.
+            // Where something newer came while room was made, what was displaced before is displaced.
             (Ok(Ok(true) | Err(_)), displaced) => KeyWrite::Recorded {
                 displaced: displaced.flatten(),
+                before,
             },
             // A deletion that was known stays: that what is older must not come back is still true.
             (Ok(Ok(false)) | Err(_), displaced) => KeyWrite::NotKept {
                 displaced: displaced.flatten(),
+                before,
             },
         }
     }
@@ -176,7 +192,8 @@ impl Store {
         // Looked at before the lock: it may evict.
         let has_room = self.reserve(Owner::Local, key.bytes.len() as u64).is_ok();
         let mut shard = lock(&self.inner.shards[shard]);
-        if let Some(record) = shard.known(key).filter(|record| record.version >= version) {
+        let before = shard.known(key);
+        if let Some(record) = before.filter(|record| record.version >= version) {
             return KeyWrite::Stale(record);
         }
         let old = shard.find_key(key);
@@ -197,10 +214,23 @@ impl Store {
         drop(shard);
         let displaced = displaced.removed;
         if kept {
-            KeyWrite::Recorded { displaced }
+            KeyWrite::Recorded { displaced, before }
         } else {
-            KeyWrite::NotKept { displaced }
+            KeyWrite::NotKept { displaced, before }
         }
+    }
+
+    /// Gives what this node wrote or deleted in one version a later one of this node. False where something else is known of the key by now.
+    pub fn raise(&self, key: &str, from: Version, to: Version) -> bool {
+        let (key, shard) = self.place_of_key(key);
+        let mut shard = lock(&self.inner.shards[shard]);
+        let found = shard
+            .find_key(key)
+            .filter(|&handle| shard.record(handle).version == from && from < to);
+        if let Some(handle) = found {
+            shard.set_version(handle, to);
+        }
+        found.is_some()
     }
 
     /// Forgets a key, and takes out what it names, where that is older than this version.
@@ -280,20 +310,22 @@ impl Store {
         self.inner.common.numbers.nodes()
     }
 
-    /// The versions of all keys that this node answers for or deleted, one shard at a time: `shard` counts from 0,
-    /// `None` is behind the last.
-    pub fn versions(&self, shard: usize) -> Option<Vec<KeyVersion>> {
-        let shard = lock(self.inner.shards.get(shard)?);
-        let told = shard.keyed().into_iter().filter_map(|handle| {
+    /// Versions of the keys that this node answers for, and of those that it knows to be deleted, about `max` of them, from a cursor on, 0 at the
+    /// beginning. Returns the cursor to go on with, 0 at the end. What is there from the first call to the last comes at least once.
+    pub fn versions(&self, cursor: u64, max: usize) -> (Vec<KeyVersion>, u64) {
+        let mut versions = Vec::new();
+        let next = self.walk(cursor, max, &mut |shard, handle| {
             let record = shard.record(handle);
-            let key = str::from_utf8(shard.entry(handle).key()).ok()?;
-            Some(KeyVersion {
-                key: key.to_owned(),
-                version: record.version,
-                deleted: record.value == KeyValue::Deleted,
-            })
+            if let Ok(key) = str::from_utf8(shard.entry(handle).key()) {
+                versions.push(KeyVersion {
+                    key: key.to_owned(),
+                    version: record.version,
+                    deleted: record.value == KeyValue::Deleted,
+                });
+            }
+            true
         });
-        Some(told.collect())
+        (versions, next)
     }
 
     /// Calls `each` with keys that this node answers for, from a cursor on, 0 at the beginning, until about `looked_at_max` entries were
@@ -301,11 +333,18 @@ impl Store {
     ///
     /// A key that is there from the beginning to the end of a scan is met at least once. A shard is locked while its part of them is looked at.
     pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(Scanned<'_>) -> bool) -> u64 {
+        self.walk(cursor, looked_at_max, &mut |shard, handle| {
+            shard.scanned(handle).is_none_or(&mut *each)
+        })
+    }
+
+    /// Goes through the entries with a key, as [`scan`](Self::scan) does.
+    fn walk(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&Shard, Handle) -> bool) -> u64 {
         let (mut number, mut from) = Cursor::take_apart(cursor);
         let mut left = looked_at_max;
         while let Some(shard) = self.inner.shards.get(number) {
             let shard = lock(shard);
-            let next = shard.scan_keys(from, left, |scanned| each(scanned));
+            let next = shard.scan_keyed(from, left, |handle| each(&shard, handle));
             if let Some(next) = next {
                 return Cursor::put_together(number, next);
             }

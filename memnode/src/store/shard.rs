@@ -226,9 +226,13 @@ impl Shard {
         };
         let entry = self.entry(handle);
         match entry.kind() {
-            Kind::Deleted => Lookup::Deleted,
+            Kind::Deleted => Lookup::Deleted(entry.version(self.common.here)),
             Kind::Inline | Kind::Outside if !self.is_live(handle) => Lookup::Absent,
-            Kind::Inline | Kind::Outside => self.found(handle).map_or(Lookup::Absent, Lookup::Ours),
+            Kind::Inline | Kind::Outside => {
+                let version = entry.version(self.common.here);
+                self.found(handle)
+                    .map_or(Lookup::Absent, |found| Lookup::Ours(version, found))
+            }
         }
     }
 
@@ -399,6 +403,12 @@ impl Shard {
         self.put(old, new)
     }
 
+    /// Gives a key that this node wrote or deleted a later version.
+    pub(super) fn set_version(&mut self, handle: Handle, version: Version) {
+        debug_assert_eq!(version.node, self.common.here);
+        EntryMut(self.arena.slot_mut(handle)).set_time(version.time);
+    }
+
     /// Sets when an entry expires.
     pub(super) fn set_expiry(&mut self, handle: Handle, expires: Option<Moment>) {
         let entry = self.entry(handle);
@@ -480,25 +490,26 @@ impl Shard {
         (freed, evicted)
     }
 
-    /// Calls `each` with the keys that have a value which has not expired, see [`Index::scan`].
-    pub(super) fn scan_keys(
+    /// What a scan tells of an entry: nothing of a deletion, and of what has expired.
+    pub(super) fn scanned(&self, handle: Handle) -> Option<Scanned<'_>> {
+        let entry = self.entry(handle);
+        let is_listed = entry.kind() != Kind::Deleted && self.is_live(handle);
+        let key = str::from_utf8(entry.key()).ok().filter(|_| is_listed)?;
+        Some(Scanned {
+            shard: self,
+            entry,
+            key,
+        })
+    }
+
+    /// Calls `each` with the entries that have a key, see [`Index::scan`].
+    pub(super) fn scan_keyed(
         &self,
         from: (u32, u32),
         looked_at_max: usize,
-        mut each: impl FnMut(Scanned<'_>) -> bool,
+        each: impl FnMut(Handle) -> bool,
     ) -> Option<(u32, u32)> {
-        self.by_key.scan(from, looked_at_max, |handle| {
-            let entry = self.entry(handle);
-            let Ok(key) = str::from_utf8(entry.key()) else {
-                return true;
-            };
-            let scanned = Scanned {
-                shard: self,
-                entry,
-                key,
-            };
-            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(scanned)
-        })
+        self.by_key.scan(from, looked_at_max, each)
     }
 
     /// Number of entries that have a key.

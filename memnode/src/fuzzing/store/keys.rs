@@ -152,14 +152,21 @@ impl Play {
                 return;
             }
             Some(old) => {
-                let Ok(KeyWrite::Recorded { displaced }) = result else {
+                let Ok(KeyWrite::Recorded { displaced, before }) = result else {
                     panic!("{result:?}");
                 };
+                assert_eq!(before, Some(old.record()));
                 Self::check_removed(displaced.as_ref(), (!old.is_note()).then_some(&old));
                 self.model.remove(old.serial);
             }
             None => assert!(
-                matches!(result, Ok(KeyWrite::Recorded { displaced: None })),
+                matches!(
+                    result,
+                    Ok(KeyWrite::Recorded {
+                        displaced: None,
+                        before: None
+                    })
+                ),
                 "{result:?}"
             ),
         }
@@ -201,15 +208,16 @@ impl Play {
         if self.find_evicted(missing, old.as_ref().map(|old| old.serial)) {
             old = None;
         }
-        let (displaced, is_kept) = match result {
+        let (displaced, before, is_kept) = match result {
             KeyWrite::Stale(record) => {
                 let old = old.expect("nothing else is newer");
                 assert!(old.version >= version && record == old.record());
                 return;
             }
-            KeyWrite::Recorded { displaced } => (displaced, true),
-            KeyWrite::NotKept { displaced } => (displaced, false),
+            KeyWrite::Recorded { displaced, before } => (displaced, before, true),
+            KeyWrite::NotKept { displaced, before } => (displaced, before, false),
         };
+        assert_eq!(before, old.as_ref().map(Known::record));
         Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
         if let Some(old) = &old {
             assert!(old.version < version);
@@ -283,11 +291,19 @@ impl Play {
             assert_eq!(self.store.key(key), record, "{key}");
         }
         let keyed = || self.model.known.iter().filter(|known| known.key.is_some());
-        let told: BTreeMap<String, (Version, bool)> = (0..)
-            .map_while(|shard| self.store.versions(shard))
-            .flatten()
-            .map(|told| (told.key, (told.version, told.deleted)))
-            .collect();
+        let mut told: BTreeMap<String, (Version, bool)> = BTreeMap::new();
+        let mut cursor = 0;
+        loop {
+            let (page, next) = self.store.versions(cursor, 3);
+            told.extend(
+                page.into_iter()
+                    .map(|told| (told.key, (told.version, told.deleted))),
+            );
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
         let expected = keyed()
             .filter(|known| !matches!(known.what, What::Theirs))
             .map(|known| {
