@@ -37,7 +37,7 @@ const LOAD_SHRUNK_PERCENT: usize = 72;
 const PLACE_LEN: usize = 8 + 8 + 2;
 
 /// Bytes of the smallest table.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 pub(super) const BYTES_MIN: u64 = ((HOMES_MIN + TAIL_MIN) * PLACE_LEN) as u64;
 
 /// What is noted of a key.
@@ -169,13 +169,13 @@ impl Notes {
     }
 
     /// Number of notes.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// All notes with their hashes, in the order of these.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn all(&self) -> impl Iterator<Item = (NoteHash, Note)> + '_ {
         let full = (0..self.places.len()).filter(|&at| self.places.hashes[at] != 0);
         full.map(|at| (NoteHash(self.places.hashes[at]), self.places.note(at)))

@@ -86,7 +86,7 @@ impl NodeNumbers {
     }
 
     /// How many notes name each node.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn counts(&self) -> std::collections::BTreeMap<NodeId, u64> {
         let inner = self.read();
         let named = inner.by_node.iter();

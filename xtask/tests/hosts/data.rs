@@ -64,7 +64,10 @@ fn keys_of_the_pool_are_listed_with_where_they_lie_and_who_is_missing() -> Resul
     let long = a.memcli(["keys", "-l"])?.ok()?;
     let long = long.text();
     let row = |key: &str| {
-        let line = long.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+        let line = long
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default();
         line.split_whitespace().collect::<Vec<_>>()
     };
     let (here, there) = (row("here"), row("there"));

@@ -157,13 +157,20 @@ async fn keys_come_in_pages_by_their_cursor() {
 #[tokio::test(start_paused = true)]
 async fn a_listing_has_details_where_they_are_asked_for_and_names_who_is_missing() {
     let mut program = Piped::greeted().await;
-    program.send(&json!({"op": "set", "key": "a", "text": "value"})).await;
+    program
+        .send(&json!({"op": "set", "key": "a", "text": "value"}))
+        .await;
     program.read().await;
     let node = memproto::NodeId::from_bytes([8; 16]);
-    program.fake.missing.lock().unwrap().push(memproto::listing::MissingNode {
-        node,
-        name: "away".to_owned(),
-    });
+    program
+        .fake
+        .missing
+        .lock()
+        .unwrap()
+        .push(memproto::listing::MissingNode {
+            node,
+            name: "away".to_owned(),
+        });
     let missing = json!([{"node": node, "name": "away"}]);
     program.send(&json!({"op": "keys"})).await;
     let keys = json!({"keys": ["a"], "cursor": null, "missing": missing});
