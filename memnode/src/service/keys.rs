@@ -1,4 +1,4 @@
-//! Keys: set, get, delete, list.
+//! Keys: set, get, delete.
 //!
 //! Whoever wrote the newest version of a key answers for it; every other node has a note of it, which says whom to ask. A write waits only for
 //! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
@@ -10,8 +10,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::local::keys::{KeysPage, KeysReply};
-use memproto::pattern::Globs;
 use memproto::peer::message::{KeyState, KeyVersion};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
@@ -24,10 +22,6 @@ use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Store
 use crate::body::Body;
 use crate::peer::PeerLink;
 use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
-
-/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
-/// pages where none of ten million keys matches.
-const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes, and a write tries to be the newest, before it gives up.
 /// Each round means that another writer was faster.
@@ -253,20 +247,6 @@ impl Service {
         }
     }
 
-    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
-    /// last; a key that is there from the first page to the last comes at least once.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
-    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        let globs = Globs::new(patterns)?;
-        let mut page = KeysPage::new(limit);
-        let next = self.store.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
-            !globs.match_key(key) || page.push(key)
-        });
-        Ok(page.finish(next))
-    }
-
     /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer; and what was known of
     /// the key.
     fn write(
@@ -287,9 +267,10 @@ impl Service {
             }),
         };
         Ok(match self.store.set(key, version, id, content)? {
-            KeyWrite::Recorded { displaced, before } => (displaced, before),
+            KeyWrite::Recorded { displaced, before } | KeyWrite::NotKept { displaced, before } => {
+                (displaced, before)
+            }
             KeyWrite::Stale(record) => (rejected, Some(record)),
-            KeyWrite::NotKept => (rejected, None),
         })
     }
 
@@ -306,7 +287,7 @@ impl Service {
         };
         match self.record_version(&told.key, told.version, note) {
             KeyWrite::Recorded { before, .. } => Outdated {
-                dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
+                dropped: had_value(before),
                 ..Outdated::default()
             },
             KeyWrite::Stale(record) => {
@@ -322,10 +303,12 @@ impl Service {
                         version: record.version,
                         deleted: record.value == KeyValue::Deleted,
                     }),
+                    is_noted: record.value == KeyValue::Theirs,
                     ..Outdated::default()
                 }
             }
-            KeyWrite::NotKept => Outdated {
+            KeyWrite::NotKept { before, .. } => Outdated {
+                dropped: had_value(before),
                 not_kept: true,
                 ..Outdated::default()
             },
@@ -335,7 +318,7 @@ impl Service {
     /// Records that a key has no value of ours in this version, and frees what it held.
     fn record_version(&self, key: &str, version: Version, note: KeyNote) -> KeyWrite {
         let mut written = self.store.note(key, version, note);
-        if let KeyWrite::Recorded { displaced, .. } = &mut written
+        if let KeyWrite::Recorded { displaced, .. } | KeyWrite::NotKept { displaced, .. } = &mut written
             && let Some(displaced) = displaced.take()
         {
             self.free_displaced(displaced);
@@ -355,18 +338,21 @@ impl Service {
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
         let mut bytes_gone = None;
+        // Versions that their writers no longer have: peers may have them in mind for long.
+        let mut gone = Vec::new();
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
                 Some((KeyValue::Ours(id), _)) => self.find_ours(id, range).await?,
                 Some((KeyValue::Theirs, note)) => self.find_theirs(key, note, range).await?,
-                Some((KeyValue::Deleted, _)) | None => self.ask_all(key, range).await?,
+                Some((KeyValue::Deleted, _)) | None => self.ask_all(key, range, &gone).await?,
             };
             match found {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
                 Looked::Nowhere => return Ok(None),
                 Looked::MovedOn => {}
                 Looked::Gone(error) => bytes_gone = Some(error),
+                Looked::Forgotten(version) => gone.push(version),
             }
         }
         Err(bytes_gone.unwrap_or_else(|| {
@@ -403,15 +389,18 @@ impl Service {
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
+                Ok(Looked::MovedOn)
             }
             // It knows nothing newer, and no longer has what it had.
-            ReadAnswer::Moved(_) | ReadAnswer::Missing => self.store.forget_key(key, note),
+            ReadAnswer::Moved(_) | ReadAnswer::Missing => {
+                self.store.forget_key(key, note);
+                Ok(Looked::Forgotten(note.version))
+            }
         }
-        Ok(Looked::MovedOn)
     }
 
-    /// Looks for a key on all connected peers at once. The first that has it answers.
-    async fn ask_all(&self, key: &str, range: ByteRange) -> ApiResult<Looked> {
+    /// Looks for a key on all connected peers at once. The first that has it answers. What they know of versions that are gone is passed over.
+    async fn ask_all(&self, key: &str, range: ByteRange, gone: &[Version]) -> ApiResult<Looked> {
         let links = self.peers.connected();
         let mut questions: FuturesUnordered<_> = links
             .iter()
@@ -430,6 +419,7 @@ impl Service {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
                     return Looked::of(self.follow(link, found, range).await);
                 }
+                Ok(ReadAnswer::Moved(state)) if gone.contains(&state.version) => {}
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
                 }
@@ -531,12 +521,19 @@ impl Service {
     }
 }
 
+/// Whether what was known of a key was a value.
+fn had_value(before: Option<KeyRecord>) -> bool {
+    before.is_some_and(|before| before.value != KeyValue::Deleted)
+}
+
 /// What came of a look for a key.
 enum Looked {
     Found(Loaded),
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The node that wrote this version no longer has it: look again elsewhere.
+    Forgotten(Version),
     /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.
     Gone(ApiError),
 }
@@ -557,6 +554,8 @@ pub(super) struct Outdated {
     pub(super) dropped: bool,
     /// What is known instead, where that is newer.
     pub(super) newer: Option<KeyVersion>,
+    /// Whether that rests on a note, and so on a hash of the key: no node is to drop a value on the strength of it.
+    pub(super) is_noted: bool,
     /// Whether it could not be taken note of.
     pub(super) not_kept: bool,
 }
