@@ -155,10 +155,11 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
     if whole {
         tokio::time::sleep(Duration::from_millis(QUIESCENCE_MS)).await;
         let from = world.now();
+        // Before anybody reads, for a read lets a node know of a key that it was not told of.
+        let lists = finale::list(world).await;
         read_everything(world).await;
         let to = world.now();
         world.history().calms.push(Calm { from, to });
-        let lists = finale::list(world).await;
         match catch_unwind(AssertUnwindSafe(|| finale::look(world, lists))) {
             Ok(finale) => ran.finale = finale,
             // It was noted where it happened.
