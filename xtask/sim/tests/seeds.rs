@@ -58,7 +58,7 @@ fn is_found(defect: Defect, rule: Rule) {
             defect: Some(defect),
             ..Setup::new(seed, NODES)
         };
-        let report = run(&setup, false).unwrap();
+        let report = run(&setup, false).expect("the simulation itself runs");
         report.violations.iter().any(|violation| violation.rule == rule)
     });
     assert!(
