@@ -144,6 +144,7 @@ impl Play {
                 incarnation: 1,
             },
             code: "123456".to_owned(),
+            transcript: [9; 32],
             we_dialled: true,
             version: 1,
         };
@@ -339,7 +340,7 @@ impl Play {
         while let Some(event) = self.link.poll_event() {
             assert!(!self.is_over, "{event:?} came behind the end");
             match event {
-                Event::PeerConsent(_) => continue,
+                Event::PeerConsent(_) | Event::Pair(_) => continue,
                 Event::Closed { .. } => self.is_over = true,
                 Event::Agreed { .. } => {}
                 Event::Request { id, .. } => {

@@ -9,6 +9,7 @@
 //! - [`record`]: bytes in, sealed records out, and back.
 //! - [`frame`]: what lies inside a record.
 //! - [`link`]: consent, then many requests at once with bodies both ways over one connection.
+//! - [`pairing`]: how a code that a person types makes two nodes trust each other.
 //! - [`message`]: what the requests and replies say; [`codec`] has their bytes.
 
 mod cipher;
@@ -20,6 +21,7 @@ pub mod handshake;
 pub mod link;
 pub mod manifest;
 pub mod message;
+pub mod pairing;
 pub mod record;
 mod transcript;
 #[cfg(test)]
