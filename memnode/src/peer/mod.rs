@@ -9,7 +9,7 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
+//! handle). What people ask is in `connect`, `questions`, `consent`, `pairing` and `resolve`, limits are in [`config`].
 
 pub mod config;
 mod connect;
@@ -23,6 +23,7 @@ mod lifecycle;
 mod link;
 mod listener;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
@@ -54,6 +55,7 @@ use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -88,6 +90,8 @@ struct State {
     redials: HashMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -117,6 +121,7 @@ impl Peers {
             dialling: BTreeMap::new(),
             redials: HashMap::new(),
             strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            pairing: Pairing::default(),
             stopped: false,
         };
         Arc::new(Self {
