@@ -23,6 +23,8 @@ pub mod manifest;
 pub mod message;
 pub mod pairing;
 pub mod record;
+#[cfg(test)]
+mod secrets;
 mod transcript;
 #[cfg(test)]
 mod vectors;
