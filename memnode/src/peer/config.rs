@@ -116,6 +116,10 @@ pub struct PeersConfig {
     pub consents_max: usize,
     /// See [`CONSENTS_PER_ADDRESS_MAX`].
     pub consents_per_address_max: usize,
+    /// See [`STRANGERS_BURST`].
+    pub strangers_burst: usize,
+    /// See [`STRANGERS_PAUSE`].
+    pub strangers_pause: Duration,
     /// See [`CONSENT_TIMEOUT`].
     pub consent_timeout: Duration,
     /// See [`PAIR_TIMEOUT`].
@@ -153,6 +157,8 @@ impl PeersConfig {
             first_answer_timeout: FIRST_ANSWER_TIMEOUT,
             consents_max: CONSENTS_MAX,
             consents_per_address_max: CONSENTS_PER_ADDRESS_MAX,
+            strangers_burst: STRANGERS_BURST,
+            strangers_pause: STRANGERS_PAUSE,
             consent_timeout: CONSENT_TIMEOUT,
             pair_timeout: PAIR_TIMEOUT,
             pair_step_timeout: PAIR_STEP_TIMEOUT,

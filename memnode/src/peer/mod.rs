@@ -120,7 +120,7 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: HashMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
             pairing: Pairing::default(),
             stopped: false,
         };
@@ -204,6 +204,11 @@ impl Peers {
         }
         tasks.shutdown().await;
         self.touch();
+    }
+
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
     }
 
     fn start_discovery(self: &Arc<Self>, addresses: &[SocketAddr]) -> anyhow::Result<()> {
