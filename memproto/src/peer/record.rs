@@ -12,6 +12,9 @@
 //!
 //! Nothing here knows what a record means: see [`super::frame`].
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use super::cipher::{Cipher, Secret, TAG_LEN};
 use super::transcript::next_key;
 

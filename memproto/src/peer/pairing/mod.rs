@@ -15,6 +15,8 @@
 //! Nothing here knows links, offers that expire, or trust: see `memnode::peer::pairing`. Specified in `docs/protocol/peer.md`.
 
 mod code;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod machine;
 mod message;
 #[cfg(test)]
