@@ -130,7 +130,14 @@ impl Service {
                 };
                 self.outdate_for_peer(peer, &told)?
             }
-            PeerRequest::Reconcile { keys, complete } => self.reconcile_for_peer(peer, &keys, complete)?,
+            PeerRequest::Reconcile {
+                keys,
+                complete,
+                clock,
+            } => {
+                self.note_clock(peer, clock);
+                self.reconcile_for_peer(peer, &keys, complete)?
+            }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
@@ -362,7 +369,10 @@ impl Service {
         } else {
             self.news.forgot(peer);
         }
-        Ok(PeerReply::Reconciled { newer })
+        Ok(PeerReply::Reconciled {
+            newer,
+            clock: self.clock_reading(),
+        })
     }
 
     /// A peer speaks for itself: what it says to be written by another node would displace values in that one's name. Deletions are passed on.

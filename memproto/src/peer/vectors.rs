@@ -439,6 +439,7 @@ fn requests() -> Vec<Value> {
             PeerRequest::Reconcile {
                 keys: vec![known("a"), known("b")],
                 complete: true,
+                clock: 1 << 60,
             },
             Some(0),
         ),
@@ -555,6 +556,7 @@ fn replies() -> Vec<Value> {
         (
             PeerReply::Reconciled {
                 newer: vec![known("a")],
+                clock: 1 << 60,
             },
             Some(0),
         ),

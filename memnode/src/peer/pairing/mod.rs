@@ -42,7 +42,10 @@ impl Peers {
         if self.stopping.is_cancelled() {
             return Err(stopping());
         }
-        let code = Arc::new(PairCode::new(self.identity.node_id(), rand::random()));
+        let code = Arc::new(PairCode::new(
+            self.identity.node_id(),
+            self.surroundings().random_bytes(),
+        ));
         let shown = PairCodeShown {
             number: self.next_serial(),
             code: code.show(),
@@ -76,8 +79,9 @@ impl Peers {
                 Standing::Until(due) => due,
             };
             tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => {}
+                biased;
                 _ = changed.changed() => {}
+                () = tokio::time::sleep_until(due.into()) => {}
                 () = self.stopping.cancelled() => return Err(stopping()),
             }
         };
@@ -164,7 +168,7 @@ impl Peers {
         };
         let parties = self.parties(link, false);
         let answered = code.and_then(|code| {
-            let random = PairRandom::new(rand::random());
+            let random = PairRandom::new(self.surroundings().random_bytes());
             Offer::answer(&code, &parties, &random, share).map_err(|_| {
                 self.state().pairing.refused(serial);
                 PairRefusal::WrongCode
@@ -240,6 +244,7 @@ impl Peers {
         };
         let _dialling = Dialling::begin(self);
         let dialled = tokio::select! {
+            biased;
             dialled = self.dial(&target, None) => dialled?,
             () = self.stopping.cancelled() => return Err(stopping()),
         };
@@ -289,6 +294,7 @@ impl Peers {
                 several => return Err(several_makers(several)),
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut deadline => return Err(ApiError::new(
                     ErrorCode::UnknownPeer,
@@ -310,7 +316,7 @@ impl Peers {
             ));
         };
         let _expecting = Expecting { peers: self, serial };
-        let random = PairRandom::new(rand::random());
+        let random = PairRandom::new(self.surroundings().random_bytes());
         let (joiner, join) = Joiner::begin(code, &self.parties(link, true), &random);
         link.pair(join);
         let (share, proof) = self.answer_of_offer(link, answer).await?;
@@ -334,6 +340,7 @@ impl Peers {
     ) -> ApiResult<(PairShare, Proof)> {
         let name = link.name();
         let answer = tokio::select! {
+            biased;
             answer = answer => answer.map_err(|_| super::link::unreachable(name))?,
             () = tokio::time::sleep(self.config.pair_step_timeout) => return Err(ApiError::new(
                 ErrorCode::Timeout,
@@ -406,6 +413,7 @@ impl Peers {
                 return Err(half_way(name));
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut deadline => return Err(half_way(name)),
                 () = self.stopping.cancelled() => return Err(stopping()),

@@ -3,7 +3,7 @@
 //! Synchronous, without sockets and without a clock. One code is offered at a time, and it serves for one exchange: every way out of
 //! [`Progress::Tried`] ends the offer. `M` is the machine of the exchange.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(in crate::peer) struct Pairing<M> {
     /// How the last offer ended, for whoever asks late.
     ended: Option<(u64, Outcome)>,
     /// Who waits for an answer, by the serial number of the link over which it comes.
-    joins: HashMap<u64, oneshot::Sender<PairMessage>>,
+    joins: BTreeMap<u64, oneshot::Sender<PairMessage>>,
     /// How many joins are dialling: what comes of it is no question to the person at this machine.
     pub(in crate::peer) dialling: usize,
 }
@@ -31,7 +31,7 @@ impl<M> Default for Pairing<M> {
         Self {
             offer: None,
             ended: None,
-            joins: HashMap::new(),
+            joins: BTreeMap::new(),
             dialling: 0,
         }
     }

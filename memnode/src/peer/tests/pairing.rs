@@ -6,15 +6,17 @@ use ed25519_dalek::SigningKey;
 use memproto::control::{PairCodeShown, PairJoin, PairOffer, PairWait};
 use memproto::peer::pairing::{PairMessage, PairShare, label_of};
 use memproto::peer::{Consent, Goodbye, HandshakeConfig, Link, LinkConfig};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::super::driver::{self, Host, LinkEnd};
 use super::super::entry::LinkFacts;
 use super::super::handshake::{self, Shaken};
 use super::super::link::PeerLink;
+use super::super::transport::Connection;
 use super::super::wire::{Wire, now};
 use super::*;
+use crate::surroundings::Surroundings;
 
 /// A share that nobody made with a code: the base point of the curve.
 const PAIR_SHARE: PairShare = {
@@ -277,14 +279,20 @@ impl Middle {
     }
 
     /// Makes a link of a finished handshake.
-    fn take_part(self: &Arc<Self>, stream: TcpStream, shaken: Shaken, serial: u64) -> Arc<PeerLink> {
+    fn take_part(
+        self: &Arc<Self>,
+        stream: Connection,
+        address: SocketAddr,
+        shaken: Shaken,
+        serial: u64,
+    ) -> Arc<PeerLink> {
         let peer = shaken.established.peer.clone();
         let facts = LinkFacts {
             serial,
             id: peer.node_id,
             public_key: peer.public_key,
             name: peer.name,
-            address: stream.peer_addr().unwrap(),
+            address,
             incarnation: peer.incarnation,
             we_dialled: shaken.established.we_dialled,
             code: shaken.established.code.clone(),
@@ -297,20 +305,26 @@ impl Middle {
             Arc::clone(&link),
             Arc::new(Arc::clone(self)),
             Duration::from_secs(1),
+            Surroundings::system(),
         ));
         link
     }
 
     async fn dial(self: &Arc<Self>, to: &TestNode, key: SigningKey, serial: u64) -> Arc<PeerLink> {
-        let mut stream = TcpStream::connect(to.address).await.unwrap();
-        let shaken = handshake::initiate(&mut stream, Self::config(key)).await.unwrap();
-        self.take_part(stream, shaken, serial)
+        let stream = Connection::open(to.address).await.unwrap();
+        let shaken = handshake::initiate(&stream, Self::config(key), &Surroundings::system())
+            .await
+            .unwrap();
+        self.take_part(stream, to.address, shaken, serial)
     }
 
     async fn accept(self: &Arc<Self>, listener: &TcpListener, key: SigningKey, serial: u64) -> Arc<PeerLink> {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let shaken = handshake::respond(&mut stream, Self::config(key)).await.unwrap();
-        self.take_part(stream, shaken, serial)
+        let (stream, address) = listener.accept().await.unwrap();
+        let stream = Connection::Tcp(stream);
+        let shaken = handshake::respond(&stream, Self::config(key), &Surroundings::system())
+            .await
+            .unwrap();
+        self.take_part(stream, address, shaken, serial)
     }
 
     /// Waits until a message was handed on.
