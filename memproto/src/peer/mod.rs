@@ -12,6 +12,8 @@
 //! - [`pairing`]: how a code that a person types makes two nodes trust each other.
 //! - [`message`]: what the requests and replies say; [`codec`] has their bytes.
 
+#[cfg(test)]
+mod attacks;
 mod cipher;
 pub mod codec;
 pub mod frame;
