@@ -9,6 +9,7 @@ mod key;
 mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
 mod stats;
 mod stream;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Consent(args) => consent::consent(args, context).await,

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
+    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -147,6 +147,15 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         decision: ConsentDecision,
     ) -> impl Future<Output = ApiResult<ConsentRequest>> + Send;
+
+    /// Offers a code for pairing.
+    fn pair_offer(&self, offer: PairOffer) -> impl Future<Output = ApiResult<PairCodeShown>> + Send;
+
+    /// Waits for what becomes of an offer, which ends where this is dropped.
+    fn pair_wait(&self, wait: PairWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Tries the code of another node.
+    fn pair_join(&self, join: PairJoin) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
 
     /// The devices that are trusted for good.
     fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;

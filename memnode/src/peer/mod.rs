@@ -9,7 +9,7 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in
+//! handle). What people ask is in `connect`, `questions`, `consent`, `pairing` and `resolve`, limits are in
 //! [`config`], and `transport` is what a connection is.
 
 pub mod config;
@@ -24,6 +24,7 @@ mod lifecycle;
 mod link;
 mod listener;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
@@ -57,6 +58,7 @@ use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -91,6 +93,8 @@ struct State {
     redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -119,7 +123,8 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: BTreeMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -205,6 +210,11 @@ impl Peers {
         }
         tasks.shutdown().await;
         self.touch();
+    }
+
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
     }
 
     /// What these peers, and so the node that they belong to, take from the machine.

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
+    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -146,6 +146,18 @@ impl Backend for Service {
 
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         self.counted(self.peers.decide(decision))
+    }
+
+    async fn pair_offer(&self, offer: PairOffer) -> ApiResult<PairCodeShown> {
+        self.counted(self.peers.offer_pairing(&offer))
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait_pairing(wait).await)
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.join_pairing(join).await)
     }
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {

@@ -11,6 +11,7 @@ mod discovery;
 mod hostile;
 mod links;
 mod network;
+mod pair;
 mod rate;
 mod room;
 mod scene;

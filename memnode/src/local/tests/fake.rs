@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerState,
-    PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
+    PairWait, PeerInfo, PeerName, PeerState, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::listing::{KeyDetails, ListedKey, MissingNode};
@@ -401,6 +401,23 @@ impl Backend for Fake {
 
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         Err(ApiError::new(ErrorCode::UnknownPeer, decision.peer))
+    }
+
+    async fn pair_offer(&self, _offer: PairOffer) -> ApiResult<PairCodeShown> {
+        Ok(PairCodeShown {
+            number: 1,
+            code: "417-582-9310".to_owned(),
+            expires_in_secs: 300,
+        })
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(peer(&wait.number.to_string(), PeerState::Connected))
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        Ok(peer(&join.code, PeerState::Connected))
     }
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {

@@ -4,6 +4,7 @@
 
 mod consent;
 mod links;
+mod pairing;
 mod strangers;
 mod table;
 mod transfer;
