@@ -116,6 +116,8 @@ ops! {
     TrustRemove = 73, "TRUST_REMOVE";
     /// JSON: asks the node to stop.
     Stop = 74, "STOP";
+    /// JSON: why nodes do not find or reach each other.
+    Doctor = 80, "DOCTOR";
 }
 
 impl Op {

@@ -18,7 +18,7 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
     TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
@@ -112,6 +112,7 @@ fn request(op: Op, payload: &[u8]) {
         Op::Disconnect => return json::<PeerName>(payload),
         Op::ConsentDecide => return json::<ConsentDecision>(payload),
         Op::TrustRemove => return json::<TrustRemoval>(payload),
+        Op::Doctor => return json::<DoctorRequest>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -158,6 +159,7 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Connect | Op::PeerWait | Op::Disconnect => json::<PeerInfo>(payload),
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
+        Op::Doctor => json::<DoctorReport>(payload),
         _ => {}
     }
 }

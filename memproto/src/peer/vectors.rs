@@ -275,6 +275,13 @@ fn frames_and_messages_give_the_known_bytes() {
         0,
         &[frame::encode_goodbye(Goodbye::Stopping)],
     );
+    add(
+        "GOODBYE shared identity",
+        Kind::Goodbye,
+        0,
+        0,
+        &[frame::encode_goodbye(Goodbye::SharedIdentity)],
+    );
     let usage = codec::encode_request(&PeerRequest::Usage, BodySpec::NONE).unwrap();
     add("REQUEST, first part", Kind::Request, FLAG_MORE, 1, &usage[..5]);
     add("REQUEST, last part", Kind::Request, 0, 1, &usage[5..]);
