@@ -337,7 +337,9 @@ pub struct DoctorReport {
 impl DoctorReport {
     /// Whether nothing was found that keeps nodes apart. Warnings do not count.
     pub fn is_healthy(&self) -> bool {
-        self.checks.iter().all(|check| check.result != CheckResult::Problem)
+        self.checks
+            .iter()
+            .all(|check| check.result != CheckResult::Problem)
     }
 }
 

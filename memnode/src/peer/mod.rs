@@ -9,8 +9,9 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
+//! handle). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
 
+mod attempt;
 pub mod config;
 mod connect;
 mod consent;
@@ -22,6 +23,7 @@ mod host;
 mod lifecycle;
 mod link;
 mod listener;
+mod network;
 mod pace;
 mod questions;
 mod resolve;
@@ -53,6 +55,7 @@ use crate::service::PeerEvents;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use network::Network;
 use pace::Pace;
 use table::{Table, TableLimits};
 
@@ -73,6 +76,8 @@ pub struct Peers {
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Changes when the network of this host did.
+    network_changes: watch::Sender<u64>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -88,6 +93,7 @@ struct State {
     redials: HashMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    network: Network,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -117,6 +123,7 @@ impl Peers {
             dialling: BTreeMap::new(),
             redials: HashMap::new(),
             strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            network: Network::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -128,6 +135,7 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            network_changes: watch::Sender::new(0),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
@@ -152,6 +160,8 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
+        self.look_at_interfaces();
+        self.spawn(Arc::clone(self).watch_network());
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -206,6 +216,8 @@ impl Peers {
             protocol_version: VERSION_MAX,
             id: self.identity.node_id(),
             name: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            interfaces: self.config.interfaces.clone(),
             listen: addresses.to_vec(),
         };
         let (peers, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
@@ -233,6 +245,10 @@ impl Peers {
                 self.ensure_redial(id);
             }
             DiscoveryEvent::Gone { id } => self.state().table.gone(id),
+            DiscoveryEvent::Twin { name, addresses } => {
+                self.note_announced_twin(entry::printable(&name), addresses);
+            }
+            DiscoveryEvent::TwinGone => self.note_twin_gone(),
         }
         self.touch();
     }

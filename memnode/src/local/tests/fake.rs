@@ -326,6 +326,7 @@ impl Backend for Fake {
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,
+            warnings: Vec::new(),
         })
     }
 
