@@ -6,7 +6,7 @@
 //! handshake, and whether a peer is alive by its link; see [`crate::peer`].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -95,6 +95,8 @@ pub struct Heard {
     pub own_on: BTreeSet<String>,
     /// How many other nodes are announced.
     pub others: usize,
+    /// Announcements of nodes that speak another version of the protocol, and which.
+    pub other_versions: BTreeMap<String, u16>,
 }
 
 /// A running announcement and search. Ends with [`stop`](Self::stop); when dropped without it, others see this node
@@ -286,8 +288,9 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
     }
 
     fn resolved(&mut self, service: &ResolvedService) {
-        let Some((id, name)) = who(service, self.protocol_version) else {
-            return;
+        let (id, name) = match who(service, self.protocol_version) {
+            Ok(who) => who,
+            Err(stranger) => return self.resolved_stranger(service, stranger),
         };
         if id == self.own_id {
             return self.resolved_own(service, name);
@@ -303,6 +306,17 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
         lock(&self.heard).others = self.announced.len();
         let addresses = addresses_of(&service.addresses, service.port);
         (self.on_event)(DiscoveryEvent::Found { id, name, addresses });
+    }
+
+    /// Something was announced that is no node that this one could speak with.
+    fn resolved_stranger(&mut self, service: &ResolvedService, stranger: Stranger) {
+        debug!(service = service.fullname, ?stranger, "not a node to speak with");
+        let mut heard = lock(&self.heard);
+        if let Stranger::OtherVersion(version) = stranger
+            && heard.other_versions.len() < ANNOUNCED_MAX
+        {
+            heard.other_versions.insert(service.fullname.clone(), version);
+        }
     }
 
     /// This node's own id was announced: by itself, or by a process that has a copy of its home.
@@ -324,6 +338,7 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
             self.twin = None;
             (self.on_event)(DiscoveryEvent::TwinGone);
         }
+        lock(&self.heard).other_versions.remove(fullname);
         let Some(id) = self.announced.remove(fullname) else {
             return;
         };
@@ -335,20 +350,32 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
     }
 }
 
-/// Id and name from the TXT record, or `None` where it is not a node that this one could speak with.
-fn who(service: &ResolvedService, protocol_version: u16) -> Option<(NodeId, String)> {
-    let property = |key| service.txt_properties.get_property_val_str(key);
-    let version: u16 = property("v")?.parse().ok()?;
-    if version != protocol_version {
-        debug!(
-            service = service.fullname,
-            version, "this node speaks another version of the protocol"
-        );
-        return None;
+/// What an announcement is that is none of a node that this one could speak with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stranger {
+    /// A node with another version of the protocol.
+    OtherVersion(u16),
+    /// The TXT record is not that of a node.
+    NoNode,
+}
+
+/// Id and name from the TXT record.
+fn who(service: &ResolvedService, protocol_version: u16) -> Result<(NodeId, String), Stranger> {
+    let property = |key| {
+        let value = service.txt_properties.get_property_val_str(key);
+        value.ok_or(Stranger::NoNode)
+    };
+    match property("v")?.parse() {
+        Ok(version) if version == protocol_version => {}
+        Ok(version) => return Err(Stranger::OtherVersion(version)),
+        Err(_) => return Err(Stranger::NoNode),
     }
-    let id: NodeId = property("id")?.parse().ok()?;
-    let name = property("name").filter(|name| !name.is_empty() && name.len() <= NODE_NAME_LEN_MAX)?;
-    Some((id, name.to_owned()))
+    let id: NodeId = property("id")?.parse().map_err(|_| Stranger::NoNode)?;
+    let name = property("name")?;
+    match name.len() {
+        1..=NODE_NAME_LEN_MAX => Ok((id, name.to_owned())),
+        _ => Err(Stranger::NoNode),
+    }
 }
 
 /// The names of the interfaces on which these addresses were heard.
@@ -413,12 +440,12 @@ mod tests {
     fn what_is_announced_is_understood() {
         let announcement = announcement("192.0.2.7:8080");
         let service = service_info(&announcement).unwrap().as_resolved_service();
-        assert_eq!(who(&service, 1), Some((announcement.id, "NodeA".to_owned())));
+        assert_eq!(who(&service, 1), Ok((announcement.id, "NodeA".to_owned())));
         assert_eq!(
             addresses_of(&service.addresses, service.port),
             announcement.listen
         );
-        assert_eq!(who(&service, 2), None, "another version of the protocol");
+        assert_eq!(who(&service, 2), Err(Stranger::OtherVersion(1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod config;
 pub mod counters;
 pub mod discovery;
+pub mod doctor;
 pub mod expiry;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

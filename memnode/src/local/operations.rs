@@ -274,6 +274,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     cx,
                 );
             }
+            Op::Doctor => self.tell(header, |b, args| async move { json(&b.doctor(args).await?) }, cx),
             Op::Stop => {
                 let stop = |backend: Arc<B>| async move {
                     backend.request_stop();

@@ -15,6 +15,7 @@ mod attempt;
 pub mod config;
 mod connect;
 mod consent;
+mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
@@ -46,8 +47,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
+pub(crate) use diagnosis::{ClockOffset, Multicast};
 pub use link::PeerLink;
+pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
@@ -232,6 +236,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
+                self.state().network.discovery_error = Some(error.to_string());
                 warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct Network {
     interfaces: Arc<[Interface]>,
     twin: Option<Twin>,
     clock_set: Option<ClockSet>,
+    /// Why mDNS did not start.
+    pub(super) discovery_error: Option<String>,
 }
 
 /// Another process with the identity of this node.
@@ -47,13 +49,13 @@ struct Twin {
 
 /// The last time that somebody, or a time service, set the wall clock by much.
 #[derive(Clone, Copy, Debug)]
-pub struct ClockSet {
+pub(crate) struct ClockSet {
     /// When, by the new time.
-    pub at: SystemTime,
+    pub(crate) at: SystemTime,
     /// By how much.
-    pub by: Duration,
+    pub(crate) by: Duration,
     /// Whether forward.
-    pub forward: bool,
+    pub(crate) forward: bool,
 }
 
 impl Peers {
@@ -96,7 +98,10 @@ impl Peers {
         let mut state = self.state();
         let moved = state.network.interfaces != interfaces;
         if moved {
-            let addresses: Vec<_> = used(&interfaces).map(ToString::to_string).collect();
+            let addresses: Vec<_> = used_interfaces(&interfaces)
+                .flat_map(|interface| &interface.subnets)
+                .map(ToString::to_string)
+                .collect();
             debug!(?addresses, "the addresses of this host");
             state.network.interfaces = interfaces;
         }
@@ -217,12 +222,11 @@ impl Peers {
     }
 }
 
-/// The addresses that discovery uses.
-pub(super) fn used(interfaces: &[Interface]) -> impl Iterator<Item = &interfaces::Subnet> {
+/// The interfaces over which discovery reaches other machines.
+pub(super) fn used_interfaces(interfaces: &[Interface]) -> impl Iterator<Item = &Interface> {
     interfaces
         .iter()
         .filter(|interface| interface.left_out.is_none() && !interface.is_loopback())
-        .flat_map(|interface| &interface.subnets)
 }
 
 fn own_identity_shared(twin: &Twin) -> String {

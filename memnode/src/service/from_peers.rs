@@ -13,7 +13,7 @@ use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Ttl};
 
 use super::blocks::{fill, loaded_from, read_exactly};
-use super::{ByteRange, Loaded, PeerEvents, Service, lock};
+use super::{ByteRange, Loaded, PeerEvents, Service, lock, unix_ms};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::store::{Block, KeyValue, Owner, Place};
@@ -120,6 +120,7 @@ impl Service {
             }
             PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Clock => PeerReply::Clock { unix_ms: unix_ms() },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();

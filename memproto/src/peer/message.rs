@@ -107,6 +107,8 @@ pub enum PeerRequest {
         /// What is done.
         change: LifetimeChange,
     },
+    /// Asks for the receiver's wall clock, to compare.
+    Clock,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -171,6 +173,11 @@ pub enum PeerReply {
     },
     /// To `Lifetime`: how long it had to live, before any change; `None` is for good.
     Lives(Option<Ttl>),
+    /// To `Clock`.
+    Clock {
+        /// Milliseconds since 1970, as the responder's wall clock has it.
+        unix_ms: u64,
+    },
 }
 
 /// Where a block lies.

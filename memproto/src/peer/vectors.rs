@@ -385,6 +385,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Clock, Some(0)),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
         (
             PeerRequest::Expire {
@@ -486,6 +487,12 @@ fn replies() -> Vec<Value> {
         (PeerReply::Expiring { blocks: 2 }, Some(0)),
         (PeerReply::Lives(None), Some(0)),
         (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
+        (
+            PeerReply::Clock {
+                unix_ms: 1_795_000_000_000,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

@@ -72,6 +72,7 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::ConsentDecide(decision) => json_of(&backend.consent_decide(decision).await?),
         Operation::TrustList => json_of(&backend.trust_list().await?),
         Operation::TrustRemove(removal) => json_of(&backend.trust_remove(removal).await?),
+        Operation::Doctor(request) => json_of(&backend.doctor(request).await?),
         Operation::Stop => {
             backend.request_stop();
             Ok(json!({}))

@@ -1,6 +1,6 @@
 //! A line, read into an operation.
 
-use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
+use memproto::control::{ConnectRequest, ConsentDecision, DoctorRequest, PeerName, PeerWait, TrustRemoval};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
 use memproto::{BlockId, LifetimeChange, ValueName};
@@ -39,6 +39,7 @@ pub(super) enum Operation {
     ConsentDecide(ConsentDecision),
     TrustList,
     TrustRemove(TrustRemoval),
+    Doctor(DoctorRequest),
     Stop,
 }
 
@@ -137,6 +138,7 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
+        "doctor" => Operation::Doctor(arguments::args(fields)?),
         op => {
             let bare = match op {
                 "ping" => Operation::Ping,
@@ -193,7 +195,7 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop",
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|doctor|hello|stop",
             field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
