@@ -14,13 +14,14 @@ use futures_util::stream::FuturesUnordered;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::HandshakeError;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::dialer::{Target, no_address};
 use super::handshake::{self, ShakeError, Shaken};
+use super::transport::Connection;
 use super::{Peers, config};
 use crate::interfaces::Interface;
+use crate::surroundings::Surroundings;
 
 /// The pause between the beginnings of two attempts of a race, where none failed meanwhile. RFC 8305 (section 8) names
 /// 100 ms as the least for a server on the Internet; a node on the LAN has answered by then.
@@ -29,7 +30,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// A node that proved who it is. It learns who this side is only with the last message of the handshake, which is not
 /// sent yet.
 pub(super) struct Met {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Connection,
     pub(super) shaken: Shaken,
     pub(super) address: SocketAddr,
 }
@@ -76,6 +77,7 @@ impl Peers {
             }
             let more = waiting.peek().is_some();
             tokio::select! {
+                biased;
                 Some((address, met)) = attempts.next(), if !attempts.is_empty() => match met {
                     Ok(met) => return Ok(met),
                     Err(obstacle) => {
@@ -99,9 +101,9 @@ impl Peers {
         expected: Option<NodeId>,
         offered_bytes: u64,
     ) -> Result<Met, Obstacle> {
-        let mut stream = connect(address, self.config.connect_timeout).await?;
+        let stream = connect(self.surroundings(), address, self.config.connect_timeout).await?;
         let timeout = self.config.handshake_timeout;
-        let shake = handshake::initiate(&mut stream, self.handshake_config(offered_bytes));
+        let shake = handshake::initiate(&stream, self.handshake_config(offered_bytes), self.surroundings());
         let shaken = match tokio::time::timeout(timeout, shake).await {
             Ok(shaken) => shaken.map_err(unshaken),
             Err(_) => Err(Obstacle::Mute(timeout)),
@@ -153,10 +155,14 @@ fn candidates(addresses: &[SocketAddr], interfaces: &[Interface]) -> Vec<SocketA
     candidates
 }
 
-async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, Obstacle> {
+async fn connect(
+    surroundings: &Surroundings,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<Connection, Obstacle> {
     let connected = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let stream = surroundings.connect(address).await?;
+        stream.set_nodelay()?;
         Ok(stream)
     };
     match tokio::time::timeout(timeout, connected).await {

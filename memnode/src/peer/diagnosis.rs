@@ -1,7 +1,7 @@
 //! What the doctor asks about the peers, see [`crate::doctor`].
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use memproto::NodeId;
@@ -126,15 +126,15 @@ impl Peers {
     pub(crate) async fn clock_offsets(&self) -> Vec<ClockOffset> {
         let links = self.connected();
         let ask = links.iter().map(|link| async move {
-            let begin = SystemTime::now();
+            let begin = Instant::now();
+            let before = self.surroundings().unix_ms();
             let reply =
                 tokio::time::timeout(CLOCK_TIMEOUT, link.request(PeerRequest::Clock, Body::empty())).await;
             let Ok(Ok((PeerReply::Clock { unix_ms }, _))) = reply else {
                 return None;
             };
-            let round_trip = begin.elapsed().unwrap_or_default();
             // It answered somewhere in between; half way is as good a guess as any.
-            let ours = begin.duration_since(UNIX_EPOCH).unwrap_or_default() + round_trip / 2;
+            let ours = Duration::from_millis(before) + begin.elapsed() / 2;
             let theirs = Duration::from_millis(unix_ms);
             Some(ClockOffset {
                 name: link.name().to_owned(),

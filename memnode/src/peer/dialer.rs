@@ -7,13 +7,13 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::Goodbye;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::Peers;
 use super::entry::{Ended, Grant};
 use super::handshake::Shaken;
 use super::link::PeerLink;
+use super::transport::Connection;
 
 /// What came of dialling.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Peers {
 
     fn take_up(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Connection,
         shaken: Shaken,
         address: SocketAddr,
         ours: Option<Grant>,
@@ -85,16 +85,17 @@ impl Peers {
                 return;
             };
             if attempt > 0 {
-                let pause = backoff(attempt, self.config.backoff_first, self.config.backoff_max);
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = wake.notified() => {}
+                    biased;
                     () = self.stopping.cancelled() => return,
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep(self.backoff(attempt)) => {}
                 }
             }
             let dialled = tokio::select! {
-                dialled = self.dial(&target, None) => dialled,
+                biased;
                 () = self.stopping.cancelled() => return,
+                dialled = self.dial(&target, None) => dialled,
             };
             if let Err(error) = dialled {
                 self.note_error(id, &error);
@@ -135,9 +136,10 @@ impl Peers {
                 () = self.stopping.cancelled() => return,
             }
             tokio::select! {
-                () = tokio::time::sleep(backoff(attempt, self.config.backoff_first, self.config.backoff_max)) => {}
-                _ = network.changed() => attempt = 0,
+                biased;
                 () = self.stopping.cancelled() => return,
+                _ = network.changed() => attempt = 0,
+                () = tokio::time::sleep(self.backoff(attempt)) => {}
             }
         }
     }
@@ -155,20 +157,31 @@ impl Peers {
                 }
             }
             tokio::select! {
-                _ = changed.changed() => {}
+                biased;
                 () = self.stopping.cancelled() => return false,
+                _ = changed.changed() => {}
             }
         }
     }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let jitter = self.surroundings().random_fraction();
+        backoff(
+            attempt,
+            self.config.backoff_first,
+            self.config.backoff_max,
+            jitter,
+        )
+    }
 }
 
-/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half,
-/// so that two nodes that lost each other do not keep dialling at the same moment.
-fn backoff(attempt: u32, first: Duration, max: Duration) -> Duration {
+/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half, where
+/// `jitter`, from 0 to below 1, says: two nodes that lost each other do not keep dialling at the same moment.
+fn backoff(attempt: u32, first: Duration, max: Duration, jitter: f64) -> Duration {
     let doubled = first
         .saturating_mul(1 << attempt.saturating_sub(1).min(16))
         .min(max);
-    doubled.mul_f64(rand::random_range(0.5..1.0))
+    doubled.mul_f64(0.5 + jitter / 2.0)
 }
 
 /// The addresses of `HOST:PORT`.
@@ -229,11 +242,12 @@ mod tests {
             (9, 30.0),
             (u32::MAX, 30.0),
         ] {
-            for _ in 0..50 {
-                let pause = backoff(attempt, first, max).as_secs_f64();
+            for jitter in [0.0, 0.25, 0.999] {
+                let pause = backoff(attempt, first, max, jitter).as_secs_f64();
+                let expected = longest * (0.5 + jitter / 2.0);
                 assert!(
-                    (longest / 2.0..=longest).contains(&pause),
-                    "attempt {attempt}: {pause}"
+                    (pause - expected).abs() < 1e-6,
+                    "attempt {attempt}: {pause} instead of {expected}"
                 );
             }
         }

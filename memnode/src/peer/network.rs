@@ -64,8 +64,9 @@ impl Peers {
         let mut watch = WakeWatch::new(Clocks::now(), LOOK_EVERY);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                biased;
                 () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let woke = match watch.look(Clocks::now()) {
                 Some(Jump::Slept(time)) => {

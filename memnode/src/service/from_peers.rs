@@ -15,7 +15,7 @@ use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, NodeId, Ttl, Version};
 
 use super::blocks::{fill, here, loaded_from, read_exactly};
-use super::{ByteRange, Loaded, PeerEvents, Service, lock, unix_ms};
+use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::store::{Block, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
@@ -130,9 +130,18 @@ impl Service {
                 };
                 self.outdate_for_peer(peer, &told)?
             }
-            PeerRequest::Reconcile { keys, complete } => self.reconcile_for_peer(peer, &keys, complete)?,
+            PeerRequest::Reconcile {
+                keys,
+                complete,
+                clock,
+            } => {
+                self.note_clock(peer, clock);
+                self.reconcile_for_peer(peer, &keys, complete)?
+            }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
-            PeerRequest::Clock => PeerReply::Clock { unix_ms: unix_ms() },
+            PeerRequest::Clock => PeerReply::Clock {
+                unix_ms: self.unix_ms(),
+            },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();
@@ -363,7 +372,10 @@ impl Service {
         } else {
             self.news.forgot(peer);
         }
-        Ok(PeerReply::Reconciled { newer })
+        Ok(PeerReply::Reconciled {
+            newer,
+            clock: self.clock_reading(),
+        })
     }
 
     /// A peer speaks for itself: what it says to be written by another node would displace values in that one's name. Deletions are passed on.

@@ -96,7 +96,7 @@ impl Service {
             let record = self.store.key(key);
             record.is_some_and(|record| record.value == KeyValue::Theirs)
         };
-        !options.strict && self.news.is_settled() && !is_theirs()
+        !options.strict && self.news.is_settled() && self.unconfirmed.is_confirmed(key) && !is_theirs()
     }
 
     /// Sets a key. What it held before is freed, on all connected nodes, before this returns.
@@ -129,6 +129,7 @@ impl Service {
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
         let everyone = strict.then(|| self.everyone()).transpose()?;
+        let _hold = self.hold_older(key);
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
         if let Some(unfinished) = unfinished {
@@ -211,6 +212,7 @@ impl Service {
             }
             return Ok(true);
         }
+        let _hold = self.hold_older(key);
         self.record_version(key, version, KeyNote::Deleted);
         let write = Write::recorded(key, version, true);
         match everyone {
@@ -296,6 +298,8 @@ impl Service {
                 ..Outdated::default()
             },
             KeyWrite::Stale(record) => Outdated {
+                // A deletion came this way already, by a node that had heard of it and was told of the value.
+                dropped: told.deleted && record.version == told.version,
                 newer: (record.version > told.version).then(|| KeyVersion {
                     key: told.key.clone(),
                     version: record.version,
@@ -332,6 +336,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut bytes_gone = None;
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
@@ -343,12 +348,15 @@ impl Service {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
                 Looked::Nowhere => return Ok(None),
                 Looked::MovedOn => {}
+                Looked::Gone(error) => bytes_gone = Some(error),
             }
         }
-        Err(ApiError::new(
-            ErrorCode::Busy,
-            format!("the key '{key}' is being overwritten faster than it can be read: try again"),
-        ))
+        Err(bytes_gone.unwrap_or_else(|| {
+            ApiError::new(
+                ErrorCode::Busy,
+                format!("the key '{key}' is being overwritten faster than it can be read: try again"),
+            )
+        }))
     }
 
     async fn find_ours(&self, id: BlockId, range: ByteRange) -> ApiResult<Looked> {
@@ -373,8 +381,7 @@ impl Service {
                 if version > note.version {
                     self.learn(key, version, false);
                 }
-                let found = self.follow(&link, found, range).await?;
-                return Ok(Looked::Found(found));
+                return Looked::of(self.follow(&link, found, range).await);
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
@@ -403,7 +410,7 @@ impl Service {
         while let Some((link, answer)) = questions.next().await {
             match answer {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
-                    return self.follow(link, found, range).await.map(Looked::Found);
+                    return Looked::of(self.follow(link, found, range).await);
                 }
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
@@ -420,6 +427,11 @@ impl Service {
                 return Ok(Looked::MovedOn);
             }
             _ => {}
+        }
+        let known = self.store.key(key);
+        if known.is_some_and(|known| known.value != KeyValue::Deleted) {
+            // It was set while they were asked.
+            return Ok(Looked::MovedOn);
         }
         failure.map_or(Ok(Looked::Nowhere), Err)
     }
@@ -497,6 +509,17 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.
+    Gone(ApiError),
+}
+
+impl Looked {
+    fn of(followed: ApiResult<Loaded>) -> ApiResult<Self> {
+        match followed {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Looked::Gone(error)),
+            followed => followed.map(Looked::Found),
+        }
+    }
 }
 
 /// What came of a version that a peer told.

@@ -86,6 +86,8 @@ pub enum PeerRequest {
         keys: Vec<KeyVersion>,
         /// Whether the receiver has now been told of all keys of the sender.
         complete: bool,
+        /// The sender's hybrid clock, as [`Version::time`].
+        clock: u64,
     },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
@@ -171,6 +173,8 @@ pub enum PeerReply {
     Reconciled {
         /// The keys of which the receiver knows a newer version.
         newer: Vec<KeyVersion>,
+        /// The hybrid clock of the one that replies.
+        clock: u64,
     },
     /// To `Usage`.
     Usage(GrantUse),

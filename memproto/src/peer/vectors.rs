@@ -382,6 +382,7 @@ fn requests() -> Vec<Value> {
             PeerRequest::Reconcile {
                 keys: vec![known("a"), known("b")],
                 complete: true,
+                clock: 1 << 60,
             },
             Some(0),
         ),
@@ -499,6 +500,7 @@ fn replies() -> Vec<Value> {
         (
             PeerReply::Reconciled {
                 newer: vec![known("a")],
+                clock: 1 << 60,
             },
             Some(0),
         ),
