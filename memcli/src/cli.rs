@@ -142,8 +142,19 @@ pub(crate) enum Command {
     /// Look at or change which devices are trusted for good
     #[command(subcommand)]
     Trust(TrustCommand),
+    /// Say why machines do not find or reach each other, and what to do
+    Doctor(DoctorArgs),
     /// Print the versions of memcli and of the running node
     Version,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
+pub(crate) struct DoctorArgs {
+    /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
+    #[arg(value_name = "PEER|HOST:PORT")]
+    pub(crate) target: Option<String>,
 }
 
 /// `node ...`

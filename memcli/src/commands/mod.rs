@@ -5,6 +5,7 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
 mod key;
 mod keys;
 mod logs;
@@ -50,6 +51,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

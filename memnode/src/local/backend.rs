@@ -4,8 +4,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -162,6 +163,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Looks for what keeps nodes apart.
+    fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
 
     /// Asks the node to stop; returns at once.
     fn request_stop(&self);

@@ -284,6 +284,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 |b, args| async move { json(&b.pair_join(args).await?) },
                 cx,
             ),
+            Op::Doctor => self.tell(header, |b, args| async move { json(&b.doctor(args).await?) }, cx),
             Op::Stop => {
                 let stop = |backend: Arc<B>| async move {
                     backend.request_stop();

@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::interfaces::InterfaceRules;
 use crate::surroundings::Surroundings;
 
 /// The port on which peers are accepted unless the person says otherwise.
@@ -98,6 +99,8 @@ pub struct PeersConfig {
     pub dial: Vec<String>,
     /// How much of the budget a peer may use where nobody named a grant.
     pub default_grant_bytes: u64,
+    /// Which network interfaces that concerns, and on which link-local addresses are tried.
+    pub interfaces: InterfaceRules,
     /// Whether the node announces itself by mDNS and listens for others.
     pub discovery: bool,
     /// See [`PEERS_MAX`].
@@ -151,6 +154,7 @@ impl PeersConfig {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT))],
             dial: Vec::new(),
             default_grant_bytes,
+            interfaces: InterfaceRules::default(),
             discovery: true,
             peers_max: PEERS_MAX,
             known_max: KNOWN_MAX,

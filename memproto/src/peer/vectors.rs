@@ -277,6 +277,13 @@ fn frames_and_messages_give_the_known_bytes() {
         0,
         &[frame::encode_goodbye(Goodbye::Stopping)],
     );
+    add(
+        "GOODBYE shared identity",
+        Kind::Goodbye,
+        0,
+        0,
+        &[frame::encode_goodbye(Goodbye::SharedIdentity)],
+    );
     let usage = codec::encode_request(&PeerRequest::Usage, BodySpec::NONE).unwrap();
     add("REQUEST, first part", Kind::Request, FLAG_MORE, 1, &usage[..5]);
     add("REQUEST, last part", Kind::Request, 0, 1, &usage[5..]);
@@ -461,6 +468,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Clock, Some(0)),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
         (
             PeerRequest::Expire {
@@ -621,6 +629,12 @@ fn replies() -> Vec<Value> {
                     listed("in chunks", Some((BlockClass::Pinned, None, true))),
                 ],
                 cursor: 0,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Clock {
+                unix_ms: 1_795_000_000_000,
             },
             Some(0),
         ),

@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerState, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport,
+    DoctorRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerState, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::listing::{KeyDetails, ListedKey, MissingNode};
@@ -365,6 +366,7 @@ impl Backend for Fake {
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,
+            warnings: Vec::new(),
         })
     }
 
@@ -428,6 +430,18 @@ impl Backend for Fake {
         Ok(Freed {
             blocks: removal.free_data.into(),
             bytes: 0,
+        })
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        Ok(DoctorReport {
+            checks: vec![Check {
+                subject: CheckSubject::Peer,
+                about: request.target,
+                result: CheckResult::Ok,
+                found: "connected".to_owned(),
+                advice: None,
+            }],
         })
     }
 

@@ -153,6 +153,14 @@ impl Link {
         }
     }
 
+    /// Pings the peer now, and ends the link where that is not answered `within` the time: for a side that has reason to
+    /// doubt that the peer is still there, for its machine slept or its addresses changed.
+    pub fn check(&mut self, now: Instant, within: Duration) {
+        if !self.is_closed() {
+            self.keepalive.check(now, within);
+        }
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout), at the latest. It may be early.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let next = self.keepalive.next();
