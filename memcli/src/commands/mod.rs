@@ -5,10 +5,12 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
 mod key;
 mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
 mod stats;
 mod stream;
@@ -43,11 +45,13 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

@@ -9,12 +9,15 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in
-//! [`config`], and `transport` is what a connection is.
+//! handle). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
+//! ask is in `connect`, `questions`, `consent`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! what a connection is.
 
+mod attempt;
 pub mod config;
 mod connect;
 mod consent;
+mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
@@ -23,7 +26,9 @@ mod host;
 mod lifecycle;
 mod link;
 mod listener;
+mod network;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
@@ -46,8 +51,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
+pub(crate) use diagnosis::{ClockOffset, Multicast};
 pub use link::PeerLink;
+pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
@@ -56,7 +64,9 @@ use crate::surroundings::Surroundings;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use network::Network;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -76,6 +86,8 @@ pub struct Peers {
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Changes when the network of this host did.
+    network_changes: watch::Sender<u64>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -91,6 +103,9 @@ struct State {
     redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
+    network: Network,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -119,7 +134,9 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: BTreeMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
+            network: Network::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -131,6 +148,7 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            network_changes: watch::Sender::new(0),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
@@ -155,6 +173,10 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
+        if self.surroundings().are_the_systems() {
+            self.look_at_interfaces();
+            self.spawn(Arc::clone(self).watch_network());
+        }
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -207,6 +229,11 @@ impl Peers {
         self.touch();
     }
 
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
+    }
+
     /// What these peers, and so the node that they belong to, take from the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.config.surroundings
@@ -217,6 +244,8 @@ impl Peers {
             protocol_version: VERSION_MAX,
             id: self.identity.node_id(),
             name: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            interfaces: self.config.interfaces.clone(),
             listen: addresses.to_vec(),
         };
         let (peers, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
@@ -231,6 +260,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
+                self.state().network.discovery_error = Some(error.to_string());
                 warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
@@ -244,6 +274,10 @@ impl Peers {
                 self.ensure_redial(id);
             }
             DiscoveryEvent::Gone { id } => self.state().table.gone(id),
+            DiscoveryEvent::Twin { name, addresses } => {
+                self.note_announced_twin(entry::printable(&name), addresses);
+            }
+            DiscoveryEvent::TwinGone => self.note_twin_gone(),
         }
         self.touch();
     }
