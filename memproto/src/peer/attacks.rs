@@ -4,7 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where tests of the peer protocol lie, from this crate.
-const FOLDERS: [&str; 4] = ["src/peer", "../memnode/src/peer", "../memnode/tests", "../xtask/tests"];
+const FOLDERS: [&str; 4] = [
+    "src/peer",
+    "../memnode/src/peer",
+    "../memnode/tests",
+    "../xtask/tests",
+];
 
 fn sources(folder: &Path, all: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -29,7 +34,9 @@ fn each_attack_names_tests_and_models_that_exist() {
     let (_, section) = specification.split_once("\n## 6. Attacks considered\n").unwrap();
     let (section, _) = section.split_once("\n## 7.").unwrap();
     let mut code = String::new();
-    FOLDERS.iter().for_each(|folder| sources(&root.join(folder), &mut code));
+    FOLDERS
+        .iter()
+        .for_each(|folder| sources(&root.join(folder), &mut code));
 
     let rows = section.lines().filter(|line| line.starts_with("| "));
     let mut tests = 0;
@@ -47,5 +54,8 @@ fn each_attack_names_tests_and_models_that_exist() {
             tests += usize::from(is_test);
         }
     }
-    assert!(tests > 40, "only {tests} tests were found: is the table read as it is written?");
+    assert!(
+        tests > 40,
+        "only {tests} tests were found: is the table read as it is written?"
+    );
 }
