@@ -279,7 +279,7 @@ impl Service {
                 deleted,
             };
             let service = self.shared();
-            let telling = self.tasks.spawn(async move {
+            let telling = self.tasks.spawn(self.peers.surroundings().task(async move {
                 match link.request(request, Body::empty()).await {
                     Ok((PeerReply::Outdated { dropped, newer }, _)) => {
                         if let Some(newer) = newer {
@@ -289,7 +289,7 @@ impl Service {
                     }
                     _ => false,
                 }
-            });
+            }));
             answers.push(timeout(ASK_ALL_TIMEOUT, telling));
         }
         let mut dropped = false;

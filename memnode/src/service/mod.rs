@@ -22,11 +22,11 @@ pub mod streams;
 mod tests;
 mod unfinished;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, Stats};
@@ -210,9 +210,9 @@ pub struct Service {
     counters: Counters,
     timings: Timings,
     /// The incarnation of each peer that was connected, to notice a restart.
-    incarnations: Mutex<HashMap<NodeId, u64>>,
+    incarnations: Mutex<BTreeMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
-    owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
+    owed_frees: Mutex<BTreeMap<NodeId, Vec<BlockId>>>,
     storing: Storing,
     open_streams: OpenStreams,
     listening: OnceLock<Listening>,
@@ -246,6 +246,12 @@ impl Service {
     /// The peers.
     pub fn peers(&self) -> &Arc<Peers> {
         &self.peers
+    }
+
+    /// What lies here, for a simulation to look over.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn audited_store(&self) -> &Store {
+        &self.store
     }
 
     /// What the node counts.
@@ -358,7 +364,7 @@ impl Service {
         let mut interval = tokio::time::interval(DELETION_SWEEP_INTERVAL);
         while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
             self.store
-                .forget_deletions(self.config.deletion_memory, unix_ms());
+                .forget_deletions(self.config.deletion_memory, self.unix_ms());
         }
     }
 
@@ -374,12 +380,17 @@ impl Service {
         lock(&self.incarnations).is_empty() && !self.peers.trusts_any()
     }
 
+    /// The wall clock of this node.
+    fn unix_ms(&self) -> u64 {
+        self.peers.surroundings().unix_ms()
+    }
+
     fn tick(&self) -> Version {
-        lock(&self.clock).tick(unix_ms())
+        lock(&self.clock).tick(self.unix_ms())
     }
 
     fn observe(&self, version: Version) -> bool {
-        lock(&self.clock).observe(version, unix_ms())
+        lock(&self.clock).observe(version, self.unix_ms())
     }
 
     /// Runs something in the background, until it ends or the node stops.
@@ -392,7 +403,8 @@ impl Service {
         let work = async move {
             stop.run_until_cancelled(work).await;
         };
-        self.tasks.spawn_on(work, &runtime);
+        self.tasks
+            .spawn_on(self.peers.surroundings().task(work), &runtime);
     }
 
     fn shared(&self) -> Arc<Self> {
@@ -465,13 +477,6 @@ fn unexpected_reply(link: &PeerLink) -> ApiError {
             link.name()
         ),
     )
-}
-
-fn unix_ms() -> u64 {
-    // Before 1970 the clock is wrong anyway, and the hybrid clock goes on counting from what it has seen.
-    platform::coarse_time()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The maps behind these locks stay whole when a thread panics: each change is one call on the map.

@@ -234,7 +234,9 @@ async fn a_node_alone_keeps_replaces_and_deletes() {
     assert!(!a.service.del("k").await.unwrap());
     assert_eq!(a.get("k").await.unwrap(), None);
     assert_eq!(a.keys(), [""; 0]);
-    a.service.store.forget_deletions(Duration::ZERO, unix_ms());
+    a.service
+        .store
+        .forget_deletions(Duration::ZERO, a.service.unix_ms());
     assert_eq!(a.service.stats().used_bytes, used_before, "nothing is left of it");
 }
 

@@ -15,7 +15,7 @@
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod arena;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 mod entry;
 mod ghosts;
@@ -48,6 +48,8 @@ use crate::ids::BlockIds;
 use crate::span::memory_len;
 use crate::value::Value;
 use arena::Handle;
+#[cfg(any(test, fuzzing, feature = "simulation"))]
+pub use audit::Audit;
 use entry::Kind;
 pub use keys::SetSmall;
 use ledger::Ledger;

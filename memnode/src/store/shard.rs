@@ -3,7 +3,7 @@
 //! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
 //! that fall to it, so that a key and the id of its value are always under one lock.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 
 use std::hash::BuildHasher;
