@@ -179,6 +179,7 @@ fn peers_config(settings: &Settings) -> PeersConfig {
         consents_per_address_max: settings.consents_per_address_max,
         consent_timeout: settings.consent_timeout,
         backoff_max: settings.redial_pause_max,
+        look_again: settings.look_again,
         ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
     }
 }

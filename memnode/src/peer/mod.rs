@@ -8,8 +8,8 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and `gathering`), `link` (its
+//! handle), `looking` (what programs wait for). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in
 //! [`config`], and `transport` is what a connection is.
 
 pub mod config;
@@ -18,11 +18,14 @@ mod consent;
 mod dialer;
 mod driver;
 mod entry;
+mod gathering;
 mod handshake;
 mod host;
+mod input;
 mod lifecycle;
 mod link;
 mod listener;
+mod looking;
 mod pace;
 mod questions;
 mod resolve;
@@ -34,7 +37,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ use tracing::{info, warn};
 
 pub use config::PeersConfig;
 pub use link::PeerLink;
+pub use looking::{Heard, Looking, together};
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
@@ -76,6 +80,8 @@ pub struct Peers {
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Whether a link looks again for what its peer says: one does at a time.
+    looking: Arc<AtomicBool>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -131,6 +137,7 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            looking: Arc::default(),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
