@@ -129,8 +129,15 @@ impl Service {
         let mut freed = Freed::default();
         let mut refused = None;
         for id in ids {
+            let owner = self.store.meta(id).map(|meta| meta.owner);
             let one = match self.free_own(id).await? {
-                Some(one) => Ok(one),
+                Some(one) => {
+                    if let Some(Owner::Peer(owner)) = owner {
+                        // It would go on to answer for a block that is gone.
+                        self.free_later(owner, vec![id]);
+                    }
+                    Ok(one)
+                }
                 None => self.free_elsewhere(id).await,
             };
             match one {
@@ -256,7 +263,10 @@ impl Service {
             match self.send_block(link, id, body, size, options, None).await {
                 Ok(()) => return Ok(link.id()),
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                Err(error) => tried.push((link.name().to_owned(), error)),
+                Err(error) => {
+                    self.free_unanswered(link, id, &error);
+                    tried.push((link.name().to_owned(), error));
+                }
             }
         }
         Err(placement::out_of_memory(refusal, &tried, size))
@@ -286,6 +296,14 @@ impl Service {
                 Ok(())
             }
             _ => Err(unexpected_reply(link)),
+        }
+    }
+
+    /// A peer went away before it said whether it stored a block, which now goes to another one: what may lie there is freed, now or when it
+    /// comes back.
+    pub(super) fn free_unanswered(&self, link: &PeerLink, id: BlockId, error: &ApiError) {
+        if error.code == ErrorCode::PeerUnreachable {
+            self.free_later(link.id(), vec![id]);
         }
     }
 
@@ -419,11 +437,8 @@ impl Service {
         let Some(removed) = self.store.remove_recording(id, version, |_| true) else {
             return Ok(None);
         };
-        if let (Some(key), Some(version)) = (removed.key.clone(), version) {
-            let service = self.shared();
-            self.spawn(async move {
-                service.tell_peers(&key, version, true).await;
-            });
+        if let (Some(key), Some(version)) = (&removed.key, version) {
+            self.news.push(key, version, true);
         }
         Ok(Some(self.free_removed(removed).await))
     }
@@ -525,8 +540,8 @@ pub(super) enum Found {
 pub(super) fn found_in(link: &PeerLink, (reply, body): (PeerReply, Body)) -> ApiResult<Option<Found>> {
     match reply {
         PeerReply::Missing => Ok(None),
-        PeerReply::Elsewhere { id, location } => Ok(Some(Found::Elsewhere(id, location))),
-        PeerReply::Loaded { id, size, length } if body.size() == Some(length) => {
+        PeerReply::Elsewhere { id, location, .. } => Ok(Some(Found::Elsewhere(id, location))),
+        PeerReply::Loaded { id, size, length, .. } if body.size() == Some(length) => {
             Ok(Some(Found::Bytes(Loaded { id, size, body })))
         }
         _ => Err(unexpected_reply(link)),

@@ -296,7 +296,10 @@ impl StreamWriter {
                         return Ok(chunk);
                     }
                     Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                    Err(error) => tried.push((link.name().to_owned(), error)),
+                    Err(error) => {
+                        service.free_unanswered(&link, id, &error);
+                        tried.push((link.name().to_owned(), error));
+                    }
                 }
             }
             if !may_stay {
