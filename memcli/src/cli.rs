@@ -142,8 +142,19 @@ pub(crate) enum Command {
     /// Look at or change which devices are trusted for good
     #[command(subcommand)]
     Trust(TrustCommand),
+    /// Say why machines do not find or reach each other, and what to do
+    Doctor(DoctorArgs),
     /// Print the versions of memcli and of the running node
     Version,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
+pub(crate) struct DoctorArgs {
+    /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
+    #[arg(value_name = "PEER|HOST:PORT")]
+    pub(crate) target: Option<String>,
 }
 
 /// `node ...`
@@ -418,6 +429,14 @@ pub(crate) struct KeysArgs {
     /// List at most so many keys: whichever are found first, not the first by name
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) limit: Option<usize>,
+
+    /// List only keys that were set on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// Show with each key the size, class and time to live of its value, and on which machine it lies
+    #[arg(short, long)]
+    pub(crate) long: bool,
 }
 
 /// `stats`

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PeerInfo,
-    PeerWait, Stats, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, Freed, NodeStatus, PairCodeShown,
+    PairJoin, PeerInfo, PeerWait, Stats, TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
@@ -351,6 +351,11 @@ impl MemCloud {
     /// Trusts a device no longer and ends its link.
     pub fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
         self.driver.run(self.cloud.distrust(peer, free_data))
+    }
+
+    /// Looks for what keeps nodes apart.
+    pub fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        self.driver.run(self.cloud.doctor(target))
     }
 
     /// Asks the node to stop.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -22,6 +23,9 @@ use crate::connection::broken;
 use crate::put::{Put, PutStream, Target};
 use crate::socket::Endpoint;
 use crate::{Builder, Error, Lifetime, Object, Result};
+
+/// How long DOCTOR may take at least: it tries all addresses at once, a connection and a handshake each.
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -339,6 +343,16 @@ impl MemCloud {
             free_data,
         };
         self.control(Op::TrustRemove, Some(&removal), self.timeout())
+            .await
+    }
+
+    /// Looks for what keeps nodes apart: on this machine, and between it and one peer (its name, its id, a prefix of that, or
+    /// `HOST:PORT`), or else all peers that should be connected and are not. Takes some seconds where somebody does not answer.
+    pub async fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        let request = DoctorRequest {
+            target: target.map(str::to_owned),
+        };
+        self.control(Op::Doctor, Some(&request), self.timeout().max(DOCTOR_TIMEOUT))
             .await
     }
 

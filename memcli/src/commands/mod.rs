@@ -5,7 +5,9 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
 mod key;
+mod keys;
 mod logs;
 mod node;
 mod pair;
@@ -35,7 +37,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Ttl(args) => ttl::ttl(args, context).await,
         Command::Expire(args) => ttl::expire(args, context).await,
         Command::Persist(args) => ttl::persist(args, context).await,
-        Command::Keys(args) => key::keys(args, context).await,
+        Command::Keys(args) => keys::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
@@ -49,6 +51,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

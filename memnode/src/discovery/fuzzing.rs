@@ -32,7 +32,7 @@ pub fn mdns_txt(data: &[u8]) {
     if let Ok(service) = announced {
         let service = service.as_resolved_service();
         for version in [1, 2] {
-            if let Some((id, name)) = who(&service, version) {
+            if let Ok((id, name)) = who(&service, version) {
                 assert!((1..=NODE_NAME_LEN_MAX).contains(&name.len()));
                 let mut values = properties.iter().map(|(_, value)| value);
                 assert!(values.clone().any(|value| *value == name));

@@ -4,12 +4,13 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -118,13 +119,8 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
-    fn keys(
-        &self,
-        patterns: &[String],
-        cursor: u64,
-        limit: u32,
-    ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
+    /// Lists keys that match any of the patterns, at most as many as are wanted and no more than fit a frame, from a cursor on.
+    fn keys(&self, request: KeysRequest) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 
     /// What the node is.
     fn status(&self) -> impl Future<Output = ApiResult<NodeStatus>> + Send;
@@ -167,6 +163,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Looks for what keeps nodes apart.
+    fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
 
     /// Asks the node to stop; returns at once.
     fn request_stop(&self);

@@ -3,6 +3,8 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::interfaces::InterfaceRules;
+use crate::patience::LOOK_AGAIN_DEFAULT;
 use crate::surroundings::Surroundings;
 
 /// The port on which peers are accepted unless the person says otherwise.
@@ -98,6 +100,8 @@ pub struct PeersConfig {
     pub dial: Vec<String>,
     /// How much of the budget a peer may use where nobody named a grant.
     pub default_grant_bytes: u64,
+    /// Which network interfaces that concerns, and on which link-local addresses are tried.
+    pub interfaces: InterfaceRules,
     /// Whether the node announces itself by mDNS and listens for others.
     pub discovery: bool,
     /// See [`PEERS_MAX`].
@@ -138,6 +142,8 @@ pub struct PeersConfig {
     pub goodbye_timeout: Duration,
     /// See [`STOP_TIMEOUT`].
     pub stop_timeout: Duration,
+    /// How long a link whose peer is quick looks for its next request before it sleeps; 0 is not at all.
+    pub look_again: Duration,
     /// The system's, but in a simulation.
     pub surroundings: Surroundings,
 }
@@ -151,6 +157,7 @@ impl PeersConfig {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT))],
             dial: Vec::new(),
             default_grant_bytes,
+            interfaces: InterfaceRules::default(),
             discovery: true,
             peers_max: PEERS_MAX,
             known_max: KNOWN_MAX,
@@ -171,6 +178,7 @@ impl PeersConfig {
             backoff_max: BACKOFF_MAX,
             goodbye_timeout: GOODBYE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
+            look_again: LOOK_AGAIN_DEFAULT,
             surroundings: Surroundings::system(),
         }
     }

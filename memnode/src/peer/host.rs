@@ -96,6 +96,12 @@ impl Host for Arc<Peers> {
                 .and_then(|slot| slot.theirs)
         };
         info!(peer = %link.id(), name = link.name(), reason = %end, "the link to a peer ended");
+        if matches!(
+            end,
+            LinkEnd::Link(LinkError::ClosedByPeer(Goodbye::SharedIdentity))
+        ) {
+            self.note_twin(None, Vec::new());
+        }
         self.remove(link, ending(link.name(), end, theirs));
         self.ensure_redial(link.id());
     }
@@ -133,6 +139,12 @@ fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
             )),
         ),
         Some(Goodbye::Replaced) => (Ended::Lost, None),
+        Some(Goodbye::SharedIdentity) => (
+            Ended::Lost,
+            Some(format!(
+                "'{name}' is connected to another node that has the identity of this one"
+            )),
+        ),
         _ => (Ended::Lost, Some(end.to_string())),
     };
     Ending {

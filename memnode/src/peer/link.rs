@@ -13,7 +13,7 @@ use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
 use super::entry::LinkFacts;
-use super::wire::Wire;
+use super::wire::{Wire, now};
 use crate::body::Body;
 
 /// A link to a peer. It is good until it ends; every request on one that ended fails with `PeerUnreachable`.
@@ -150,6 +150,13 @@ impl PeerLink {
 
     pub(super) fn lent_quota_bytes(&self) -> u64 {
         self.lent_quota_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks the peer for a sign of life; the link ends where none comes `within` the time.
+    pub(super) fn check(&self, within: Duration) {
+        self.wire.say(|link| link.check(now(), within));
+        // The reader keeps the time, and has to learn that something is due earlier.
+        self.wire.wake_reader.notify_one();
     }
 
     /// Ends the link. Its tasks notice, and everyone who waits gets `PeerUnreachable` at once.

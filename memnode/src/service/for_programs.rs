@@ -4,16 +4,18 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
+use crate::doctor;
 use crate::local::Backend;
 use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
@@ -112,8 +114,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, patterns, cursor, limit))
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, &request).await)
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {
@@ -166,6 +168,14 @@ impl Backend for Service {
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        let node = doctor::Node {
+            peers: &self.peers,
+            listening: self.listening.get().map_or(&[], |at| &at.peer_addresses),
+        };
+        Ok(doctor::examine(&node, request.target.as_deref()).await)
     }
 
     fn request_stop(&self) {

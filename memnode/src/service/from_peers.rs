@@ -139,6 +139,9 @@ impl Service {
                 self.reconcile_for_peer(peer, &keys, complete)?
             }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Clock => PeerReply::Clock {
+                unix_ms: self.unix_ms(),
+            },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();
@@ -147,6 +150,12 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
+            PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details,
+            } => self.keys_for_peer(&patterns, cursor, limit, details)?,
             PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
@@ -361,7 +370,7 @@ impl Service {
         for told in keys {
             self.check_writer(peer, told)?;
             let outdated = self.outdate(told);
-            newer.extend(outdated.newer);
+            newer.extend(outdated.newer.filter(|_| !outdated.is_noted));
             is_kept &= !outdated.not_kept;
         }
         if is_kept {

@@ -122,6 +122,8 @@ ops! {
     PairWait = 81, "PAIR_WAIT";
     /// JSON: tries the code of another node.
     PairJoin = 82, "PAIR_JOIN";
+    /// JSON: why nodes do not find or reach each other.
+    Doctor = 83, "DOCTOR";
 }
 
 impl Op {

@@ -18,8 +18,8 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PairCodeShown, PairJoin, PairOffer,
-    PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, NodeStatus, PairCodeShown,
+    PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -117,6 +117,7 @@ fn request(op: Op, payload: &[u8]) {
         Op::PairOffer => return json::<PairOffer>(payload),
         Op::PairWait => return json::<PairWait>(payload),
         Op::PairJoin => return json::<PairJoin>(payload),
+        Op::Doctor => return json::<DoctorRequest>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -166,6 +167,7 @@ fn reply(op: Op, payload: &[u8]) {
         }
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
+        Op::Doctor => json::<DoctorReport>(payload),
         _ => {}
     }
 }

@@ -196,6 +196,7 @@ pub const fn encode_goodbye(reason: Goodbye) -> u8 {
         Goodbye::ConsentExpired => 5,
         Goodbye::Busy => 6,
         Goodbye::ProtocolError => 7,
+        Goodbye::SharedIdentity => 8,
         Goodbye::Other => 255,
     }
 }
@@ -216,6 +217,7 @@ pub fn decode_goodbye(payload: &[u8]) -> Result<Goodbye, &'static str> {
         5 => Goodbye::ConsentExpired,
         6 => Goodbye::Busy,
         7 => Goodbye::ProtocolError,
+        8 => Goodbye::SharedIdentity,
         _ => Goodbye::Other,
     })
 }

@@ -20,6 +20,7 @@ use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
+use crate::listing::{KeyDetails, ListedKey, OWN_CURSOR_BITS};
 use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
 use crate::{BlockClass, BlockId, NodeId, Version};
 
@@ -276,6 +277,13 @@ fn frames_and_messages_give_the_known_bytes() {
         0,
         &[frame::encode_goodbye(Goodbye::Stopping)],
     );
+    add(
+        "GOODBYE shared identity",
+        Kind::Goodbye,
+        0,
+        0,
+        &[frame::encode_goodbye(Goodbye::SharedIdentity)],
+    );
     let usage = codec::encode_request(&PeerRequest::Usage, BodySpec::NONE).unwrap();
     add("REQUEST, first part", Kind::Request, FLAG_MORE, 1, &usage[..5]);
     add("REQUEST, last part", Kind::Request, 0, 1, &usage[5..]);
@@ -377,6 +385,22 @@ fn known(key: &str) -> KeyVersion {
     }
 }
 
+/// A key of a listing, with the class of its value, its time to live in milliseconds, and whether it lies in chunks.
+fn listed(key: &str, value: Option<(BlockClass, Option<u64>, bool)>) -> ListedKey {
+    let details = value.map(|(class, ttl, is_stream)| KeyDetails {
+        node: node(),
+        holder: node(),
+        size: 70_000,
+        class: Some(class),
+        ttl: ttl.map(|ms| Ttl::from_millis(ms).unwrap()),
+        is_stream,
+    });
+    ListedKey {
+        key: key.to_owned(),
+        details,
+    }
+}
+
 fn requests() -> Vec<Value> {
     let all = [
         (
@@ -444,6 +468,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Clock, Some(0)),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
         (
             PeerRequest::Expire {
@@ -482,6 +507,15 @@ fn requests() -> Vec<Value> {
         ),
         (PeerRequest::Newest { key: "k".to_owned() }, Some(0)),
         (PeerRequest::Retell, Some(0)),
+        (
+            PeerRequest::Keys {
+                patterns: vec!["user:*".to_owned(), "?".to_owned()],
+                cursor: (1 << OWN_CURSOR_BITS) - 1,
+                limit: 4_096,
+                details: true,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -581,6 +615,29 @@ fn replies() -> Vec<Value> {
         ),
         (PeerReply::Retelling, Some(0)),
         (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
+        (
+            PeerReply::Keys {
+                keys: vec![listed("a", None), listed("b", None)],
+                cursor: 0x0123_4567_89ab,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Keys {
+                keys: vec![
+                    listed("here", Some((BlockClass::Cache, Some(60_000), false))),
+                    listed("in chunks", Some((BlockClass::Pinned, None, true))),
+                ],
+                cursor: 0,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Clock {
+                unix_ms: 1_795_000_000_000,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

@@ -16,6 +16,7 @@ use memproto::NodeId;
 use memproto::control::TrustedDevice;
 use tokio_util::sync::CancellationToken;
 
+use crate::defect::{Defect, Front};
 use crate::host::Host;
 use crate::network::Network;
 use crate::random::Random;
@@ -90,6 +91,7 @@ impl Process {
         generation: u64,
         host: Arc<Host>,
         random: &mut Random,
+        defect: Option<Defect>,
     ) -> anyhow::Result<Self> {
         let device = &devices[machine];
         let others = devices.iter().enumerate().filter(|(other, _)| *other != machine);
@@ -99,7 +101,7 @@ impl Process {
             listen: vec![Network::address_of(machine)],
             discovery: false,
             surroundings: surroundings.clone(),
-            ..PeersConfig::new(name_of(machine), random.next(), GRANT_BYTES)
+            ..PeersConfig::new(name_of(machine), random.bits(), GRANT_BYTES)
         };
         let peers = Peers::new(peers, device.identity.clone(), trust);
         let config = ServiceConfig {
@@ -115,13 +117,14 @@ impl Process {
         let store = StoreConfig {
             budget_bytes: BUDGET_BYTES,
             node_id: device.id(),
-            first_block_id: random.next(),
+            first_block_id: random.bits(),
         };
-        let store = Store::seeded(store, SHARDS, random.next());
+        let store = Store::seeded(store, SHARDS, random.bits());
         let stop = CancellationToken::new();
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let events = Front::of(&service, defect);
         peers
-            .start(Arc::clone(&service) as _)
+            .start(events)
             .await
             .context("a simulated node does not start")?;
         let sweeper = Arc::clone(&service);

@@ -78,6 +78,8 @@ pub enum Goodbye {
     Busy,
     /// The receiver of the goodbye broke the protocol.
     ProtocolError,
+    /// Another process has shown the same identity, and a link to it is kept: the home of a node was copied.
+    SharedIdentity,
     /// A reason that this version does not know.
     Other,
 }
@@ -92,6 +94,7 @@ impl fmt::Display for Goodbye {
             Goodbye::ConsentExpired => "nobody answered the question for consent in time",
             Goodbye::Busy => "too many links are open or waiting",
             Goodbye::ProtocolError => "the protocol was broken",
+            Goodbye::SharedIdentity => "another node has the same identity",
             Goodbye::Other => "for a reason that this version does not know",
         })
     }

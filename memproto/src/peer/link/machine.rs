@@ -12,7 +12,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::peer::frame;
 use crate::peer::handshake::{Established, PeerIdentity};
 use crate::peer::pairing::PairMessage;
-use crate::peer::record::{Opener, Sealer};
+use crate::peer::record::{Opener, RecordError, Sealer};
 
 /// One side of a link.
 pub struct Link {
@@ -123,6 +123,14 @@ impl Link {
         result
     }
 
+    /// Ends the link for a record that cannot be: its length is none that a record has.
+    pub fn refuse_record(&mut self, error: RecordError) {
+        if !self.is_closed() {
+            self.outbox.goodbye = Some(Goodbye::ProtocolError);
+            self.end(error.into());
+        }
+    }
+
     fn open_record(&mut self, record: &mut [u8], now: Instant) -> Result<(), LinkError> {
         let mut rest = self.opener.open(record)?;
         self.keepalive.heard(now);
@@ -150,6 +158,14 @@ impl Link {
         self.keepalive.handle_timeout(now);
         if self.next_deadline.is_some_and(|at| now >= at) {
             self.end_overdue(now);
+        }
+    }
+
+    /// Pings the peer now, and ends the link where that is not answered `within` the time: for a side that has reason to
+    /// doubt that the peer is still there, for its machine slept or its addresses changed.
+    pub fn check(&mut self, now: Instant, within: Duration) {
+        if !self.is_closed() {
+            self.keepalive.check(now, within);
         }
     }
 
