@@ -31,8 +31,11 @@ const MEMORY: &str = "64mb";
 /// How many keys each host has written before anything goes wrong.
 const KEYS_EACH: usize = 4;
 
+/// Something that goes wrong, and how it heals.
+type Scenario = fn() -> Result<()>;
+
 /// Runs scenarios at once, and fails with all that went wrong.
-fn at_once(scenarios: &[(&str, fn() -> Result<()>)]) -> Result<()> {
+fn at_once(scenarios: &[(&str, Scenario)]) -> Result<()> {
     let failures: Vec<String> = thread::scope(|scope| {
         let running: Vec<_> = scenarios
             .iter()
