@@ -177,6 +177,10 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub consent_timeout: Duration,
 
+    /// How long a code of `memcli pair` is good.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
+    pub pair_timeout: Duration,
+
     /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
     #[arg(long, value_name = "FILE", help_heading = "Local API")]
     #[arg(

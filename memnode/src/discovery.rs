@@ -5,6 +5,9 @@
 //! may be wrong or invented, and a node that died is announced for minutes. Who answers at an address is decided by the
 //! handshake, and whether a peer is alive by its link; see [`crate::peer`].
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};

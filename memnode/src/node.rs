@@ -182,6 +182,7 @@ fn peers_config(settings: &Settings) -> anyhow::Result<PeersConfig> {
         consents_max: settings.consents_max,
         consents_per_address_max: settings.consents_per_address_max,
         consent_timeout: settings.consent_timeout,
+        pair_timeout: settings.pair_timeout,
         backoff_max: settings.redial_pause_max,
         ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
     })

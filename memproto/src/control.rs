@@ -264,6 +264,44 @@ pub struct ConnectRequest {
     pub once: bool,
 }
 
+/// Offers a code with which another node pairs with this one: `pair`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PairOffer {
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    pub quota_bytes: Option<u64>,
+}
+
+/// A code that is offered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairCodeShown {
+    /// Names the offer, for [`PairWait`].
+    pub number: u64,
+    /// The code for the person at the other machine, such as `417-582-9310`. It serves for one attempt.
+    pub code: String,
+    /// Seconds until it expires.
+    pub expires_in_secs: u64,
+}
+
+/// Waits for the outcome of an offer, which lasts as long as somebody waits.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairWait {
+    /// The offer's number.
+    pub number: u64,
+}
+
+/// Tries a code that another node offers: `pair CODE`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairJoin {
+    /// The code, with dashes and spaces or without.
+    pub code: String,
+    /// Where: a known peer's name, id or prefix of an id, or `HOST:PORT`. Without it the node that the code names is looked for.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+}
+
 /// Waits until a peer's state is no longer the one that the caller knows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerWait {

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, Freed, NodeStatus, PeerInfo, PeerWait,
-    Stats, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, Freed, NodeStatus, PairCodeShown,
+    PairJoin, PeerInfo, PeerWait, Stats, TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
@@ -326,6 +326,21 @@ impl MemCloud {
     /// Answers one of them.
     pub fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.driver.run(self.cloud.decide(decision))
+    }
+
+    /// Offers a code with which another node pairs with this one.
+    pub fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        self.driver.run(self.cloud.offer_pairing(quota_bytes))
+    }
+
+    /// Waits until somebody tried the code.
+    pub fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.wait_pairing(shown))
+    }
+
+    /// Tries a code that another node offers.
+    pub fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.pair(join))
     }
 
     /// The devices that are trusted for good.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
-    PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -28,6 +29,10 @@ const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a pairing may take once somebody tries a code: finding the node, dialling, the exchange and the agreement, each with the
+/// node's own deadline (3, 8, 10 and 10 s).
+const PAIR_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A client of the node of this host. Clones are cheap and share one connection.
 ///
@@ -298,6 +303,31 @@ impl MemCloud {
     /// Answers one of them.
     pub async fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.control(Op::ConsentDecide, Some(&decision), self.timeout())
+            .await
+    }
+
+    /// Offers a code with which another node pairs with this one, granting it `quota_bytes` or the default. The offer lasts as long
+    /// as [`wait_pairing`](Self::wait_pairing) waits for it, and no longer than the node says.
+    pub async fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        let offer = PairOffer { quota_bytes };
+        self.control(Op::PairOffer, Some(&offer), self.timeout()).await
+    }
+
+    /// Waits until somebody tried the code. Then both nodes trust each other for good, or the error says why not; either way
+    /// the code has been used. Dropping the future takes the offer back.
+    pub async fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        let wait = PairWait { number: shown.number };
+        // Behind its expiry the node still sees an exchange that has begun to its end.
+        let timeout = self
+            .timeout()
+            .max(PAIR_TIMEOUT)
+            .saturating_add(Duration::from_secs(shown.expires_in_secs));
+        self.control(Op::PairWait, Some(&wait), timeout).await
+    }
+
+    /// Tries a code that another node offers. Returns when both nodes trust each other for good.
+    pub async fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.control(Op::PairJoin, Some(&join), self.timeout().max(PAIR_TIMEOUT))
             .await
     }
 

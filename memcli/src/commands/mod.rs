@@ -7,8 +7,10 @@ mod connect;
 mod consent;
 mod doctor;
 mod key;
+mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
 mod stats;
 mod stream;
@@ -35,7 +37,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Ttl(args) => ttl::ttl(args, context).await,
         Command::Expire(args) => ttl::expire(args, context).await,
         Command::Persist(args) => ttl::persist(args, context).await,
-        Command::Keys(args) => key::keys(args, context).await,
+        Command::Keys(args) => keys::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
@@ -43,6 +45,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Consent(args) => consent::consent(args, context).await,

@@ -36,6 +36,7 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(settings.memory, platform::total_memory_bytes().unwrap() / 4);
     assert_eq!(settings.default_grant_bytes(), settings.memory / 2);
     assert_eq!(settings.consent_timeout, Duration::from_secs(300));
+    assert_eq!(settings.pair_timeout, Duration::from_secs(300));
     assert_eq!(settings.log_file, None);
     assert_eq!(parse_name(&settings.name), Ok(settings.name));
 }

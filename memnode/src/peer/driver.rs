@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
 use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::task::{AbortHandle, JoinSet};
@@ -53,6 +54,8 @@ pub(super) trait Host: Send + Sync + 'static {
     fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
+    /// A message of pairing came.
+    fn pair(&self, link: &Arc<PeerLink>, message: PairMessage);
     /// Both sides agreed. Returns before any request of the peer is handled.
     fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64);
     /// The link is over; its tasks have ended.
@@ -238,6 +241,7 @@ impl Reader {
         while let Some(notice) = self.link.wire().next_notice() {
             match notice {
                 Notice::TheirConsent(consent) => self.host.their_consent(&self.link, consent),
+                Notice::Pair(message) => self.host.pair(&self.link, message),
                 Notice::Agreed { quota_bytes } => self.host.agreed(&self.link, quota_bytes),
                 Notice::Request { id, request, body } => self.handle(id, request, body),
                 Notice::Cancelled(id) => {

@@ -51,7 +51,20 @@ pub(super) struct Slot<L> {
     pub(super) theirs: Option<Consent>,
     /// Whether requests may pass.
     pub(super) agreed: bool,
+    /// What the other side wants.
+    pub(super) purpose: Purpose,
     pub(super) since: Instant,
+}
+
+/// What a link is for, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// The usual one: where this side has not consented, its person is asked.
+    Consent,
+    /// It came while a code is offered here, and has not said yet whether it is about that.
+    Unknown,
+    /// A code is tried. It answers the question, and nobody is asked.
+    Pairing,
 }
 
 impl<L> Slot<L> {

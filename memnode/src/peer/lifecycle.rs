@@ -16,7 +16,7 @@ use super::handshake::Shaken;
 use super::link::PeerLink;
 use super::transport::Connection;
 use super::wire::{Wire, now};
-use super::{CONSENT_LOOK_EVERY, Peers, State};
+use super::{CONSENT_LOOK_EVERY, Peers, State, pairing};
 use crate::hex;
 use crate::trust::TrustError;
 
@@ -115,8 +115,14 @@ impl Peers {
                 return Err(Goodbye::Busy);
             }
             let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
-            let slot = state.table.slot_mut(facts.id, facts.serial);
-            (slot.and_then(|slot| slot.ours), replaced)
+            let State { table, pairing, .. } = &mut *state;
+            let slot = table.slot_mut(facts.id, facts.serial);
+            if let Some(slot) = slot {
+                slot.purpose = pairing::purpose_of(pairing, facts.we_dialled, now);
+                (slot.ours, replaced)
+            } else {
+                (None, replaced)
+            }
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -145,7 +151,10 @@ impl Peers {
                 .told
                 .lock()
                 .expect("no code panics while it tells the service");
-            self.state().table.ended(id, serial, ending, now());
+            let mut state = self.state();
+            state.table.ended(id, serial, ending, now());
+            state.pairing.link_ended(serial);
+            drop(state);
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);
                 self.events().peer_disconnected(id);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::control::GrantUse;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
@@ -140,6 +141,11 @@ impl PeerLink {
             self.lent_quota_bytes.store(quota_bytes, Ordering::Relaxed);
         }
         self.wire.say(|link| link.set_consent(consent));
+    }
+
+    /// Sends a message of pairing.
+    pub(super) fn pair(&self, message: PairMessage) {
+        self.wire.say(|link| link.pair(message));
     }
 
     pub(super) fn lent_quota_bytes(&self) -> u64 {

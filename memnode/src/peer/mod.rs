@@ -10,7 +10,7 @@
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
 //! handle). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
-//! ask is in `connect`, `questions`, `consent`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is what a
+//! ask is in `connect`, `questions`, `consent`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is what a
 //! connection is.
 
 mod attempt;
@@ -28,6 +28,7 @@ mod link;
 mod listener;
 mod network;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
@@ -65,6 +66,7 @@ use consent::ConsentLimits;
 use listener::HandshakeSlots;
 use network::Network;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -101,6 +103,8 @@ struct State {
     redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
     network: Network,
     /// No link gets a place any more.
     stopped: bool,
@@ -130,7 +134,8 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: BTreeMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
             network: Network::default(),
             stopped: false,
         };
@@ -222,6 +227,11 @@ impl Peers {
         }
         tasks.shutdown().await;
         self.touch();
+    }
+
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
     }
 
     /// What these peers, and so the node that they belong to, take from the machine.

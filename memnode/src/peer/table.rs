@@ -15,7 +15,7 @@ use memproto::NodeId;
 use memproto::peer::Goodbye;
 
 use super::config::ADDRESSES_MAX;
-use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Slot, note_address, printable};
+use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Purpose, Slot, note_address, printable};
 
 /// How many links and entries there may be.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +200,7 @@ impl<L> Table<L> {
             ours,
             theirs: None,
             agreed: false,
+            purpose: Purpose::Consent,
             since: now,
         };
         Ok(entry.link.replace(slot))

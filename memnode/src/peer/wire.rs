@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{BodySpec, Consent, Event, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::sync::{Notify, oneshot};
 
@@ -28,6 +29,8 @@ const INLINE_MAX: usize = 64 * 1024;
 pub(super) enum Notice {
     /// What the person at the other side said.
     TheirConsent(Consent),
+    /// A message of pairing.
+    Pair(PairMessage),
     /// Both sides agreed.
     Agreed { quota_bytes: u64 },
     /// The peer asks for something.
@@ -307,6 +310,7 @@ impl Inner {
         while let Some(event) = self.link.poll_event() {
             match event {
                 Event::PeerConsent(consent) => self.notices.push_back(Notice::TheirConsent(consent)),
+                Event::Pair(message) => self.notices.push_back(Notice::Pair(message)),
                 Event::Agreed { quota_bytes } => self.notices.push_back(Notice::Agreed { quota_bytes }),
                 Event::Request { id, request, body } => {
                     let body = self.incoming_body(wire, id, body, false);

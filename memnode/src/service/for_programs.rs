@@ -5,11 +5,12 @@
 use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
-    PeerInfo, PeerName, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerWait, Stats, TrustRemoval,
+    TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
@@ -113,8 +114,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, patterns, cursor, limit))
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, &request).await)
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {
@@ -147,6 +148,18 @@ impl Backend for Service {
 
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         self.counted(self.peers.decide(decision))
+    }
+
+    async fn pair_offer(&self, offer: PairOffer) -> ApiResult<PairCodeShown> {
+        self.counted(self.peers.offer_pairing(&offer))
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait_pairing(wait).await)
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.join_pairing(join).await)
     }
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {

@@ -150,6 +150,12 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
+            PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details,
+            } => self.keys_for_peer(&patterns, cursor, limit, details)?,
             PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
@@ -364,7 +370,7 @@ impl Service {
         for told in keys {
             self.check_writer(peer, told)?;
             let outdated = self.outdate(told);
-            newer.extend(outdated.newer);
+            newer.extend(outdated.newer.filter(|_| !outdated.is_noted));
             is_kept &= !outdated.not_kept;
         }
         if is_kept {

@@ -4,7 +4,7 @@
 //! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
-//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
+//! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
 //! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
 //! other nodes may ask.
 
@@ -15,6 +15,7 @@ mod for_programs;
 pub mod from_peers;
 mod intake;
 pub mod keys;
+pub mod listing;
 mod news;
 mod open_streams;
 mod storing;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::intake::Intake;
+use self::listing::Turns;
 use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
@@ -229,6 +231,7 @@ pub struct Service {
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
     open_streams: OpenStreams,
+    turns: Turns,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -250,6 +253,7 @@ impl Service {
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
+            turns: Turns::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),

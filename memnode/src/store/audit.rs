@@ -1,10 +1,13 @@
 //! What entries are charged, what lies where, and whether the parts of a store say the same: for tests, fuzzing and simulation.
 
+use std::collections::BTreeMap;
+
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId};
 
-use super::entry::{HEADER_LEN, NOTE_LEN, OUTSIDE_LEN};
+use super::entry::{DELETION_LEN, HEADER_LEN, OUTSIDE_LEN};
+use super::notes;
 use super::shard::entry_cost;
 use super::{ENTRY_OVERHEAD, Owner, Place, Store, StoreConfig, lock};
 use crate::span::memory_len;
@@ -16,6 +19,8 @@ pub struct Audit {
     pub entry_bytes: u64,
     /// What the blocks of class cache are charged, with their entries.
     pub cache_bytes: u64,
+    /// What the notes of keys of other nodes are charged.
+    pub note_bytes: u64,
     /// Bytes of all pages that have entries.
     pub held_bytes: u64,
     /// How many places of an index the longest search looks at.
@@ -44,10 +49,18 @@ impl Store {
         memory_len(bytes) + ENTRY_OVERHEAD
     }
 
-    /// What is charged for what is known of a key that has no value of this node.
-    pub fn cost_of_note(key_len: usize) -> u64 {
-        entry_cost(HEADER_LEN + key_len + NOTE_LEN, true, false, BlockClass::Pinned)
+    /// What is charged for a key that was deleted.
+    pub fn cost_of_deletion(key_len: usize) -> u64 {
+        entry_cost(
+            HEADER_LEN + key_len + DELETION_LEN,
+            true,
+            false,
+            BlockClass::Pinned,
+        )
     }
+
+    /// What the first notes of a shard are charged together.
+    pub const COST_OF_FIRST_NOTES: u64 = notes::BYTES_MIN;
 
     /// Goes through all entries.
     ///
@@ -55,13 +68,23 @@ impl Store {
     /// Where the parts of a shard contradict each other.
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::default();
+        let mut notes = BTreeMap::new();
         for shard in &self.inner.shards {
             let of_shard = lock(shard).audit();
             audit.entry_bytes += of_shard.entry_bytes;
             audit.cache_bytes += of_shard.cache_bytes;
+            audit.note_bytes += of_shard.note_bytes;
             audit.held_bytes += of_shard.held_bytes;
+            for (node, count) in of_shard.notes {
+                *notes.entry(node).or_default() += count;
+            }
             audit.longest_search = audit.longest_search.max(of_shard.longest_search);
         }
+        assert_eq!(
+            self.inner.common.numbers.counts(),
+            notes,
+            "each number has its notes"
+        );
         audit
     }
 

@@ -116,8 +116,14 @@ ops! {
     TrustRemove = 73, "TRUST_REMOVE";
     /// JSON: asks the node to stop.
     Stop = 74, "STOP";
+    /// JSON: offers a code for pairing.
+    PairOffer = 80, "PAIR_OFFER";
+    /// JSON: waits for what becomes of it.
+    PairWait = 81, "PAIR_WAIT";
+    /// JSON: tries the code of another node.
+    PairJoin = 82, "PAIR_JOIN";
     /// JSON: why nodes do not find or reach each other.
-    Doctor = 80, "DOCTOR";
+    Doctor = 83, "DOCTOR";
 }
 
 impl Op {

@@ -7,6 +7,7 @@
 //! It never ships: `cargo xtask sim` builds and runs it.
 
 pub mod checker;
+pub mod defect;
 pub mod faults;
 pub mod finale;
 pub mod history;

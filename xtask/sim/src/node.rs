@@ -16,6 +16,7 @@ use memproto::NodeId;
 use memproto::control::TrustedDevice;
 use tokio_util::sync::CancellationToken;
 
+use crate::defect::{Defect, Front};
 use crate::host::Host;
 use crate::network::Network;
 use crate::random::Random;
@@ -90,6 +91,7 @@ impl Process {
         generation: u64,
         host: Arc<Host>,
         random: &mut Random,
+        defect: Option<Defect>,
     ) -> anyhow::Result<Self> {
         let device = &devices[machine];
         let others = devices.iter().enumerate().filter(|(other, _)| *other != machine);
@@ -120,8 +122,9 @@ impl Process {
         let store = Store::seeded(store, SHARDS, random.next());
         let stop = CancellationToken::new();
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let events = Front::of(&service, defect);
         peers
-            .start(Arc::clone(&service) as _)
+            .start(events)
             .await
             .context("a simulated node does not start")?;
         let sweeper = Arc::clone(&service);

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use memnode::service::ANNOUNCE_INTERVAL;
+
+use crate::defect::Defect;
 use crate::network::Delays;
 use crate::random::Random;
-
-/// How long a node may wait before it announces what its programs wrote, in milliseconds.
-const ANNOUNCE_INTERVAL_MS: u64 = 5;
 
 /// Virtual time has steps of a millisecond, and each timer is rounded up to one: of these an announcement may meet several.
 const ROUNDING_MS: u64 = 3;
@@ -22,6 +22,8 @@ pub struct Setup {
     pub episodes_max: usize,
     /// How many operations programs begin at most.
     pub operations_max: usize,
+    /// What every node does wrong, to see whether that is found.
+    pub defect: Option<Defect>,
 }
 
 impl Setup {
@@ -32,6 +34,7 @@ impl Setup {
             nodes,
             episodes_max: usize::MAX,
             operations_max: usize::MAX,
+            defect: None,
         }
     }
 }
@@ -164,6 +167,8 @@ pub struct Plan {
     pub episodes: Vec<Episode>,
     /// How many operations programs begin at most.
     pub operations_max: usize,
+    /// What every node does wrong.
+    pub defect: Option<Defect>,
 }
 
 impl Plan {
@@ -194,6 +199,7 @@ impl Plan {
             placed_percent: *random.pick(&[0, 10, 40]),
             episodes: Vec::new(),
             operations_max: setup.operations_max,
+            defect: setup.defect,
         };
         let episodes = random.index(4);
         for episode in 0..episodes.min(setup.episodes_max) {
@@ -208,7 +214,7 @@ impl Plan {
 
     /// See [`History::known_after_ms`](crate::history::History::known_after_ms).
     pub fn known_after_ms(&self) -> u64 {
-        ANNOUNCE_INTERVAL_MS + self.delays.max_ms() + ROUNDING_MS
+        ANNOUNCE_INTERVAL.as_millis() as u64 + self.delays.max_ms() + ROUNDING_MS
     }
 }
 

@@ -11,7 +11,8 @@ use memnode::service::{ByteRange, Loaded, PutOptions, Service, Stored};
 use memnode::store::{KeyRecord, KeyValue, Place};
 use memnode::surroundings::Surroundings;
 use memproto::error::ApiResult;
-use memproto::{ErrorCode, Placement, Ttl};
+use memproto::version::VERSION_COUNTER_BITS;
+use memproto::{ErrorCode, Placement, Ttl, Version};
 
 use crate::history::{Action, Operation, Outcome, ProcessName};
 use crate::node::{Process, name_of};
@@ -106,7 +107,10 @@ impl Program {
                 let ttl_ms = self.ttl_ms(strict);
                 question.actions.push(Action::Set { key, ttl_ms });
             }
-            72..77 => question.actions = self.batch(),
+            72..77 => {
+                question.strict = false;
+                question.actions = self.batch();
+            }
             77..90 => question.actions.push(Action::Del { key }),
             90..94 => {
                 question.strict = false;
@@ -266,10 +270,10 @@ fn end(
         let version = record.map(|record| record.version);
         let placed_on = record.and_then(|record| placed_on(world, process, record.value));
         let shown = version.map_or_else(String::new, |version| {
-            let (ms, count) = (version.time >> 16, version.time & 0xffff);
-            format!(" in version {}.{count}", ms % 1_000_000)
+            format!(" in version {}", shown(world, version))
         });
         let ended = world.note(Some(machine), format_args!("#{number} {outcome:?}{shown}"));
+        remark_on_records(world, number);
         let mut history = world.history();
         let operation = &mut history.operations[number];
         operation.outcome = outcome;
@@ -277,6 +281,43 @@ fn end(
         operation.placed_on = placed_on;
         operation.ended = (outcome != Outcome::Cut).then_some(ended);
     }
+}
+
+/// Tells the reader of a trace what each node knows of the key of an operation.
+fn remark_on_records(world: &World, number: usize) {
+    let key = world.history().operations[number].key().map(str::to_owned);
+    let Some(key) = key.filter(|_| world.trace.keeps_lines()) else {
+        return;
+    };
+    let mut records = String::new();
+    for (machine, process) in world.processes() {
+        let record = process.service.audited_store().key(&key);
+        let what = record.map_or_else(
+            || "-".to_owned(),
+            |record| {
+                let state = match record.value {
+                    KeyValue::Ours(_) => "has",
+                    KeyValue::Theirs => "notes",
+                    KeyValue::Deleted => "deleted",
+                };
+                format!("{state} {}", shown(world, record.version))
+            },
+        );
+        records.push_str(&format!(" n{machine} {what};"));
+    }
+    world.trace.remark(format_args!("{key}:{records}"));
+}
+
+/// A version: the last digits of its milliseconds, its count, its writer.
+fn shown(world: &World, version: Version) -> String {
+    let (ms, count) = (
+        version.time >> VERSION_COUNTER_BITS,
+        version.time & ((1 << VERSION_COUNTER_BITS) - 1),
+    );
+    let writer = world
+        .machine_of(version.node)
+        .map_or_else(|| "?".to_owned(), |machine| format!("n{machine}"));
+    format!("{}.{count}@{writer}", ms % 1_000_000)
 }
 
 fn placed_on(world: &World, process: &Process, value: KeyValue) -> Option<usize> {
@@ -401,9 +442,9 @@ fn outcome<T>(answer: ApiResult<T>, done: impl FnOnce(T) -> Outcome) -> Outcome 
 /// What a `set` asks for, strict or not.
 fn options(ttl_ms: Option<u64>, placement: Placement, strict: bool) -> PutOptions {
     PutOptions {
+        strict,
         ttl: ttl_ms.and_then(|ms| Ttl::from_millis(ms).ok()),
         placement,
-        strict,
         ..PutOptions::default()
     }
 }

@@ -103,6 +103,7 @@ pub fn run(setup: &Setup, keeps_lines: bool) -> Result<Report> {
     };
     // Tasks of processes that were killed are there until now; they must find the world still whole.
     drop(runtime);
+    world.network.close();
     Ok(report)
 }
 
@@ -157,7 +158,8 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
         read_everything(world).await;
         let to = world.now();
         world.history().calms.push(Calm { from, to });
-        match catch_unwind(AssertUnwindSafe(|| finale::look(world))) {
+        let lists = finale::list(world).await;
+        match catch_unwind(AssertUnwindSafe(|| finale::look(world, lists))) {
             Ok(finale) => ran.finale = finale,
             // It was noted where it happened.
             Err(_) => ran.finale = Finale::default(),

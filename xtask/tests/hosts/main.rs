@@ -15,6 +15,7 @@ mod interfaces;
 mod links;
 mod mesh;
 mod network;
+mod pair;
 mod rate;
 mod room;
 mod scene;

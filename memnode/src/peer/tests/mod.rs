@@ -5,6 +5,7 @@
 mod consent;
 mod links;
 mod network;
+mod pairing;
 mod strangers;
 mod table;
 mod transfer;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::ApiError;
 use crate::peer::message::{PeerReply, PeerRequest};
+use crate::peer::pairing::PairMessage;
 use crate::peer::record::RecordError;
 
 /// Names one request on one link. The side that dialled makes odd ids, the other one even ids.
@@ -124,6 +125,8 @@ pub enum LinkError {
 pub enum Event {
     /// What the person at the other side said, or its grant changed.
     PeerConsent(Consent),
+    /// A message of pairing. It says nothing of consent: the driver gives that when an exchange has succeeded.
+    Pair(PairMessage),
     /// Both sides agreed: requests may pass. Comes once, behind the `PeerConsent` or `set_consent` that completed it.
     Agreed {
         /// How much of the peer's budget this node may use.

@@ -203,6 +203,20 @@ impl Network {
         self.touch();
     }
 
+    /// Ends everything, so that nothing keeps the network but who looks at it.
+    pub fn close(&self) {
+        let listeners: Vec<_> = {
+            let mut state = self.lock();
+            state
+                .machines
+                .iter_mut()
+                .filter_map(|machine| machine.listener.take())
+                .collect()
+        };
+        // As in a crash.
+        drop(listeners);
+    }
+
     /// A machine has power again.
     pub fn power_on(&self, machine: usize) {
         self.lock().machines[machine].has_power = true;
