@@ -184,6 +184,7 @@ fn peers_config(settings: &Settings) -> anyhow::Result<PeersConfig> {
         consent_timeout: settings.consent_timeout,
         pair_timeout: settings.pair_timeout,
         backoff_max: settings.redial_pause_max,
+        look_again: settings.look_again,
         ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
     })
 }

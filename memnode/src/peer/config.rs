@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::interfaces::InterfaceRules;
+use crate::patience::LOOK_AGAIN_DEFAULT;
 use crate::surroundings::Surroundings;
 
 /// The port on which peers are accepted unless the person says otherwise.
@@ -141,6 +142,8 @@ pub struct PeersConfig {
     pub goodbye_timeout: Duration,
     /// See [`STOP_TIMEOUT`].
     pub stop_timeout: Duration,
+    /// How long a link whose peer is quick looks for its next request before it sleeps; 0 is not at all.
+    pub look_again: Duration,
     /// The system's, but in a simulation.
     pub surroundings: Surroundings,
 }
@@ -175,6 +178,7 @@ impl PeersConfig {
             backoff_max: BACKOFF_MAX,
             goodbye_timeout: GOODBYE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
+            look_again: LOOK_AGAIN_DEFAULT,
             surroundings: Surroundings::system(),
         }
     }

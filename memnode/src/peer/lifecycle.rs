@@ -18,6 +18,7 @@ use super::transport::Connection;
 use super::wire::{Wire, now};
 use super::{CONSENT_LOOK_EVERY, Peers, State, pairing};
 use crate::hex;
+use crate::patience::Patience;
 use crate::trust::TrustError;
 
 impl Peers {
@@ -55,6 +56,7 @@ impl Peers {
             Arc::clone(&link),
             host,
             self.config.goodbye_timeout,
+            Patience::for_link(self.config.look_again, Arc::clone(&self.looking)),
             self.surroundings().clone(),
         ));
         self.touch();

@@ -8,8 +8,8 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
+//! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
 //! ask is in `connect`, `questions`, `consent`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
 //! what a connection is.
 
@@ -21,11 +21,14 @@ mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
+mod gathering;
 mod handshake;
 mod host;
+mod input;
 mod lifecycle;
 mod link;
 mod listener;
+mod looking;
 mod network;
 mod pace;
 mod pairing;
@@ -39,7 +42,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -55,6 +58,7 @@ pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
 pub(crate) use diagnosis::{ClockOffset, Multicast};
 pub use link::PeerLink;
+pub use looking::{Heard, Looking, together};
 pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
@@ -88,6 +92,8 @@ pub struct Peers {
     slots: HandshakeSlots,
     /// Changes when the network of this host did.
     network_changes: watch::Sender<u64>,
+    /// Whether a link looks again for what its peer says: one does at a time.
+    looking: Arc<AtomicBool>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -149,6 +155,7 @@ impl Peers {
             told: Mutex::default(),
             changed: watch::Sender::new(0),
             network_changes: watch::Sender::new(0),
+            looking: Arc::default(),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
@@ -173,10 +180,8 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
-        if self.surroundings().are_the_systems() {
-            self.look_at_interfaces();
-            self.spawn(Arc::clone(self).watch_network());
-        }
+        self.look_at_interfaces();
+        self.spawn(Arc::clone(self).watch_network());
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;

@@ -305,6 +305,7 @@ impl Middle {
             Arc::clone(&link),
             Arc::new(Arc::clone(self)),
             Duration::from_secs(1),
+            crate::patience::Patience::for_link(Duration::ZERO, Arc::default()),
             Surroundings::system(),
         ));
         link

@@ -12,7 +12,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::peer::frame;
 use crate::peer::handshake::{Established, PeerIdentity};
 use crate::peer::pairing::PairMessage;
-use crate::peer::record::{Opener, Sealer};
+use crate::peer::record::{Opener, RecordError, Sealer};
 
 /// One side of a link.
 pub struct Link {
@@ -121,6 +121,14 @@ impl Link {
             self.end(error.clone());
         }
         result
+    }
+
+    /// Ends the link for a record that cannot be: its length is none that a record has.
+    pub fn refuse_record(&mut self, error: RecordError) {
+        if !self.is_closed() {
+            self.outbox.goodbye = Some(Goodbye::ProtocolError);
+            self.end(error.into());
+        }
     }
 
     fn open_record(&mut self, record: &mut [u8], now: Instant) -> Result<(), LinkError> {
