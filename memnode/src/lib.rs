@@ -20,6 +20,7 @@ pub mod local;
 pub mod logging;
 pub mod memory_file;
 pub mod node;
+pub mod notify;
 pub mod peer;
 pub mod placement;
 pub mod platform;

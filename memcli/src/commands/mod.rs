@@ -5,6 +5,7 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod flush;
 mod key;
 mod logs;
 mod node;
@@ -42,11 +43,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
-        Command::Peer(PeerCommand::List) => peer::list(context).await,
+        Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
+        Command::Trust(TrustCommand::Key) => trust::key(context).await,
+        Command::Trust(TrustCommand::Add(args)) => trust::add(args, context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Flush(args) => flush::flush(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Target {
     pub(super) id: Option<NodeId>,
     /// Where.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Whether a node is refused that has the name of a trusted device, but another key.
+    pub(super) known_names_only: bool,
 }
 
 impl Peers {
@@ -96,6 +98,9 @@ impl Peers {
                     expected.short()
                 ),
             ));
+        }
+        if target.known_names_only && self.trust.has_namesake(peer.node_id, &peer.name) {
+            return Err(known_name_new_key(address, &peer.name, peer.node_id));
         }
         self.take_up(stream, shaken, address, ours)
     }
@@ -158,6 +163,8 @@ impl Peers {
                     label: address.clone(),
                     id: None,
                     addresses,
+                    // Dialling is no consent: the warning stands beside the question.
+                    known_names_only: false,
                 };
                 let id = match self.dial(&target, None).await? {
                     Dialled::Link(link) => link.id(),
@@ -284,6 +291,20 @@ fn unshaken(address: SocketAddr, error: &ShakeError) -> ApiError {
         }
         ShakeError::Closed | ShakeError::Io(_) => not_a_node(error),
     }
+}
+
+/// As SSH does: whoever has the name of a device that is trusted, but not its key, is not talked to by mistake.
+fn known_name_new_key(address: SocketAddr, name: &str, id: NodeId) -> ApiError {
+    ApiError::new(
+        ErrorCode::Denied,
+        format!(
+            "the node at {address} calls itself '{name}', as a trusted device does, but its key is another one ({}). Either that \
+             machine was set up anew, or somebody pretends to be it: ask its owner for the id that `memcli node status` shows \
+             there. If it is the same machine, remove the old key with `memcli trust remove {name}` and connect again; if there \
+             are two machines of this name, connect with --accept-new-key",
+            id.fingerprint()
+        ),
+    )
 }
 
 fn silent(address: SocketAddr, timeout: Duration) -> ApiError {

@@ -9,7 +9,7 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
+//! handle). What people ask is in `connect`, `questions`, `consent`, `watching`, `trusting` and `resolve`, limits are in [`config`].
 
 pub mod config;
 mod connect;
@@ -28,6 +28,8 @@ mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trusting;
+mod watching;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -245,6 +247,16 @@ impl Peers {
             offered_quota_bytes,
             incarnation: self.config.incarnation,
         }
+    }
+
+    /// Whether the node stops, so that nothing changes any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// The Ed25519 public key of this node.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.identity.public_key()
     }
 
     fn consent_limits(&self) -> ConsentLimits {

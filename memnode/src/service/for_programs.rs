@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, FlushRequest, Freed,
+    NodeStatus, PeerInfo, PeerName, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -144,6 +144,10 @@ impl Backend for Service {
         Ok(self.peers.consent_requests())
     }
 
+    async fn consent_wait(&self, wait: ConsentWait) -> ApiResult<ConsentState> {
+        Ok(self.peers.consent_wait(wait).await)
+    }
+
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         self.counted(self.peers.decide(decision))
     }
@@ -152,8 +156,20 @@ impl Backend for Service {
         Ok(self.peers.trusted())
     }
 
+    async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
+        self.counted(self.peers.trust_add(&addition))
+    }
+
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {
+        let flushed = match request.peer {
+            None => Service::flush(self).await,
+            Some(peer) => self.flush_peer(&peer).await,
+        };
+        self.counted(flushed)
     }
 
     fn request_stop(&self) {

@@ -5,12 +5,13 @@
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
 //! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
-//! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
+//! objects, [`expiry`] and [`flush`] for how data ends, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
 pub mod blocks;
 pub mod expiry;
+pub mod flush;
 mod for_programs;
 pub mod from_peers;
 mod intake;
@@ -38,12 +39,14 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::flush::FlushAllowed;
 pub use self::intake::Intake;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
 use crate::body::Body;
 use crate::counters::Counters;
+use crate::hex;
 use crate::local::ConnectionGauge;
 use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
@@ -191,6 +194,8 @@ pub struct ServiceConfig {
     pub abandoned_grace: Duration,
     /// Where large blocks lie.
     pub files: MemoryFiles,
+    /// Which peers may flush this node.
+    pub allow_flush: FlushAllowed,
 }
 
 /// Where the node listens.
@@ -274,6 +279,7 @@ impl Service {
         NodeStatus {
             name: self.config.name.clone(),
             node_id: self.config.node_id,
+            public_key: hex::encode(&self.peers.public_key()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),

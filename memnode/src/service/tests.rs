@@ -1,5 +1,7 @@
 //! Two and three nodes in one process, over loopback: what each sees of the others' keys, blocks and streams.
 
+mod flush;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,16 @@ impl TestNode {
 
     /// A node in a home that may have been used before: its identity and its trust are kept there.
     async fn start_in(folder: tempfile::TempDir, name: &str, budget_bytes: u64) -> Self {
+        Self::start_allowing(folder, name, budget_bytes, FlushAllowed::default()).await
+    }
+
+    /// As [`start_in`](Self::start_in), with peers that may flush it.
+    async fn start_allowing(
+        folder: tempfile::TempDir,
+        name: &str,
+        budget_bytes: u64,
+        allow_flush: FlushAllowed,
+    ) -> Self {
         let home = Home::open(folder.path().join("home")).unwrap();
         let identity = Identity::load_or_create(&home).unwrap();
         let trust = TrustStore::load(&home).unwrap();
@@ -52,6 +64,7 @@ impl TestNode {
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: Duration::from_millis(50),
             files: MemoryFiles::new(100),
+            allow_flush,
         };
         let peers_config = PeersConfig {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
@@ -92,6 +105,7 @@ impl TestNode {
             target: other.address.to_string(),
             quota_bytes: None,
             once: false,
+            accept_new_key: false,
         };
         let info = self.service.peers().connect(request).await.unwrap();
         assert_eq!(info.state, PeerState::WaitingForTheirConsent);
@@ -511,6 +525,7 @@ async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
         target: b.address.to_string(),
         quota_bytes: None,
         once: false,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     a.wait_for(&b, PeerState::Connected).await;
@@ -547,6 +562,7 @@ async fn a_peer_that_restarts_loses_what_it_held_and_nobody_waits_for_it() {
             target: a.address.to_string(),
             quota_bytes: None,
             once: false,
+            accept_new_key: false,
         })
         .await
         .unwrap();
@@ -666,6 +682,7 @@ async fn a_stream_whose_node_goes_away_in_the_middle_leaves_nothing_on_its_holde
         target: b.address.to_string(),
         quota_bytes: None,
         once: false,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     a.wait_for(&b, PeerState::Connected).await;

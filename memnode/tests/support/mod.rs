@@ -18,7 +18,7 @@ impl NodeProcess {
     pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
             .env_clear()
-            .args(["--port=0", "--listen=127.0.0.1", "--no-discovery"])
+            .args(["--port=0", "--listen=127.0.0.1", "--no-discovery", "--notify=off"])
             .args(args)
             .arg("--home")
             .arg(home)

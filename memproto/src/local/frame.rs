@@ -116,6 +116,12 @@ ops! {
     TrustRemove = 73, "TRUST_REMOVE";
     /// JSON: asks the node to stop.
     Stop = 74, "STOP";
+    /// JSON: waits for a change of who waits for consent.
+    ConsentWait = 83, "CONSENT_WAIT";
+    /// JSON: trusts a device by its key.
+    TrustAdd = 84, "TRUST_ADD";
+    /// JSON: frees what the programs of a node stored.
+    Flush = 85, "FLUSH";
 }
 
 impl Op {

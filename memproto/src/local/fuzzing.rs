@@ -18,8 +18,8 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, FlushRequest, Freed,
+    NodeStatus, PeerInfo, PeerName, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -112,6 +112,9 @@ fn request(op: Op, payload: &[u8]) {
         Op::Disconnect => return json::<PeerName>(payload),
         Op::ConsentDecide => return json::<ConsentDecision>(payload),
         Op::TrustRemove => return json::<TrustRemoval>(payload),
+        Op::ConsentWait => return json::<ConsentWait>(payload),
+        Op::TrustAdd => return json::<TrustAddition>(payload),
+        Op::Flush => return json::<FlushRequest>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -158,6 +161,9 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Connect | Op::PeerWait | Op::Disconnect => json::<PeerInfo>(payload),
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
+        Op::ConsentWait => json::<ConsentState>(payload),
+        Op::TrustAdd => json::<TrustAdded>(payload),
+        Op::TrustRemove | Op::Flush => json::<Freed>(payload),
         _ => {}
     }
 }

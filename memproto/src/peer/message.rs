@@ -107,6 +107,9 @@ pub enum PeerRequest {
         /// What is done.
         change: LifetimeChange,
     },
+    /// Frees all that the programs of the receiver's own host stored, wherever it lies. Refused unless the person there
+    /// allowed it to the sender.
+    Flush,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -136,9 +139,9 @@ pub enum PeerReply {
     },
     /// To `Locate`.
     Located(Option<Location>),
-    /// To `Free`.
+    /// To `Free` and `Flush`.
     Freed {
-        /// How many of the ids were there.
+        /// How many of the ids were there; of a `Flush` the keys, blocks and streams.
         blocks: u64,
         /// Their bytes.
         bytes: u64,

@@ -70,6 +70,9 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::Disconnect(peer) => json_of(&backend.disconnect(peer).await?),
         Operation::ConsentList => json_of(&backend.consent_list().await?),
         Operation::ConsentDecide(decision) => json_of(&backend.consent_decide(decision).await?),
+        Operation::ConsentWait(wait) => json_of(&backend.consent_wait(wait).await?),
+        Operation::TrustAdd(addition) => json_of(&backend.trust_add(addition).await?),
+        Operation::Flush(request) => json_of(&backend.flush(request).await?),
         Operation::TrustList => json_of(&backend.trust_list().await?),
         Operation::TrustRemove(removal) => json_of(&backend.trust_remove(removal).await?),
         Operation::Stop => {

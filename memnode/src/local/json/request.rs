@@ -1,6 +1,9 @@
 //! A line, read into an operation.
 
-use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
+use memproto::control::{
+    ConnectRequest, ConsentDecision, ConsentWait, FlushRequest, PeerName, PeerWait, TrustAddition,
+    TrustRemoval,
+};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
 use memproto::{BlockId, LifetimeChange, ValueName};
@@ -39,6 +42,9 @@ pub(super) enum Operation {
     ConsentDecide(ConsentDecision),
     TrustList,
     TrustRemove(TrustRemoval),
+    ConsentWait(ConsentWait),
+    TrustAdd(TrustAddition),
+    Flush(FlushRequest),
     Stop,
 }
 
@@ -136,6 +142,9 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "peer_wait" => Operation::PeerWait(arguments::args(fields)?),
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
+        "consent_wait" => Operation::ConsentWait(arguments::args(fields)?),
+        "trust_add" => Operation::TrustAdd(arguments::args(fields)?),
+        "flush" => Operation::Flush(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
         op => {
             let bare = match op {
