@@ -54,6 +54,7 @@ impl Node {
             home: home.path().to_owned(),
             socket: settings.socket.clone(),
             deletion_memory: settings.deletions_kept,
+            announce_interval: settings.announce_interval,
             abandoned_grace: settings.unfinished_streams_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
             allow_flush: FlushAllowed::new(&settings.allow_flush),

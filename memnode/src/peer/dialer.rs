@@ -11,7 +11,7 @@ use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::{Goodbye, HandshakeError};
 use tokio::net::TcpStream;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::entry::Grant;
 use super::handshake::{self, ShakeError, Shaken};
@@ -100,6 +100,10 @@ impl Peers {
             ));
         }
         if target.known_names_only && self.trust.has_namesake(peer.node_id, &peer.name) {
+            warn!(
+                peer = %peer.node_id, name = peer.name, %address,
+                "a node with the name of a trusted device, but another key, is not connected to"
+            );
             return Err(known_name_new_key(address, &peer.name, peer.node_id));
         }
         self.take_up(stream, shaken, address, ours)

@@ -10,8 +10,8 @@ use super::{Service, unexpected_reply};
 use crate::body::Body;
 use crate::store::Owner;
 
-/// How many values are freed at the same time: each may have peers to tell, which takes a round trip, and a link has room
-/// for a few hundred requests of all callers.
+/// How many values are freed at the same time: what lies on a peer takes a round trip, and a link has room for a few hundred
+/// requests of all callers.
 const UNDER_WAY_MAX: usize = 64;
 
 /// The word that stands for every connected peer.
@@ -118,7 +118,7 @@ impl Service {
             return Freed::default();
         };
         if let (Some(key), Some(version)) = (&removed.key, version) {
-            self.tell_peers(key, version, true).await;
+            self.news.push(key, version, true);
         }
         self.free_removed(removed).await
     }

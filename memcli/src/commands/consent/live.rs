@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use memproto::ErrorCode;
 use memproto::control::{ConsentDecision, ConsentRequest, ConsentState, ConsentWait, PeerState};
 use memsdk::MemCloud;
 use tokio::time::MissedTickBehavior;
@@ -47,7 +48,7 @@ pub(super) async fn ask_about_all(cloud: &MemCloud, quota: Option<u64>, context:
                     Some(_) => {}
                     None => return Err(interrupted("the terminal is gone")),
                 },
-                _ = ticks.tick() => screen.draw(),
+                _ = ticks.tick(), if screen.dialog.current().is_some() => screen.draw(),
                 how = signals.next() => return Err(interrupted(how)),
             }
         };
@@ -115,7 +116,14 @@ impl Screen<'_> {
         self.panel.wipe();
         match decide(self.cloud, decision, self.context).await {
             // It may have gone while the person thought; that must not keep the others waiting.
-            Err(Failure::Api(error)) => self.context.output.note(&error.message),
+            Err(Failure::Api(error)) if error.code == ErrorCode::UnknownPeer => {
+                self.context.output.note(&error.message);
+            }
+            // Otherwise it still waits, and is on the screen again.
+            Err(Failure::Api(error)) => {
+                self.context.output.note(&error.message);
+                return Ok(());
+            }
             other => other?,
         }
         self.dialog.answered();

@@ -8,7 +8,10 @@ fn allowing(names: &[&str]) -> FlushAllowed {
 }
 
 async fn start_allowing(name: &str, allow_flush: FlushAllowed) -> TestNode {
-    TestNode::start_allowing(tempfile::tempdir().unwrap(), name, 64 * MIB, allow_flush).await
+    TestNode::start_with(tempfile::tempdir().unwrap(), name, 64 * MIB, |config| {
+        config.allow_flush = allow_flush
+    })
+    .await
 }
 
 #[tokio::test]
