@@ -420,6 +420,14 @@ pub(crate) struct KeysArgs {
     /// List at most so many keys: whichever are found first, not the first by name
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) limit: Option<usize>,
+
+    /// List only keys that were set on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// Show with each key the size, class and time to live of its value, and on which machine it lies
+    #[arg(short, long)]
+    pub(crate) long: bool,
 }
 
 /// `stats`

@@ -25,9 +25,12 @@ pub mod peer;
 pub mod placement;
 pub mod platform;
 pub mod service;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 pub mod size;
 pub mod span;
 pub mod store;
+pub mod surroundings;
 pub mod timings;
 pub mod token;
 pub mod trust;

@@ -7,6 +7,7 @@ mod connect;
 mod consent;
 mod flush;
 mod key;
+mod keys;
 mod logs;
 mod node;
 mod peer;
@@ -35,7 +36,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Ttl(args) => ttl::ttl(args, context).await,
         Command::Expire(args) => ttl::expire(args, context).await,
         Command::Persist(args) => ttl::persist(args, context).await,
-        Command::Keys(args) => key::keys(args, context).await,
+        Command::Keys(args) => keys::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,

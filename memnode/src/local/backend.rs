@@ -9,7 +9,7 @@ use memproto::control::{
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -118,13 +118,8 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
-    fn keys(
-        &self,
-        patterns: &[String],
-        cursor: u64,
-        limit: u32,
-    ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
+    /// Lists keys that match any of the patterns, at most as many as are wanted and no more than fit a frame, from a cursor on.
+    fn keys(&self, request: KeysRequest) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 
     /// What the node is.
     fn status(&self) -> impl Future<Output = ApiResult<NodeStatus>> + Send;

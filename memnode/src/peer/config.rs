@@ -3,6 +3,8 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::surroundings::Surroundings;
+
 /// The port on which peers are accepted unless the person says otherwise.
 pub const DEFAULT_PORT: u16 = 8080;
 
@@ -116,6 +118,8 @@ pub struct PeersConfig {
     pub goodbye_timeout: Duration,
     /// See [`STOP_TIMEOUT`].
     pub stop_timeout: Duration,
+    /// The system's, but in a simulation.
+    pub surroundings: Surroundings,
 }
 
 impl PeersConfig {
@@ -142,6 +146,7 @@ impl PeersConfig {
             backoff_max: BACKOFF_MAX,
             goodbye_timeout: GOODBYE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
+            surroundings: Surroundings::system(),
         }
     }
 }

@@ -74,6 +74,7 @@ impl Peers {
         let _attempt = Attempt::of_address(self, &request.target);
         let grant = self.grant_for(None, request);
         let addresses = tokio::select! {
+            biased;
             addresses = dialer::resolve_host(&request.target) => addresses?,
             () = tokio::time::sleep(self.config.connect_timeout) => return Err(ApiError::new(
                 ErrorCode::Timeout,
@@ -92,6 +93,7 @@ impl Peers {
 
     async fn dial_now(self: &Arc<Self>, target: &Target, grant: Grant) -> ApiResult<Dialled> {
         tokio::select! {
+            biased;
             dialled = self.dial(target, Some(grant)) => dialled,
             () = self.stopping.cancelled() => Err(ApiError::new(ErrorCode::ShuttingDown, "this node is stopping")),
         }
@@ -173,6 +175,7 @@ impl Peers {
                 Answer::Awaited => {}
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut deadline => return self.unanswered(id),
             }

@@ -10,13 +10,14 @@ use futures_util::stream::FuturesUnordered;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::{Goodbye, HandshakeError};
-use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
 use super::entry::Grant;
 use super::handshake::{self, ShakeError, Shaken};
 use super::link::PeerLink;
+use super::transport::Connection;
 use super::{Peers, config};
+use crate::surroundings::Surroundings;
 
 /// What came of dialling.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Peers {
             .addresses
             .iter()
             .take(config::ADDRESSES_MAX)
-            .map(|&address| async move { (address, connect(address, timeout).await) })
+            .map(|&address| async move { (address, connect(self.surroundings(), address, timeout).await) })
             .collect();
         let mut failure = None;
         while let Some((address, connected)) = attempts.next().await {
@@ -74,13 +75,13 @@ impl Peers {
 
     async fn meet(
         self: &Arc<Self>,
-        mut stream: TcpStream,
+        stream: Connection,
         target: &Target,
         address: SocketAddr,
         ours: Option<Grant>,
     ) -> Result<Dialled, ApiError> {
         let offered = ours.map_or(self.config.default_grant_bytes, |grant| grant.quota_bytes);
-        let shake = handshake::initiate(&mut stream, self.handshake_config(offered));
+        let shake = handshake::initiate(&stream, self.handshake_config(offered), self.surroundings());
         let shaken = match tokio::time::timeout(self.config.handshake_timeout, shake).await {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(error)) => return Err(unshaken(address, &error)),
@@ -111,7 +112,7 @@ impl Peers {
 
     fn take_up(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Connection,
         shaken: Shaken,
         address: SocketAddr,
         ours: Option<Grant>,
@@ -141,16 +142,17 @@ impl Peers {
                 return;
             };
             if attempt > 0 {
-                let pause = backoff(attempt, self.config.backoff_first, self.config.backoff_max);
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = wake.notified() => {}
+                    biased;
                     () = self.stopping.cancelled() => return,
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep(self.backoff(attempt)) => {}
                 }
             }
             let dialled = tokio::select! {
-                dialled = self.dial(&target, None) => dialled,
+                biased;
                 () = self.stopping.cancelled() => return,
+                dialled = self.dial(&target, None) => dialled,
             };
             if let Err(error) = dialled {
                 self.note_error(id, &error);
@@ -186,20 +188,31 @@ impl Peers {
                 () = self.stopping.cancelled() => return,
             }
             tokio::select! {
-                () = tokio::time::sleep(backoff(attempt, self.config.backoff_first, self.config.backoff_max)) => {}
+                biased;
                 () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(self.backoff(attempt)) => {}
             }
         }
     }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let jitter = self.surroundings().random_fraction();
+        backoff(
+            attempt,
+            self.config.backoff_first,
+            self.config.backoff_max,
+            jitter,
+        )
+    }
 }
 
-/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half,
-/// so that two nodes that lost each other do not keep dialling at the same moment.
-fn backoff(attempt: u32, first: Duration, max: Duration) -> Duration {
+/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half, where
+/// `jitter`, from 0 to below 1, says: two nodes that lost each other do not keep dialling at the same moment.
+fn backoff(attempt: u32, first: Duration, max: Duration, jitter: f64) -> Duration {
     let doubled = first
         .saturating_mul(1 << attempt.saturating_sub(1).min(16))
         .min(max);
-    doubled.mul_f64(rand::random_range(0.5..1.0))
+    doubled.mul_f64(0.5 + jitter / 2.0)
 }
 
 /// The addresses of `HOST:PORT`.
@@ -237,11 +250,15 @@ pub(super) async fn resolve_host(text: &str) -> Result<Vec<SocketAddr>, ApiError
     }
 }
 
-async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+async fn connect(
+    surroundings: &Surroundings,
+    address: SocketAddr,
+    timeout: Duration,
+) -> io::Result<Connection> {
+    let stream = tokio::time::timeout(timeout, surroundings.connect(address))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
+    stream.set_nodelay()?;
     Ok(stream)
 }
 
@@ -344,11 +361,12 @@ mod tests {
             (9, 30.0),
             (u32::MAX, 30.0),
         ] {
-            for _ in 0..50 {
-                let pause = backoff(attempt, first, max).as_secs_f64();
+            for jitter in [0.0, 0.25, 0.999] {
+                let pause = backoff(attempt, first, max, jitter).as_secs_f64();
+                let expected = longest * (0.5 + jitter / 2.0);
                 assert!(
-                    (longest / 2.0..=longest).contains(&pause),
-                    "attempt {attempt}: {pause}"
+                    (pause - expected).abs() < 1e-6,
+                    "attempt {attempt}: {pause} instead of {expected}"
                 );
             }
         }

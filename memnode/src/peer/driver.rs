@@ -15,13 +15,14 @@ use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
 use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
-use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, trace};
 
 use super::link::PeerLink;
+use super::transport::Connection;
 use super::wire::{Notice, Wire, now};
 use crate::body::Body;
+use crate::surroundings::Surroundings;
 
 /// How much is read from the socket at a time: four full records, so that a fast sender costs few system calls.
 const READ_SIZE: usize = 4 * RECORD_LEN;
@@ -73,18 +74,25 @@ pub(super) enum LinkEnd {
 }
 
 /// Drives a link until it is over. `goodbye_timeout` is how long the last bytes may take to leave.
-pub(super) async fn drive(link: Arc<PeerLink>, host: Arc<dyn Host>, goodbye_timeout: Duration) {
+pub(super) async fn drive(
+    link: Arc<PeerLink>,
+    host: Arc<dyn Host>,
+    goodbye_timeout: Duration,
+    surroundings: Surroundings,
+) {
     let wire = Arc::clone(link.wire());
     let mut writer = JoinSet::new();
-    writer.spawn(write(Arc::clone(&wire)));
+    writer.spawn(surroundings.task(write(Arc::clone(&wire))));
     let mut reader = Reader {
         link: Arc::clone(&link),
         host: Arc::clone(&host),
+        surroundings,
         handlers: JoinSet::new(),
         by_request: HashMap::new(),
         answered: false,
     };
     let end = tokio::select! {
+        biased;
         end = reader.run() => end,
         // A writer that ended without an error has sent the last byte; the reader has a notice of why.
         Some(Ok(Err(error))) = writer.join_next() => error.into(),
@@ -145,6 +153,7 @@ async fn write_all(wire: &Wire, mut bytes: &[u8]) -> io::Result<()> {
 struct Reader {
     link: Arc<PeerLink>,
     host: Arc<dyn Host>,
+    surroundings: Surroundings,
     /// Requests of the peer that could not be answered at once. They end with the link.
     handlers: JoinSet<RequestId>,
     by_request: HashMap<RequestId, AbortHandle>,
@@ -169,6 +178,18 @@ impl Reader {
             // A sender that is never slower would keep this thread from everyone else.
             tokio::task::consume_budget().await;
             tokio::select! {
+                // What is seldom ready comes first, for bytes of a busy link are always there.
+                biased;
+                Some(done) = self.handlers.join_next(), if !self.handlers.is_empty() => {
+                    if let Ok(id) = done {
+                        self.by_request.remove(&id);
+                    }
+                }
+                () = &mut timer => {
+                    wire.say(|link| link.handle_timeout(now()));
+                    timer.as_mut().reset(next_timeout(&wire));
+                }
+                () = wire.wake_reader.notified() => {}
                 read = input.read(&wire.stream) => match read {
                     Ok(0) => return LinkEnd::Eof,
                     Ok(bytes) => {
@@ -179,16 +200,6 @@ impl Reader {
                     }
                     Err(error) => return error.into(),
                 },
-                () = wire.wake_reader.notified() => {}
-                Some(done) = self.handlers.join_next(), if !self.handlers.is_empty() => {
-                    if let Ok(id) = done {
-                        self.by_request.remove(&id);
-                    }
-                }
-                () = &mut timer => {
-                    wire.say(|link| link.handle_timeout(now()));
-                    timer.as_mut().reset(next_timeout(&wire));
-                }
             }
         }
     }
@@ -263,7 +274,9 @@ impl Reader {
                 }
             }),
         };
-        let handler = self.handlers.spawn(rest.map(move |()| id));
+        let handler = self
+            .handlers
+            .spawn(self.surroundings.task(rest.map(move |()| id)));
         self.by_request.insert(id, handler);
     }
 }
@@ -304,7 +317,7 @@ impl Input {
     ///
     /// # Cancel safety
     /// Nothing is read before it completes.
-    async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    async fn read(&mut self, stream: &Connection) -> io::Result<usize> {
         loop {
             match stream.try_read(&mut self.buffer[self.end..]) {
                 Ok(bytes) => {

@@ -2,19 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use memproto::NodeId;
 use memproto::control::TrustedDevice;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::{Consent, Goodbye, Link, LinkConfig};
-use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::driver::{self, Host};
 use super::entry::{Ended, Ending, Grant, LinkFacts};
 use super::handshake::Shaken;
 use super::link::PeerLink;
+use super::transport::Connection;
 use super::wire::{Wire, now};
 use super::{CONSENT_LOOK_EVERY, Peers, State};
 use crate::hex;
@@ -27,7 +27,7 @@ impl Peers {
     /// Why there is no place for it. The other side was told, or never learned who this side is.
     pub(super) fn adopt(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Connection,
         shaken: Shaken,
         address: SocketAddr,
         ours: Option<Grant>,
@@ -51,6 +51,7 @@ impl Peers {
             Arc::clone(&link),
             host,
             self.config.goodbye_timeout,
+            self.surroundings().clone(),
         ));
         self.touch();
         placed.map(|_| link)
@@ -269,9 +270,10 @@ impl Peers {
             }
             let next = next.unwrap_or_else(|| now() + CONSENT_LOOK_EVERY);
             tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => {}
-                _ = changed.changed() => {}
+                biased;
                 () = self.stopping.cancelled() => return,
+                _ = changed.changed() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
             }
         }
     }
@@ -287,7 +289,7 @@ impl Peers {
             addresses.retain(|address| *address != facts.address);
             addresses.insert(0, facts.address);
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = Duration::from_millis(self.surroundings().unix_ms());
         self.trust.upsert(TrustedDevice {
             id: facts.id,
             public_key: hex::encode(&facts.public_key),

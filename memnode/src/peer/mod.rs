@@ -9,7 +9,8 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent`, `watching`, `trusting` and `resolve`, limits are in [`config`].
+//! handle). What people ask is in `connect`, `questions`, `consent`, `watching`, `trusting` and `resolve`, limits are in
+//! [`config`], and `transport` is what a connection is.
 
 pub mod config;
 mod connect;
@@ -28,11 +29,12 @@ mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transport;
 mod trusting;
 mod watching;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -52,6 +54,7 @@ pub use link::PeerLink;
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
 use crate::service::PeerEvents;
+use crate::surroundings::Surroundings;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
@@ -71,7 +74,7 @@ pub struct Peers {
     state: Mutex<State>,
     /// Which link of each peer the service was told of. Held while it is told, so that it hears of the links of a peer in
     /// their order. Locked before `state`, never after.
-    told: Mutex<HashMap<NodeId, u64>>,
+    told: Mutex<BTreeMap<NodeId, u64>>,
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
@@ -87,7 +90,7 @@ struct State {
     /// Addresses that a person's `connect` is dialling, while it is not known who is there.
     dialling: BTreeMap<u64, String>,
     /// Peers that are dialled again and again, with what ends the pause.
-    redials: HashMap<NodeId, Arc<Notify>>,
+    redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
     /// No link gets a place any more.
@@ -117,7 +120,7 @@ impl Peers {
         let state = State {
             table,
             dialling: BTreeMap::new(),
-            redials: HashMap::new(),
+            redials: BTreeMap::new(),
             strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
             stopped: false,
         };
@@ -144,7 +147,7 @@ impl Peers {
     /// logged: `connect HOST:PORT` does without it.
     pub async fn start(self: &Arc<Self>, events: Arc<dyn PeerEvents>) -> anyhow::Result<Vec<SocketAddr>> {
         memproto::peer::handshake::check_node_name(&self.config.name)?;
-        let listeners = listener::bind(&self.config.listen).await?;
+        let listeners = listener::bind(&self.config.surroundings, &self.config.listen).await?;
         let addresses = listener::addresses(&listeners)?;
         anyhow::ensure!(
             self.events.set(events).is_ok(),
@@ -185,7 +188,7 @@ impl Peers {
             .lock()
             .expect("no code panics while it holds mDNS")
             .take();
-        let goodbye = tokio::task::spawn_blocking(move || discovery.map(Discovery::stop));
+        let goodbye = discovery.map(|discovery| tokio::task::spawn_blocking(move || discovery.stop()));
         let mut tasks = std::mem::take(
             &mut *self
                 .tasks
@@ -194,13 +197,21 @@ impl Peers {
         );
         let all = async {
             while tasks.join_next().await.is_some() {}
-            goodbye.await
+            if let Some(goodbye) = goodbye {
+                // What mDNS panicked with was printed, and it is over now either way.
+                let _ = goodbye.await;
+            }
         };
         if tokio::time::timeout(self.config.stop_timeout, all).await.is_err() {
             warn!("some peer links did not end in time and were cut");
         }
         tasks.shutdown().await;
         self.touch();
+    }
+
+    /// What these peers, and so the node that they belong to, take from the machine.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.config.surroundings
     }
 
     fn start_discovery(self: &Arc<Self>, addresses: &[SocketAddr]) -> anyhow::Result<()> {
@@ -290,6 +301,6 @@ impl Peers {
             .expect("no code panics while it holds the tasks");
         // What has ended is let go here, so that the set does not grow with every connection ever made.
         while tasks.try_join_next().is_some() {}
-        (!self.stopping.is_cancelled()).then(|| tasks.spawn(task))
+        (!self.stopping.is_cancelled()).then(|| tasks.spawn(self.surroundings().task(task)))
     }
 }

@@ -112,6 +112,7 @@ impl Peers {
                 return Ok(info);
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut timeout => {}
                 () = self.stopping.cancelled() => {}

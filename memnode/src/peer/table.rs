@@ -7,7 +7,7 @@
 //! link at once; and of two links that come of both sides dialling at once, both keep the one that the lower node id
 //! began.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) struct TableLimits {
 pub(super) struct Table<L> {
     own_id: NodeId,
     limits: TableLimits,
-    entries: HashMap<NodeId, Entry<L>>,
+    entries: BTreeMap<NodeId, Entry<L>>,
     touches: u64,
 }
 
@@ -40,7 +40,7 @@ impl<L> Table<L> {
         Self {
             own_id,
             limits,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             touches: 0,
         }
     }

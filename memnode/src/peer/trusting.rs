@@ -1,7 +1,7 @@
 //! Trust in a device that need not have been met: how a fleet is prepared, by the keys of its machines.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use memproto::NodeId;
@@ -32,7 +32,7 @@ impl Peers {
         }
         check_node_name(&addition.name)?;
         let known = self.trust.by_id(id);
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = Duration::from_millis(self.surroundings().unix_ms());
         let device = TrustedDevice {
             id,
             public_key: hex::encode(&public_key),

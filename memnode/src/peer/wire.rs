@@ -7,7 +7,7 @@
 //! What arrived is sorted here too: replies and pieces of bodies go straight to who waits for them; what needs the rest
 //! of the node (requests, consent, the end) is queued for the reader, which acts on it without the lock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -15,9 +15,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult};
 use memproto::peer::{BodySpec, Consent, Event, Link, LinkError, PeerReply, PeerRequest, RequestId};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
+use super::transport::Connection;
 use crate::body::{Body, BodySender};
 
 /// How much may be sealed and written by the task that has something to say, before the rest is left to the writer.
@@ -47,7 +47,7 @@ pub(super) type ReplySender = oneshot::Sender<ApiResult<(PeerReply, Body)>>;
 
 /// See the module.
 pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Connection,
     /// For messages: the peer's name.
     name: String,
     inner: Mutex<Inner>,
@@ -62,11 +62,11 @@ pub(super) struct Wire {
 struct Inner {
     link: Link,
     /// Requests of this side that wait for their reply.
-    replies: HashMap<RequestId, ReplySender>,
+    replies: BTreeMap<RequestId, ReplySender>,
     /// Bodies of the peer that somebody reads.
-    incoming: HashMap<RequestId, BodySender>,
+    incoming: BTreeMap<RequestId, BodySender>,
     /// Bodies of this side whose writer may wait for room.
-    rooms: HashMap<RequestId, Arc<Notify>>,
+    rooms: BTreeMap<RequestId, Arc<Notify>>,
     notices: VecDeque<Notice>,
     /// Sealed bytes that the socket did not take yet; the writer's as soon as it comes.
     unsent: Vec<u8>,
@@ -78,13 +78,13 @@ struct Inner {
 
 impl Wire {
     /// `first` is what is to be sent before anything of the link: the last message of the handshake.
-    pub(super) fn new(link: Link, stream: TcpStream, first: Vec<u8>) -> Arc<Self> {
+    pub(super) fn new(link: Link, stream: Connection, first: Vec<u8>) -> Arc<Self> {
         let name = link.peer().name.clone();
         let inner = Inner {
             link,
-            replies: HashMap::new(),
-            incoming: HashMap::new(),
-            rooms: HashMap::new(),
+            replies: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             notices: VecDeque::new(),
             unsent: first,
             writing: false,

@@ -9,7 +9,7 @@ use memproto::control::{
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
@@ -112,8 +112,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, patterns, cursor, limit))
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, &request).await)
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

@@ -10,18 +10,21 @@
 //!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
 //! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks.
 //! - `prepared`: what is on its way in. `room`: making room for it by eviction.
-//! - `index`: from hashes to entries, by key and by id. `queues`, `ghosts`: which entry of class cache goes first. `ledger`: the accounts.
+//! - `index`: from hashes to entries, by key and by id. `notes`, `numbers`: which other node answers for a key, in at most
+//!   32 bytes. `queues`, `ghosts`: which entry of class cache goes first. `ledger`: the accounts.
 //!
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod arena;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 mod entry;
 mod ghosts;
 mod index;
 mod keys;
 mod ledger;
+mod notes;
+mod numbers;
 mod outside;
 mod pages;
 mod prepared;
@@ -48,6 +51,8 @@ use crate::ids::BlockIds;
 use crate::span::memory_len;
 use crate::value::Value;
 use arena::Handle;
+#[cfg(any(test, fuzzing, feature = "simulation"))]
+pub use audit::Audit;
 use entry::Kind;
 pub use keys::SetSmall;
 use ledger::Ledger;
@@ -58,6 +63,7 @@ pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
 };
+pub use shard::Scanned;
 use shard::{Common, Displaced, Key, New, NoPage, Shard, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
@@ -170,6 +176,7 @@ impl Store {
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
             hasher,
+            numbers: Arc::default(),
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
@@ -461,12 +468,11 @@ impl Store {
         lock(&self.inner.shards[id.as_u64() as usize % self.shards()])
     }
 
-    /// A key with its tag, and its shard.
+    /// A key with its hash, and its shard.
     fn place_of_key<'a>(&self, key: &'a str) -> (Key<'a>, usize) {
         let bytes = key.as_bytes();
         let hash = hash_of_key(&self.inner.common.hasher, bytes);
-        let tag = hash as u32;
-        (Key { bytes, tag }, (hash >> 32) as usize % self.shards())
+        (Key { bytes, hash }, (hash >> 32) as usize % self.shards())
     }
 }
 

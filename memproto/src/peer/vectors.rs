@@ -19,6 +19,7 @@ use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
+use crate::listing::{KeyDetails, ListedKey, OWN_CURSOR_BITS};
 use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
 use crate::{BlockClass, BlockId, NodeId, Version};
 
@@ -329,6 +330,22 @@ fn known(key: &str) -> KeyVersion {
     }
 }
 
+/// A key of a listing, with the class of its value, its time to live in milliseconds, and whether it lies in chunks.
+fn listed(key: &str, value: Option<(BlockClass, Option<u64>, bool)>) -> ListedKey {
+    let details = value.map(|(class, ttl, is_stream)| KeyDetails {
+        node: node(),
+        holder: node(),
+        size: 70_000,
+        class: Some(class),
+        ttl: ttl.map(|ms| Ttl::from_millis(ms).unwrap()),
+        is_stream,
+    });
+    ListedKey {
+        key: key.to_owned(),
+        details,
+    }
+}
+
 fn requests() -> Vec<Value> {
     let all = [
         (
@@ -391,6 +408,7 @@ fn requests() -> Vec<Value> {
             PeerRequest::Reconcile {
                 keys: vec![known("a"), known("b")],
                 complete: true,
+                clock: 1 << 60,
             },
             Some(0),
         ),
@@ -433,6 +451,15 @@ fn requests() -> Vec<Value> {
         ),
         (PeerRequest::Newest { key: "k".to_owned() }, Some(0)),
         (PeerRequest::Retell, Some(0)),
+        (
+            PeerRequest::Keys {
+                patterns: vec!["user:*".to_owned(), "?".to_owned()],
+                cursor: (1 << OWN_CURSOR_BITS) - 1,
+                limit: 4_096,
+                details: true,
+            },
+            Some(0),
+        ),
         (PeerRequest::Flush, Some(0)),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
@@ -508,6 +535,7 @@ fn replies() -> Vec<Value> {
         (
             PeerReply::Reconciled {
                 newer: vec![known("a")],
+                clock: 1 << 60,
             },
             Some(0),
         ),
@@ -532,6 +560,23 @@ fn replies() -> Vec<Value> {
         ),
         (PeerReply::Retelling, Some(0)),
         (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
+        (
+            PeerReply::Keys {
+                keys: vec![listed("a", None), listed("b", None)],
+                cursor: 0x0123_4567_89ab,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Keys {
+                keys: vec![
+                    listed("here", Some((BlockClass::Cache, Some(60_000), false))),
+                    listed("in chunks", Some((BlockClass::Pinned, None, true))),
+                ],
+                cursor: 0,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

@@ -120,7 +120,9 @@ impl Known {
         let key_len = self.key.as_ref().map_or(0, String::len);
         match &self.what {
             What::Small(bytes) => Store::cost_of_small(key_len, bytes.len(), self.class),
-            What::Theirs | What::Deleted => Store::cost_of_note(key_len),
+            What::Deleted => Store::cost_of_deletion(key_len),
+            // It is no entry.
+            What::Theirs => 0,
             What::Block { .. } | What::At(..) | What::Stream(_) => {
                 Store::cost_of_outside(key_len, self.class)
             }
@@ -158,6 +160,8 @@ pub(super) struct Model {
     pub(super) held: Vec<(Owner, u64)>,
     pub(super) quotas: BTreeMap<NodeId, u64>,
     pub(super) evictions: u64,
+    /// What the notes of keys of other nodes take together, as the store said last: the model knows only between which bounds that is.
+    pub(super) note_bytes: u64,
 }
 
 impl Model {
@@ -187,6 +191,7 @@ impl Model {
             .iter()
             .filter_map(|known| Some((known.owner(), known.outside_cost()?)));
         entries
+            .chain([(Owner::Local, self.note_bytes)])
             .chain(outside)
             .chain(self.orphans.iter().copied())
             .chain(self.held.iter().copied())

@@ -6,10 +6,11 @@ use memproto::control::{
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
+use memproto::local::keys::KeysRequest;
 use memproto::{BlockId, LifetimeChange, ValueName};
 use serde_json::Value;
 
-use super::arguments::{self, Encoding, Fields, Hello, Keys, Put, PutMany, Read};
+use super::arguments::{self, Encoding, Fields, Hello, Put, PutMany, Read};
 use super::{LINE_MAX, VALUE_MAX};
 
 /// The longest `id` in bytes, as it stands in the line.
@@ -31,7 +32,7 @@ pub(super) enum Operation {
     Load(BlockId, Read),
     Free(Vec<BlockId>),
     Stream(Put),
-    Keys(Keys),
+    Keys(KeysRequest),
     Status,
     Stats,
     Peers,
@@ -209,7 +210,7 @@ mod tests {
         #[test]
         fn requests_of_all_kinds_never_panic(
             op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop",
-            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|ttl_ms|token",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|local|details|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());

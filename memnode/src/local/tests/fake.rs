@@ -13,10 +13,11 @@ use memproto::control::{
     TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::listing::{KeyDetails, ListedKey, MissingNode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
-use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::local::keys::{KeysPage, KeysReply, KeysRequest};
 use memproto::pattern::Globs;
-use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
+use memproto::{BlockClass, BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
     pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
     pub(crate) lifetimes: Mutex<HashMap<ValueName, Ttl>>,
+    /// Nodes whose keys are missing from a listing.
+    pub(crate) missing: Mutex<Vec<MissingNode>>,
     /// How each key was last asked to be kept.
     pub(crate) options: Mutex<HashMap<String, PutOptions>>,
     /// Bodies that a load gives away, once each.
@@ -55,6 +58,7 @@ impl Fake {
             blocks: Mutex::default(),
             keys: Mutex::default(),
             lifetimes: Mutex::default(),
+            missing: Mutex::default(),
             options: Mutex::default(),
             bodies: Mutex::default(),
             gate: Semaphore::new(0),
@@ -316,17 +320,39 @@ impl Backend for Fake {
     }
 
     /// In ascending order; a cursor is the number of keys that came before, plus one so that an empty page has one too.
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        let globs = Globs::new(patterns)?;
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        let (cursor, options) = (request.cursor, request.options);
+        let globs = Globs::new(&request.patterns)?;
+        // As if all had five bytes and a minute to live.
+        let details = options.details.then(|| KeyDetails {
+            node: self.node_id(),
+            holder: self.node_id(),
+            size: 5,
+            class: Some(BlockClass::Cache),
+            ttl: Ttl::from_millis(60_000).ok(),
+            is_stream: false,
+        });
+        let missing = if options.local {
+            Vec::new()
+        } else {
+            self.missing.lock().unwrap().clone()
+        };
         let keys = self.keys.lock().unwrap();
-        let mut page = KeysPage::new(limit);
+        let mut page = KeysPage::new(request.limit);
         for (passed, key) in keys.keys().enumerate().skip(cursor.saturating_sub(1) as usize) {
-            if globs.match_key(key) && !page.push(key) {
+            if !globs.match_key(key) {
+                continue;
+            }
+            let key = key.clone();
+            if !page.push(ListedKey { key, details }) {
                 let next = passed + 1;
                 return Ok(page.finish(if next == keys.len() { 0 } else { next as u64 + 1 }));
             }
         }
-        Ok(page.finish(0))
+        Ok(KeysReply {
+            missing,
+            ..page.finish(0)
+        })
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {

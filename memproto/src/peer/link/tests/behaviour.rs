@@ -166,6 +166,7 @@ fn long_messages_span_records() {
     let long = PeerRequest::Reconcile {
         keys: (0..256).map(key).collect(),
         complete: false,
+        clock: 0,
     };
     let mut pair = Pair::agreed();
     let id = pair.links[0].open_request(&long, BodySpec::NONE, None).unwrap();
@@ -189,6 +190,7 @@ fn long_messages_span_records() {
     assert_eq!(pair.take_events(1), expected);
     let reply = PeerReply::Reconciled {
         newer: (0..MESSAGE_MAX / 1_024).map(key).collect(),
+        clock: 0,
     };
     assert!(pair.links[1].reply(id, &reply, BodySpec::exact(5)));
     pair.settle();
@@ -206,6 +208,7 @@ fn long_messages_span_records() {
     let huge = PeerRequest::Reconcile {
         keys: (0..MESSAGE_MAX / 1_024).map(key).collect(),
         complete: false,
+        clock: 0,
     };
     let refused = pair.links[0].open_request(&huge, BodySpec::NONE, None);
     assert_eq!(refused.unwrap_err().code, ErrorCode::TooLarge);
