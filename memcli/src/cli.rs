@@ -16,7 +16,7 @@ use memproto::{BlockClass, BlockId, Ttl};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::people::{
-    ConnectArgs, ConsentArgs, FlushArgs, PeerCommand, PeerListArgs, TrustAddArgs, TrustCommand,
+    ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, TrustAddArgs, TrustCommand,
     TrustRemoveArgs,
 };
 use crate::exit::EXIT_CODES_HELP;
@@ -134,6 +134,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
+    /// Trust another node for good, and be trusted, by a code that one machine shows and the other is told
+    Pair(PairArgs),
     /// List or disconnect the nodes around this one
     #[command(subcommand)]
     Peer(PeerCommand),
@@ -144,8 +146,19 @@ pub(crate) enum Command {
     Trust(TrustCommand),
     /// Free all keys, blocks and streams that programs of this machine stored
     Flush(FlushArgs),
+    /// Say why machines do not find or reach each other, and what to do
+    Doctor(DoctorArgs),
     /// Print the versions of memcli and of the running node
     Version,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
+pub(crate) struct DoctorArgs {
+    /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
+    #[arg(value_name = "PEER|HOST:PORT")]
+    pub(crate) target: Option<String>,
 }
 
 /// `node ...`

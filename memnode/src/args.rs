@@ -12,6 +12,7 @@ use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
 
+use crate::interfaces::InterfaceRules;
 use crate::local::ApiPort;
 use crate::memory_file::MEMORY_FILES_MAX_DEFAULT;
 use crate::size::ByteSize;
@@ -117,6 +118,19 @@ pub struct Settings {
     #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub discovery: bool,
 
+    /// A network interface on which to announce this node and look for others, such as eth0 or 'en*'; then no other one is used. With
+    /// '!' in front, one to leave out. It may be repeated, or hold several separated by commas; the last that matches decides. Unless
+    /// named, those of containers, virtual machines and tunnels are left out. mDNS alone looks at it: peers are accepted everywhere
+    /// on --listen.
+    #[arg(
+        long = "interface",
+        alias = "interfaces",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = parse_interface, help_heading = "Peers")]
+    pub interfaces: Vec<String>,
+
     /// Peers to dial from the start, separated by commas. It is no consent: they must be trusted, or `memcli connect`
     /// must name them.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_host_port)]
@@ -163,6 +177,9 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub consent_timeout: Duration,
 
+    /// How long a code of `memcli pair` is good.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
+    pub pair_timeout: Duration,
     /// Whether to show a notification on the desktop when a peer asks for consent: with `notify-send`, on macOS with `osascript`.
     /// Nothing is shown where there is no such program.
     #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
@@ -289,6 +306,11 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     if text.trim() != text {
         return Err(format!("the name '{text}' begins or ends with a space"));
     }
+    Ok(text.to_owned())
+}
+
+fn parse_interface(text: &str) -> Result<String, String> {
+    InterfaceRules::new(&[text])?;
     Ok(text.to_owned())
 }
 

@@ -41,6 +41,14 @@ impl Surroundings {
         }
     }
 
+    /// Whether the system's network interfaces, and the clocks by which sleep is noticed, are the node's.
+    pub fn are_the_systems(&self) -> bool {
+        #[cfg(any(test, feature = "simulation"))]
+        return self.simulated.is_none();
+        #[cfg(not(any(test, feature = "simulation")))]
+        true
+    }
+
     /// The wall clock in milliseconds since 1970, to the few milliseconds of [`platform::coarse_time`].
     pub fn unix_ms(&self) -> u64 {
         #[cfg(any(test, feature = "simulation"))]

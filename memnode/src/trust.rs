@@ -3,6 +3,9 @@
 //! The file is read once at the start and replaced atomically at each change. A damaged one stops the start with an error
 //! that names it: forgetting in silence whom a person trusted, or believing half a file, would both be wrong.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::collections::{BTreeMap, btree_map};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -37,6 +37,25 @@ pub(crate) struct ConnectArgs {
     pub(crate) timeout: Duration,
 }
 
+/// `pair`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Run it without a code at one machine, and with the code that it shows at the other one. The code serves for one attempt, and
+for some minutes. With --json the first machine prints two lines: the code, and how it ended.")]
+pub(crate) struct PairArgs {
+    /// The code that the other machine shows; without it this one shows a code and waits
+    pub(crate) code: Option<String>,
+
+    /// Where the code is offered, for machines that are not found by themselves: a name or id from "memcli peer list", or
+    /// HOST:PORT
+    #[arg(long, value_name = "NAME", requires = "code")]
+    pub(crate) at: Option<String>,
+
+    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: Option<u64>,
+}
+
 /// `peer ...`
 #[derive(Subcommand, Debug)]
 pub(crate) enum PeerCommand {

@@ -5,11 +5,13 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
 mod flush;
 mod key;
 mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
 mod stats;
 mod stream;
@@ -44,6 +46,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
@@ -51,6 +54,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Trust(TrustCommand::Key) => trust::key(context).await,
         Command::Trust(TrustCommand::Add(args)) => trust::add(args, context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Flush(args) => flush::flush(args, context).await,
         Command::Version => version::version(context).await,
     }

@@ -4,8 +4,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, FlushRequest, Freed,
-    NodeStatus, PeerInfo, PeerName, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -151,6 +152,15 @@ pub trait Backend: Send + Sync + 'static {
         decision: ConsentDecision,
     ) -> impl Future<Output = ApiResult<ConsentRequest>> + Send;
 
+    /// Offers a code for pairing.
+    fn pair_offer(&self, offer: PairOffer) -> impl Future<Output = ApiResult<PairCodeShown>> + Send;
+
+    /// Waits for what becomes of an offer, which ends where this is dropped.
+    fn pair_wait(&self, wait: PairWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Tries the code of another node.
+    fn pair_join(&self, join: PairJoin) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
     /// The devices that are trusted for good.
     fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;
 
@@ -159,6 +169,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Looks for what keeps nodes apart.
+    fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
 
     /// Frees all that the programs of a node stored.
     fn flush(&self, request: FlushRequest) -> impl Future<Output = ApiResult<Freed>> + Send;

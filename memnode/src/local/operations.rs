@@ -282,6 +282,22 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     cx,
                 );
             }
+            Op::PairOffer => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_offer(args).await?) },
+                cx,
+            ),
+            Op::PairWait => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_wait(args).await?) },
+                cx,
+            ),
+            Op::PairJoin => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_join(args).await?) },
+                cx,
+            ),
+            Op::Doctor => self.tell(header, |b, args| async move { json(&b.doctor(args).await?) }, cx),
             Op::Stop => {
                 let stop = |backend: Arc<B>| async move {
                     backend.request_stop();

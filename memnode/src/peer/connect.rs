@@ -225,7 +225,7 @@ fn refusal<L>(entry: &Entry<L>) -> Option<ApiError> {
 }
 
 /// Shows an attempt in the list of peers for as long as it lasts.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     peers: &'a Arc<Peers>,
     what: What,
 }
@@ -236,7 +236,7 @@ enum What {
 }
 
 impl<'a> Attempt<'a> {
-    fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
+    pub(super) fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
         peers.state().table.connecting_begins(id);
         peers.touch();
         Self {
@@ -245,7 +245,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
+    pub(super) fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
         let number = peers.next_serial();
         peers.state().dialling.insert(number, address.to_owned());
         peers.touch();

@@ -16,8 +16,9 @@ use super::handshake::Shaken;
 use super::link::PeerLink;
 use super::transport::Connection;
 use super::wire::{Wire, now};
-use super::{CONSENT_LOOK_EVERY, Peers, State};
+use super::{CONSENT_LOOK_EVERY, Peers, State, pairing};
 use crate::hex;
+use crate::patience::Patience;
 use crate::trust::TrustError;
 
 impl Peers {
@@ -51,6 +52,7 @@ impl Peers {
             Arc::clone(&link),
             host,
             self.config.goodbye_timeout,
+            Patience::for_link(self.config.look_again, Arc::clone(&self.looking)),
             self.surroundings().clone(),
         ));
         self.touch();
@@ -143,8 +145,14 @@ impl Peers {
             if let Some(entry) = state.table.get_mut(facts.id) {
                 entry.renamed = renamed;
             }
-            let slot = state.table.slot_mut(facts.id, facts.serial);
-            (slot.and_then(|slot| slot.ours), replaced)
+            let State { table, pairing, .. } = &mut *state;
+            let slot = table.slot_mut(facts.id, facts.serial);
+            if let Some(slot) = slot {
+                slot.purpose = pairing::purpose_of(pairing, facts.we_dialled, now);
+                (slot.ours, replaced)
+            } else {
+                (None, replaced)
+            }
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -177,7 +185,10 @@ impl Peers {
                 .told
                 .lock()
                 .expect("no code panics while it tells the service");
-            self.state().table.ended(id, serial, ending, now());
+            let mut state = self.state();
+            state.table.ended(id, serial, ending, now());
+            state.pairing.link_ended(serial);
+            drop(state);
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);
                 self.events().peer_disconnected(id);

@@ -8,22 +8,30 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent`, `watching`, `trusting` and `resolve`, limits are in
-//! [`config`], and `transport` is what a connection is.
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
+//! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
+//! ask is in `connect`, `questions`, `consent`, `watching`, `trusting`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! what a connection is.
 
+mod attempt;
 pub mod config;
 mod connect;
 mod consent;
+mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
+mod gathering;
 mod handshake;
 mod host;
+mod input;
 mod lifecycle;
 mod link;
 mod listener;
+mod looking;
+mod network;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
@@ -36,7 +44,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -48,8 +56,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
+pub(crate) use diagnosis::{ClockOffset, Multicast};
 pub use link::PeerLink;
+pub use looking::{Heard, Looking, together};
+pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
@@ -58,7 +70,9 @@ use crate::surroundings::Surroundings;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use network::Network;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -78,6 +92,10 @@ pub struct Peers {
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Changes when the network of this host did.
+    network_changes: watch::Sender<u64>,
+    /// Whether a link looks again for what its peer says: one does at a time.
+    looking: Arc<AtomicBool>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -93,6 +111,9 @@ struct State {
     redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
+    network: Network,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -121,7 +142,9 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: BTreeMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
+            network: Network::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -133,6 +156,8 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            network_changes: watch::Sender::new(0),
+            looking: Arc::default(),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
@@ -157,6 +182,10 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
+        if self.surroundings().are_the_systems() {
+            self.look_at_interfaces();
+            self.spawn(Arc::clone(self).watch_network());
+        }
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -209,6 +238,11 @@ impl Peers {
         self.touch();
     }
 
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
+    }
+
     /// What these peers, and so the node that they belong to, take from the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.config.surroundings
@@ -219,6 +253,8 @@ impl Peers {
             protocol_version: VERSION_MAX,
             id: self.identity.node_id(),
             name: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            interfaces: self.config.interfaces.clone(),
             listen: addresses.to_vec(),
         };
         let (peers, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
@@ -233,6 +269,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
+                self.state().network.discovery_error = Some(error.to_string());
                 warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
@@ -246,6 +283,10 @@ impl Peers {
                 self.ensure_redial(id);
             }
             DiscoveryEvent::Gone { id } => self.state().table.gone(id),
+            DiscoveryEvent::Twin { name, addresses } => {
+                self.note_announced_twin(entry::printable(&name), addresses);
+            }
+            DiscoveryEvent::TwinGone => self.note_twin_gone(),
         }
         self.touch();
     }

@@ -8,10 +8,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+#[cfg(unix)]
+use rustix::net::RecvFlags;
 use tokio::net::{TcpListener, TcpStream};
 
+#[cfg(unix)]
+use crate::platform;
 #[cfg(any(test, feature = "simulation"))]
 use crate::simulation::{SimulatedAcceptor, SimulatedConnection};
+
+/// How many bytes are worth a wake-up while somebody looks: bulk, which is not to wait for a look. Linux makes the receive buffer at least twice as
+/// large, which it is from the beginning (128 KiB, `net.ipv4.tcp_rmem`).
+#[cfg(unix)]
+const MANY_BYTES: i32 = 32 * 1024;
+
+/// How much a connection may hold that it has not sent: what a small message waits for behind bulk, 1 ms at 1 Gbit/s. Less would cost
+/// a fast wire its speed, for the writer is woken when half of it is out.
+#[cfg(unix)]
+const UNSENT_MAX: i32 = 128 * 1024;
 
 /// A connection to a peer.
 pub(crate) enum Connection {
@@ -28,10 +42,44 @@ impl Connection {
         TcpStream::connect(address).await.map(Self::Tcp)
     }
 
-    /// Lets small messages leave at once.
+    /// Reads what is there, where nobody was told that something is: whoever waits for the connection waits on. `WouldBlock` where nothing
+    /// is there, and where the kind of connection cannot be looked at.
+    pub(super) fn look(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Self::Tcp(stream) => Ok(rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT)?.0),
+            #[cfg(not(unix))]
+            Self::Tcp(_) => Err(io::ErrorKind::WouldBlock.into()),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Whether [`look`](Self::look) finds anything.
+    pub(super) fn can_be_looked_at(&self) -> bool {
+        cfg!(unix) && matches!(self, Self::Tcp(_))
+    }
+
+    /// Whether somebody [looks](Self::look) again and again: then who waits for the connection need not be told of a few bytes.
+    pub(super) fn set_looked_at(&self, looked_at: bool) {
+        match self {
+            #[cfg(unix)]
+            Self::Tcp(stream) => platform::set_looked_at(stream, looked_at, MANY_BYTES),
+            #[cfg(not(unix))]
+            Self::Tcp(_) => drop(looked_at),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(_) => {}
+        }
+    }
+
+    /// Lets small messages leave at once, also behind bulk.
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Tcp(stream) => {
+                #[cfg(unix)]
+                platform::limit_unsent(stream, UNSENT_MAX);
+                stream.set_nodelay(true)
+            }
             #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(_) => Ok(()),
         }

@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, FlushRequest, Freed,
-    NodeStatus, PeerInfo, PeerName, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -14,6 +15,7 @@ use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
+use crate::doctor;
 use crate::local::Backend;
 use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
@@ -152,6 +154,18 @@ impl Backend for Service {
         self.counted(self.peers.decide(decision))
     }
 
+    async fn pair_offer(&self, offer: PairOffer) -> ApiResult<PairCodeShown> {
+        self.counted(self.peers.offer_pairing(&offer))
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait_pairing(wait).await)
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.join_pairing(join).await)
+    }
+
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
         Ok(self.peers.trusted())
     }
@@ -162,6 +176,14 @@ impl Backend for Service {
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        let node = doctor::Node {
+            peers: &self.peers,
+            listening: self.listening.get().map_or(&[], |at| &at.peer_addresses),
+        };
+        Ok(doctor::examine(&node, request.target.as_deref()).await)
     }
 
     async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {

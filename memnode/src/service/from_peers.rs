@@ -139,6 +139,9 @@ impl Service {
                 self.reconcile_for_peer(peer, &keys, complete)?
             }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Clock => PeerReply::Clock {
+                unix_ms: self.unix_ms(),
+            },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();

@@ -320,6 +320,7 @@ impl Service {
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
+            warnings: self.peers.identity_warnings(),
         }
     }
 

@@ -130,6 +130,8 @@ pub enum PeerRequest {
         /// Whether what is known of the values is to come too.
         details: bool,
     },
+    /// Asks for the receiver's wall clock, to compare.
+    Clock,
     /// Frees all that the programs of the receiver's own host stored, wherever it lies. Refused unless the person there
     /// allowed it to the sender.
     Flush,
@@ -215,6 +217,11 @@ pub enum PeerReply {
         keys: Vec<ListedKey>,
         /// With which cursor to ask for the next page, greater than the one before; 0 where this was the last.
         cursor: u64,
+    },
+    /// To `Clock`.
+    Clock {
+        /// Milliseconds since 1970, as the responder's wall clock has it.
+        unix_ms: u64,
     },
 }
 

@@ -15,6 +15,7 @@ use super::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::link::{BodySpec, Consent, Goodbye};
 use super::message::{KeyState, KeyVersion, Location, PeerReply, PeerRequest};
+use super::pairing::{Joiner, Offer, PairCode, PairMessage, PairRandom, Parties, label_of};
 use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
@@ -292,6 +293,13 @@ fn frames_and_messages_give_the_known_bytes() {
         0,
         &[frame::encode_goodbye(Goodbye::Stopping)],
     );
+    add(
+        "GOODBYE shared identity",
+        Kind::Goodbye,
+        0,
+        0,
+        &[frame::encode_goodbye(Goodbye::SharedIdentity)],
+    );
     let usage = codec::encode_request(&PeerRequest::Usage, BodySpec::NONE).unwrap();
     add("REQUEST, first part", Kind::Request, FLAG_MORE, 1, &usage[..5]);
     add("REQUEST, last part", Kind::Request, 0, 1, &usage[5..]);
@@ -307,8 +315,71 @@ fn frames_and_messages_give_the_known_bytes() {
         &(1_u64 << 20).to_le_bytes(),
     );
     add("CANCEL", Kind::Cancel, 0, 1, &[]);
+    let mut join = Vec::new();
+    PairMessage::Join(counting(1)).encode(&mut join);
+    add("PAIR", Kind::Pair, 0, 0, &join);
     let file = json!({ "frames": frames, "requests": requests(), "replies": replies() });
     check("peer-frame.json", &file);
+}
+
+/// An exchange of pairing, with the right code or another one.
+fn pairing_case(name: &str, typed: &str, shown: &PairCode, parties: &Parties, seeds: [[u8; 32]; 2]) -> Value {
+    let bytes = |message: &PairMessage| {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        hex(&bytes)
+    };
+    let [joining, offering] = seeds;
+    let typed_code: PairCode = typed.parse().unwrap();
+    let (joiner, join) = Joiner::begin(&typed_code, parties, &PairRandom::new(joining));
+    let PairMessage::Join(share) = join else {
+        panic!("{join:?} is no JOIN");
+    };
+    let (offer, answer) = Offer::answer(shown, parties, &PairRandom::new(offering), &share).unwrap();
+    let PairMessage::Answer(share, proof) = answer else {
+        panic!("{answer:?} is no ANSWER");
+    };
+    let last = joiner.finish(&share, &proof).ok();
+    if let Some(PairMessage::Proof(proof)) = &last {
+        assert_eq!(offer.finish(proof), Ok(()));
+    }
+    json!({
+        "name": name, "typed": typed, "shown": shown.show(),
+        "joining_public_key": hex(&parties.joining), "offering_public_key": hex(&parties.offering),
+        "transcript": hex(&parties.transcript),
+        "joining_random": hex(&joining), "offering_random": hex(&offering),
+        "join": bytes(&join), "answer": bytes(&answer), "proof": last.as_ref().map(bytes),
+    })
+}
+
+#[test]
+fn pairing_gives_the_known_bytes() {
+    let public_key = |seed| SigningKey::from_bytes(&counting(seed)).verifying_key().to_bytes();
+    let parties = Parties {
+        joining: public_key(0),
+        offering: public_key(100),
+        transcript: counting(50),
+    };
+    let offering_id = NodeId::from_public_key(&parties.offering);
+    let shown = PairCode::new(offering_id, 1_234_567_u64.to_le_bytes());
+    let wrong = PairCode::new(offering_id, 1_234_568_u64.to_le_bytes());
+    let seeds = [counting(10), counting(20)];
+    let cases = [
+        pairing_case("the right code", &shown.show(), &shown, &parties, seeds),
+        pairing_case("another code", &wrong.show(), &shown, &parties, seeds),
+        pairing_case(
+            "the same code once more",
+            &shown.show(),
+            &shown,
+            &parties,
+            [counting(30), counting(40)],
+        ),
+    ];
+    let labels: Vec<Value> = [offering_id, node(), NodeId::from_bytes([0; 16])]
+        .iter()
+        .map(|id| json!({ "node_id": id, "label": label_of(*id) }))
+        .collect();
+    check("peer-pairing.json", &json!({ "labels": labels, "cases": cases }));
 }
 
 fn id(number: u64) -> BlockId {
@@ -413,6 +484,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Clock, Some(0)),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
         (
             PeerRequest::Expire {
@@ -574,6 +646,12 @@ fn replies() -> Vec<Value> {
                     listed("in chunks", Some((BlockClass::Pinned, None, true))),
                 ],
                 cursor: 0,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Clock {
+                unix_ms: 1_795_000_000_000,
             },
             Some(0),
         ),

@@ -101,7 +101,7 @@ impl Process {
             listen: vec![Network::address_of(machine)],
             discovery: false,
             surroundings: surroundings.clone(),
-            ..PeersConfig::new(name_of(machine), random.next(), GRANT_BYTES)
+            ..PeersConfig::new(name_of(machine), random.bits(), GRANT_BYTES)
         };
         let peers = Peers::new(peers, device.identity.clone(), trust);
         let config = ServiceConfig {
@@ -117,9 +117,9 @@ impl Process {
         let store = StoreConfig {
             budget_bytes: BUDGET_BYTES,
             node_id: device.id(),
-            first_block_id: random.next(),
+            first_block_id: random.bits(),
         };
-        let store = Store::seeded(store, SHARDS, random.next());
+        let store = Store::seeded(store, SHARDS, random.bits());
         let stop = CancellationToken::new();
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let events = Front::of(&service, defect);

@@ -17,7 +17,7 @@ use crate::plan::{Episode, Plan, Setup};
 use crate::program::Program;
 use crate::trace::Trace;
 use crate::world::{Phase, World};
-use crate::{faults, program};
+use crate::{asking, faults, program};
 
 /// Within what virtual time all nodes are connected again after the last fault, in milliseconds: a silent link is given up after 10 s, and the
 /// pause before the next attempt to dial grows to 30 s.
@@ -155,10 +155,11 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
     if whole {
         tokio::time::sleep(Duration::from_millis(QUIESCENCE_MS)).await;
         let from = world.now();
+        // Before anybody reads, for a read lets a node know of a key that it was not told of.
+        let lists = finale::list(world).await;
         read_everything(world).await;
         let to = world.now();
         world.history().calms.push(Calm { from, to });
-        let lists = finale::list(world).await;
         match catch_unwind(AssertUnwindSafe(|| finale::look(world, lists))) {
             Ok(finale) => ran.finale = finale,
             // It was noted where it happened.
@@ -217,7 +218,7 @@ async fn read_everything(world: &Arc<World>) {
             let key = program::key_name(&world.plan, at);
             reads.spawn(async move {
                 let strict = at >= world.plan.keys;
-                program::read(&world, machine, &process, key, strict).await;
+                asking::read(&world, machine, &process, key, strict).await;
             });
         }
     }

@@ -77,6 +77,10 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::Flush(request) => json_of(&backend.flush(request).await?),
         Operation::TrustList => json_of(&backend.trust_list().await?),
         Operation::TrustRemove(removal) => json_of(&backend.trust_remove(removal).await?),
+        Operation::PairOffer(offer) => json_of(&backend.pair_offer(offer).await?),
+        Operation::PairWait(wait) => json_of(&backend.pair_wait(wait).await?),
+        Operation::PairJoin(join) => json_of(&backend.pair_join(join).await?),
+        Operation::Doctor(request) => json_of(&backend.doctor(request).await?),
         Operation::Stop => {
             backend.request_stop();
             Ok(json!({}))

@@ -1,8 +1,8 @@
 //! A line, read into an operation.
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentWait, FlushRequest, PeerName, PeerWait, TrustAddition,
-    TrustRemoval,
+    ConnectRequest, ConsentDecision, ConsentWait, DoctorRequest, FlushRequest, PairJoin, PairOffer, PairWait,
+    PeerName, PeerWait, TrustAddition, TrustRemoval,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
@@ -43,6 +43,10 @@ pub(super) enum Operation {
     ConsentDecide(ConsentDecision),
     TrustList,
     TrustRemove(TrustRemoval),
+    PairOffer(PairOffer),
+    PairWait(PairWait),
+    PairJoin(PairJoin),
+    Doctor(DoctorRequest),
     ConsentWait(ConsentWait),
     TrustAdd(TrustAddition),
     Flush(FlushRequest),
@@ -149,10 +153,14 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "peer_wait" => Operation::PeerWait(arguments::args(fields)?),
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
+        "pair_offer" => Operation::PairOffer(arguments::args(fields)?),
+        "pair_wait" => Operation::PairWait(arguments::args(fields)?),
+        "pair_join" => Operation::PairJoin(arguments::args(fields)?),
         "consent_wait" => Operation::ConsentWait(arguments::args(fields)?),
         "trust_add" => Operation::TrustAdd(arguments::args(fields)?),
         "flush" => Operation::Flush(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
+        "doctor" => Operation::Doctor(arguments::args(fields)?),
         op => {
             let bare = match op {
                 "ping" => Operation::Ping,
@@ -209,7 +217,7 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop",
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop|pair_offer|pair_join|doctor",
             field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|local|details|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {

@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, FlushRequest, Freed,
-    NodeStatus, PeerInfo, PeerName, PeerState, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval,
-    TrustedDevice,
+    Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, ConsentState,
+    ConsentWait, DoctorReport, DoctorRequest, FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin,
+    PairOffer, PairWait, PeerInfo, PeerName, PeerState, PeerWait, Stats, TrustAdded, TrustAddition,
+    TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::listing::{KeyDetails, ListedKey, MissingNode};
@@ -370,6 +371,7 @@ impl Backend for Fake {
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,
+            warnings: Vec::new(),
         })
     }
 
@@ -406,6 +408,23 @@ impl Backend for Fake {
 
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         Err(ApiError::new(ErrorCode::UnknownPeer, decision.peer))
+    }
+
+    async fn pair_offer(&self, _offer: PairOffer) -> ApiResult<PairCodeShown> {
+        Ok(PairCodeShown {
+            number: 1,
+            code: "417-582-9310".to_owned(),
+            expires_in_secs: 300,
+        })
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(peer(&wait.number.to_string(), PeerState::Connected))
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        Ok(peer(&join.code, PeerState::Connected))
     }
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
@@ -451,6 +470,18 @@ impl Backend for Fake {
         Ok(Freed {
             blocks: removal.free_data.into(),
             bytes: 0,
+        })
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        Ok(DoctorReport {
+            checks: vec![Check {
+                subject: CheckSubject::Peer,
+                about: request.target,
+                result: CheckResult::Ok,
+                found: "connected".to_owned(),
+                advice: None,
+            }],
         })
     }
 

@@ -381,6 +381,39 @@ fn the_round_trip_is_measured() {
 }
 
 #[test]
+fn a_peer_in_doubt_has_to_answer_a_new_ping() {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let mut pair = Pair::agreed();
+    // One that answers stays, however often it is asked.
+    for _ in 0..3 {
+        pair.links[0].check(pair.now, WITHIN);
+        pair.settle();
+        pair.pass(WITHIN);
+        assert!(!pair.links[0].is_closed());
+    }
+    // The answer to a ping from before the doubt may have waited in the socket: it is no sign of life.
+    pair.pass(PING_AFTER);
+    let ping = pair.records(0);
+    for record in ping {
+        pair.deliver(1, record).unwrap();
+    }
+    let pong = pair.records(1);
+    pair.links[0].check(pair.now, WITHIN);
+    for record in pong {
+        pair.deliver(0, record).unwrap();
+    }
+    assert!(!pair.records(0).is_empty(), "a ping that nobody answers");
+    assert_eq!(pair.links[0].poll_timeout(), Some(pair.now + WITHIN));
+    pair.now += WITHIN;
+    pair.links[0].note_received(pair.now);
+    pair.links[0].handle_timeout(pair.now);
+    let closed = Event::Closed {
+        reason: LinkError::TimedOut(WITHIN),
+    };
+    assert_eq!(pair.take_events(0), [closed]);
+}
+
+#[test]
 fn a_dead_peer_is_given_up_after_ten_seconds() {
     let mut pair = Pair::agreed();
     let id = pair.ask(BodySpec::NONE);
