@@ -567,7 +567,7 @@ fn refused_arguments_have_the_codes_of_the_vectors() {
 proptest! {
     #[test]
     fn arguments_of_random_bytes_never_panic(
-        op in 0u8..80,
+        op in 0u8..100,
         from_node: bool,
         payload in proptest::collection::vec(any::<u8>(), 0..100),
     ) {

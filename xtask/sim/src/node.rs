@@ -8,7 +8,9 @@ use memnode::hex;
 use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
-use memnode::service::{ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig};
+use memnode::service::{
+    ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+};
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
 use memnode::trust::TrustStore;
@@ -111,6 +113,7 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
+            allow_flush: FlushAllowed::new(&[]),
             abandoned_grace: ABANDONED_GRACE,
             files: MemoryFiles::new(0),
         };

@@ -233,6 +233,8 @@ impl Peers {
                     label: at.to_owned(),
                     id: None,
                     addresses: dialer::resolve_host(at).await?,
+                    // The code proves more than a name.
+                    known_names_only: false,
                 },
                 known => self.pairing_target(known?)?,
             },
@@ -269,6 +271,7 @@ impl Peers {
             label: entry.name.clone(),
             id: Some(id),
             addresses: entry.addresses(),
+            known_names_only: false,
         })
     }
 
@@ -371,7 +374,7 @@ impl Peers {
     /// one that was named counts from the next link on.
     fn agree_for_good(&self, link: &Arc<PeerLink>, grant: Grant) -> ApiResult<()> {
         let facts = link.facts();
-        let (quota_bytes, is_agreed) = {
+        let (quota_bytes, agreed_before) = {
             let mut state = self.state();
             let Some(slot) = state.table.slot_mut(facts.id, facts.serial) else {
                 return Err(super::link::unreachable(link.name()));
@@ -384,13 +387,18 @@ impl Peers {
             if !slot.agreed {
                 slot.ours = Some(Grant { quota_bytes, ..grant });
             }
-            (quota_bytes, slot.agreed)
+            (quota_bytes, slot.ours.filter(|_| slot.agreed))
         };
-        if is_agreed {
+        if let Some(ours) = agreed_before {
             self.trust_peer(facts, quota_bytes)
                 .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+            // The peer learns that this is for good now.
+            link.set_consent(self.agreement(facts.id, ours));
         } else {
-            link.set_consent(Consent::Agreed { quota_bytes });
+            link.set_consent(Consent::Agreed {
+                quota_bytes,
+                for_good: true,
+            });
         }
         self.touch();
         Ok(())
