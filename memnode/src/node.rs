@@ -53,6 +53,7 @@ impl Node {
             socket: settings.socket.clone(),
             deletion_memory: settings.deletions_kept,
             abandoned_grace: settings.unfinished_streams_kept,
+            absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
         };
         tracing::debug!(

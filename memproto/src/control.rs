@@ -77,7 +77,7 @@ pub struct Stats {
     pub writes: u64,
     /// Requests that were answered with an error, absence not included.
     pub errors: u64,
-    /// Cache blocks that were dropped to make room.
+    /// Blocks that were dropped to make room: of class cache, or of a peer that had been away for too long.
     #[serde(default)]
     pub evictions: u64,
     /// Open connections of programs of this host.

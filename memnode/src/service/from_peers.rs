@@ -40,6 +40,7 @@ impl PeerEvents for Service {
 
     fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64) {
         self.store.set_quota(peer, Some(quota_bytes));
+        self.store.note_back(peer);
         let before = lock(&self.incarnations).insert(peer, incarnation);
         if before.is_some_and(|before| before != incarnation) {
             self.drop_what_lay_on(peer);
@@ -50,6 +51,7 @@ impl PeerEvents for Service {
     }
 
     fn peer_disconnected(&self, peer: NodeId) {
+        self.store.note_away(peer, self.config.absent_grace);
         if !self.open_streams.has_any(peer) {
             return;
         }
@@ -158,7 +160,7 @@ impl Service {
         }
         let taken = || ApiError::invalid(format!("block id {id} is taken"));
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
-        let reservation = self.store.reserve(Owner::Peer(peer), size)?;
+        let reservation = self.store.reserve_for_peer(peer, size, class, chunk_of)?;
         let bytes = match chunk_of {
             // No program maps a chunk.
             Some(_) => fill(BlockBuffer::in_heap(size)?, body).await?,

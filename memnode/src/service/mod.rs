@@ -189,6 +189,8 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// How long what a peer has pinned here is kept whatever happens while that peer is away.
+    pub absent_grace: Ttl,
     /// Where large blocks lie.
     pub files: MemoryFiles,
 }

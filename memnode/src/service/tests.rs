@@ -51,6 +51,7 @@ impl TestNode {
             socket: home.path().join("memnode.sock"),
             deletion_memory: DELETION_MEMORY,
             abandoned_grace: Duration::from_millis(50),
+            absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
         };
         let peers_config = PeersConfig {
