@@ -132,7 +132,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
-    /// List or disconnect the nodes around this one
+    /// List or disconnect the nodes around this one, or change what they may use
     #[command(subcommand)]
     Peer(PeerCommand),
     /// Answer nodes that ask to connect to this one
@@ -441,6 +441,20 @@ pub(crate) enum PeerCommand {
         /// Its name, its id or the first digits of its id
         name: String,
     },
+    /// Change how much of this machine's budget a node may use
+    Update(PeerUpdateArgs),
+}
+
+/// `peer update`
+#[derive(Args, Debug)]
+pub(crate) struct PeerUpdateArgs {
+    /// Its name, its id or the first digits of its id
+    pub(crate) name: String,
+
+    /// How much it may use from now on, such as 2gb; 0 for reading only. Where it uses more, its cached data is evicted until
+    /// the rest fits; what it pinned stays
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: u64,
 }
 
 /// `consent`

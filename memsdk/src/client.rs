@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
+    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -257,6 +257,16 @@ impl MemCloud {
             .timeout()
             .saturating_add(Duration::from_millis(wait.timeout_ms));
         self.control(Op::PeerWait, Some(&wait), timeout).await
+    }
+
+    /// Changes how much of this node's budget a peer may use, in bytes; 0 lets it read, not store. Where it uses more, its data of class
+    /// cache is evicted until the rest fits; what is pinned stays.
+    pub async fn update_peer(&self, peer: &str, quota_bytes: u64) -> Result<PeerUpdated> {
+        let update = PeerUpdate {
+            peer: peer.to_owned(),
+            quota_bytes,
+        };
+        self.control(Op::PeerUpdate, Some(&update), self.timeout()).await
     }
 
     /// Ends the link of a peer.

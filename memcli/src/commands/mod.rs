@@ -9,6 +9,7 @@ mod key;
 mod logs;
 mod node;
 mod peer;
+mod peer_update;
 mod stats;
 mod stream;
 mod trust;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
+        Command::Peer(PeerCommand::Update(args)) => peer_update::update(args, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,

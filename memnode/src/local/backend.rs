@@ -4,8 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
+    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -134,6 +134,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Waits for a change of a peer's state.
     fn peer_wait(&self, wait: PeerWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Changes what a peer may use.
+    fn peer_update(&self, update: PeerUpdate) -> impl Future<Output = ApiResult<PeerUpdated>> + Send;
 
     /// Ends a link.
     fn disconnect(&self, peer: PeerName) -> impl Future<Output = ApiResult<PeerInfo>> + Send;

@@ -140,10 +140,7 @@ impl Peers {
     pub(super) fn remove(&self, link: &PeerLink, ending: Ending) {
         let (id, serial) = (link.id(), link.facts().serial);
         {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
+            let mut told = self.told();
             self.state().table.ended(id, serial, ending, now());
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);

@@ -9,7 +9,7 @@
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in [`config`].
+//! handle). What people ask is in `connect`, `questions`, `consent`, `grants` and `resolve`, limits are in [`config`].
 
 pub mod config;
 mod connect;
@@ -17,6 +17,7 @@ mod consent;
 mod dialer;
 mod driver;
 mod entry;
+mod grants;
 mod handshake;
 mod host;
 mod lifecycle;
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use config::PeersConfig;
+pub use grants::GrantChange;
 pub use link::PeerLink;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
@@ -263,6 +265,13 @@ impl Peers {
         self.state
             .lock()
             .expect("no code panics while it holds the table of peers")
+    }
+
+    /// Which link of each peer the service was told of; see the field.
+    fn told(&self) -> MutexGuard<'_, HashMap<NodeId, u64>> {
+        self.told
+            .lock()
+            .expect("no code panics while it tells the service")
     }
 
     /// Wakes whoever waits for a change.

@@ -391,6 +391,6 @@ fn nobody_waits(name: &str) -> ApiError {
     )
 }
 
-fn not_kept(error: &TrustError) -> ApiError {
+pub(super) fn not_kept(error: &TrustError) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
 }

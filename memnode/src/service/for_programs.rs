@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
+    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -134,6 +134,10 @@ impl Backend for Service {
 
     async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
         self.counted(self.peers.wait(wait).await)
+    }
+
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        self.counted(self.update_peer(update).await)
     }
 
     async fn disconnect(&self, peer: PeerName) -> ApiResult<PeerInfo> {

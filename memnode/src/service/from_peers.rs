@@ -16,6 +16,7 @@ use super::blocks::{fill, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
+use crate::peer::PeerLink;
 use crate::store::{Block, KeyValue, Owner, Place};
 
 impl PeerEvents for Service {
@@ -60,6 +61,19 @@ impl PeerEvents for Service {
             tokio::time::sleep(service.config.abandoned_grace).await;
             if service.peers.link(peer).is_none() {
                 service.free_abandoned(peer);
+            }
+        });
+    }
+
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64) {
+        self.store.set_quota(peer, Some(quota_bytes));
+    }
+
+    fn borrowing_changed(&self, peer: NodeId) {
+        let service = self.shared();
+        self.spawn(async move {
+            if let Some(link) = service.peers.link(peer) {
+                ask_for_usage(&link).await;
             }
         });
     }
@@ -320,9 +334,7 @@ impl Service {
             self.free_later(peer, ids);
         }
         let Some(link) = self.peers.link(peer) else { return };
-        if let Ok((PeerReply::Usage(usage), _)) = link.request(PeerRequest::Usage, Body::empty()).await {
-            link.note_borrowed(usage);
-        }
+        ask_for_usage(&link).await;
         for shard in 0.. {
             let Some(versions) = self.store.versions(shard) else {
                 break;
@@ -344,6 +356,13 @@ impl Service {
                 }
             }
         }
+    }
+}
+
+/// Asks a peer what this node may use there, and uses.
+async fn ask_for_usage(link: &PeerLink) {
+    if let Ok((PeerReply::Usage(usage), _)) = link.request(PeerRequest::Usage, Body::empty()).await {
+        link.note_borrowed(usage);
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
 //! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
-//! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
+//! objects, [`expiry`] for how data ends by itself, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod expiry;
 mod for_programs;
 pub mod from_peers;
+mod grants;
 mod intake;
 pub mod keys;
 mod open_streams;
@@ -169,6 +170,12 @@ pub trait PeerEvents: Send + Sync + 'static {
 
     /// The link of a peer is gone.
     fn peer_disconnected(&self, peer: NodeId);
+
+    /// A person changed what a peer may use here. Told in the order of the changes, and of the links.
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64);
+
+    /// A connected peer changed what this node may use there.
+    fn borrowing_changed(&self, peer: NodeId);
 
     /// What this peer may use here and what it uses.
     fn lent(&self, peer: NodeId) -> GrantUse;

@@ -1,5 +1,7 @@
 //! Two and three nodes in one process, over loopback: what each sees of the others' keys, blocks and streams.
 
+mod grants;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

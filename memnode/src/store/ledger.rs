@@ -287,11 +287,11 @@ impl Ledger {
 
 fn quota_exceeded(grant: GrantUse, wanted: u64) -> ApiError {
     let message = if grant.quota_bytes == 0 {
-        "there is no grant: ask the person at the lending node for one (`memcli connect NAME --quota SIZE` there)".to_owned()
+        "there is no grant: ask the person at the lending node for one (`memcli peer update NAME --quota SIZE` there)".to_owned()
     } else {
         format!(
             "{} more do not fit the grant: {}, {} of it used. Free blocks with `memcli free ID`, or ask the person at the \
-             lending node for a larger one (`memcli connect NAME --quota SIZE` there)",
+             lending node for a larger one (`memcli peer update NAME --quota SIZE` there)",
             ByteSize(wanted),
             ByteSize(grant.quota_bytes),
             ByteSize(grant.used_bytes),

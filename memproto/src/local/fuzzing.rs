@@ -18,8 +18,8 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PeerInfo, PeerName, PeerUpdate, PeerUpdated,
+    PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -112,6 +112,7 @@ fn request(op: Op, payload: &[u8]) {
         Op::Disconnect => return json::<PeerName>(payload),
         Op::ConsentDecide => return json::<ConsentDecision>(payload),
         Op::TrustRemove => return json::<TrustRemoval>(payload),
+        Op::PeerUpdate => return json::<PeerUpdate>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -156,6 +157,7 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Stats => json::<Stats>(payload),
         Op::Peers => json::<Vec<PeerInfo>>(payload),
         Op::Connect | Op::PeerWait | Op::Disconnect => json::<PeerInfo>(payload),
+        Op::PeerUpdate => json::<PeerUpdated>(payload),
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
         _ => {}

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerState,
-    PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, Freed, GrantUse, NodeStatus, PeerInfo, PeerName,
+    PeerState, PeerUpdate, PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
@@ -347,6 +347,20 @@ impl Backend for Fake {
     async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
         self.gate.acquire().await.unwrap().forget();
         Ok(peer(&wait.peer, PeerState::Connected))
+    }
+
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        Ok(PeerUpdated {
+            id: NodeId::from_bytes([7; 16]),
+            name: update.peer,
+            before_bytes: 1,
+            lent: GrantUse {
+                quota_bytes: update.quota_bytes,
+                used_bytes: 0,
+            },
+            evicted: Freed::default(),
+            trusted: true,
+        })
     }
 
     async fn disconnect(&self, name: PeerName) -> ApiResult<PeerInfo> {
