@@ -212,6 +212,14 @@ pub(crate) struct SetArgs {
     /// How long it is kept.
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
+
+    /// Where it is to lie.
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+
+    /// Whether all peers are asked.
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
 }
 
 /// `get`
@@ -223,6 +231,29 @@ pub(crate) struct GetArgs {
     /// Write to this file instead of stdout; it appears when it is whole
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+
+    /// Whether all peers are asked.
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
+}
+
+/// Whether an operation on keys asks all connected peers first.
+#[derive(Args, Debug, Clone, Copy, Default)]
+pub(crate) struct StrictArgs {
+    /// Ask all connected peers first: the newest value of all is read, and a write is done when every peer knows of it
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+impl StrictArgs {
+    /// The client for it.
+    pub(crate) fn of(self, cloud: &memsdk::MemCloud) -> memsdk::MemCloud {
+        if self.strict {
+            cloud.strict()
+        } else {
+            cloud.clone()
+        }
+    }
 }
 
 /// `del`
@@ -231,6 +262,10 @@ pub(crate) struct DelArgs {
     /// The keys
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
+
+    /// Whether all peers are asked.
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
 }
 
 /// `mget`
@@ -239,6 +274,10 @@ pub(crate) struct MgetArgs {
     /// The keys; for each that is there a line is printed: the key, a tab, the value
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
+
+    /// Whether all peers are asked.
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
 }
 
 /// `mset`
@@ -251,6 +290,14 @@ pub(crate) struct MsetArgs {
     /// How they are kept.
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
+
+    /// Where it is to lie.
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+
+    /// Whether all peers are asked.
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
 }
 
 /// How new data is kept.

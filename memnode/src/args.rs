@@ -94,6 +94,12 @@ pub struct Settings {
     #[arg(help_heading = "Memory")]
     pub deletions_kept: Duration,
 
+    /// For how long writes of keys are collected before peers are told of them. Longer is fewer messages, and a later moment at
+    /// which two nodes that write one key know of each other. At most 1s.
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = parse_announce_interval)]
+    #[arg(help_heading = "Peers")]
+    pub announce_interval: Duration,
+
     /// How long the chunks of a stream that a peer has not finished are kept when that peer goes away.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout, help_heading = "Memory")]
     pub unfinished_streams_kept: Duration,
@@ -336,6 +342,16 @@ fn parse_look_again(text: &str) -> Result<Duration, String> {
         Err(error) => Err(format!(
             "'{text}' is no time ({error}): write it like 50us, or 0s for not at all"
         )),
+    }
+}
+
+fn parse_announce_interval(text: &str) -> Result<Duration, String> {
+    // A person would notice more.
+    const ANNOUNCE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= ANNOUNCE_INTERVAL_MAX => Ok(time),
+        Ok(_) => Err(format!("'{text}' is too long: at most 1s")),
+        Err(error) => Err(format!("'{text}' is no time ({error}): write it like 5ms")),
     }
 }
 

@@ -52,6 +52,7 @@ impl Node {
             home: home.path().to_owned(),
             socket: settings.socket.clone(),
             deletion_memory: settings.deletions_kept,
+            announce_interval: settings.announce_interval,
             abandoned_grace: settings.unfinished_streams_kept,
             absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),

@@ -182,6 +182,7 @@ fn set(key: &str, value: &[u8]) -> Vec<u8> {
         class: BlockClass::Pinned,
         placement: Placement::Auto,
         key: Some(key),
+        strict: false,
     };
     frame(FrameHeader::new(Op::Set, 2), |out| {
         put.encode(out);
@@ -194,6 +195,7 @@ fn get(key: &str) -> Vec<u8> {
         offset: 0,
         length: u64::MAX,
         target: key,
+        strict: false,
     };
     frame(FrameHeader::new(Op::Get, 2), |out| read.encode(out))
 }
@@ -363,6 +365,7 @@ fn a_value_that_passes_the_budget_is_refused_before_it_is_held() {
         class: BlockClass::Pinned,
         placement: Placement::Auto,
         key: Some("huge"),
+        strict: false,
     };
     let begin = |size| {
         frame(FrameHeader::new(Op::Set, 2).with_more(true), |out| {

@@ -231,6 +231,7 @@ fn put(key: &str, size: Option<u64>, value: &[u8]) -> Vec<u8> {
         class: BlockClass::Pinned,
         placement: Placement::Auto,
         key: Some(key).filter(|key| !key.is_empty()),
+        strict: false,
     }
     .encode(&mut out);
     out.extend_from_slice(value);
@@ -250,6 +251,7 @@ fn get(key: &str, offset: u64, length: u64) -> Vec<u8> {
         offset,
         length,
         target: key,
+        strict: false,
     }
     .encode(&mut out);
     out.to_vec()
@@ -367,7 +369,11 @@ fn a_sealed_file_becomes_a_block() {
     assert_eq!(node.descriptors(), before + 2);
 
     let mut del = BytesMut::new();
-    memproto::local::request::DelRequest { key: "k" }.encode(&mut del);
+    memproto::local::request::DelRequest {
+        key: "k",
+        strict: false,
+    }
+    .encode(&mut del);
     program.send(Op::Del, 5, &del, &[]);
     program.expect_success(Op::Del, 5);
     assert_eq!(node.descriptors(), before + 1);

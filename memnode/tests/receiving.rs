@@ -109,6 +109,7 @@ impl Program {
             offset: 0,
             length: u64::MAX,
             target: key,
+            strict: false,
         };
         self.send(&frame(
             FrameHeader::new(Op::Get, request),
@@ -148,6 +149,7 @@ fn set(request: u64, key: &str, size: usize, first: &[u8]) -> Vec<u8> {
         class: BlockClass::Pinned,
         placement: Placement::Auto,
         key: Some(key),
+        strict: false,
     };
     let header = FrameHeader::new(Op::Set, request).with_more(first.len() < size);
     frame(
@@ -203,7 +205,7 @@ fn a_value_is_the_same_in_whatever_pieces_it_comes() {
             let del = frame(
                 FrameHeader::new(Op::Mdel, request + 2),
                 |out| {
-                    memproto::local::batch::BatchKeys::encode(&[key.as_str()], out);
+                    memproto::local::batch::BatchKeys::encode(&[key.as_str()], false, out);
                 },
                 &[],
             );

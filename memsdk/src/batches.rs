@@ -112,7 +112,7 @@ impl MemCloud {
     async fn batch(&self, op: Op, reply_len: usize, keys: &[&str]) -> Result<Vec<Answer<BatchAnswer>>> {
         let request_len: usize = keys.iter().map(|key| BatchKeys::key_len(key)).sum();
         self.entries(op, request_len + reply_len, keys.len(), |out| {
-            BatchKeys::encode(keys, out);
+            BatchKeys::encode(keys, self.is_strict, out);
         })
         .await
     }

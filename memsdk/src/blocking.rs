@@ -152,6 +152,15 @@ impl MemCloud {
         Builder::default()
     }
 
+    /// The same client for strict operations on keys. One call alone: `cloud.strict().get("key")`.
+    #[must_use = "the client itself stays as it is"]
+    pub fn strict(&self) -> Self {
+        Self {
+            cloud: self.cloud.strict(),
+            driver: Arc::clone(&self.driver),
+        }
+    }
+
     /// The Unix socket that this client talks to; `None` on TCP.
     pub fn socket(&self) -> Option<&Path> {
         self.cloud.socket()

@@ -80,6 +80,7 @@ impl MemCloud {
                 current,
                 dial,
             }),
+            is_strict: false,
         };
         within(timeout, cloud.connection()).await?;
         Ok(cloud)

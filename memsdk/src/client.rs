@@ -33,6 +33,8 @@ const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct MemCloud {
     pub(crate) inner: Arc<Inner>,
+    /// See [`strict`](Self::strict).
+    pub(crate) is_strict: bool,
 }
 
 impl MemCloud {
@@ -47,6 +49,17 @@ impl MemCloud {
     /// For a connection with other settings.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// The same client for operations on keys that ask all connected peers first: a read gets the newest value that any of them knows of, a write or
+    /// deletion is done when all of them have dropped what is older. On one key they are linearizable among each other. Each costs a round trip to the slowest peer
+    /// and fails with `PeerUnreachable` where one is away that may have keys. One call alone: `cloud.strict().get("key")`.
+    #[must_use = "the client itself stays as it is"]
+    pub fn strict(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            is_strict: true,
+        }
     }
 
     /// The Unix socket that this client talks to; `None` on TCP.
@@ -76,7 +89,12 @@ impl MemCloud {
     /// Deletes a key and frees its value. Returns whether there was one.
     pub async fn del(&self, key: &str) -> Result<bool> {
         let key = check_key(key.as_bytes())?;
-        let reply = self.ask(Op::Del, |out| DelRequest { key }.encode(out)).await?;
+        let reply = self
+            .ask(Op::Del, |out| {
+                let strict = self.is_strict;
+                DelRequest { key, strict }.encode(out);
+            })
+            .await?;
         decode_deleted(&reply.payload).map_err(broken)
     }
 
@@ -150,6 +168,7 @@ impl MemCloud {
             offset,
             length,
             target: id,
+            strict: false,
         };
         let args = |out: &mut BytesMut| read.encode(out);
         let (call, reply) = self
@@ -169,6 +188,7 @@ impl MemCloud {
             offset,
             length,
             target: check_key(key.as_bytes())?,
+            strict: self.is_strict,
         };
         let args = |out: &mut BytesMut| read.encode(out);
         match self

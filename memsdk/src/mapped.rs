@@ -187,6 +187,7 @@ impl MemCloud {
             offset: 0,
             length: u64::MAX,
             target: check_key(key.as_bytes())?,
+            strict: self.is_strict,
         };
         match self.map_or_open(Op::GetMapped, |out| read.encode(out)).await {
             Ok(Some(opened)) => Ok(Some(opened)),
@@ -209,6 +210,7 @@ impl MemCloud {
             offset: 0,
             length: u64::MAX,
             target: id,
+            strict: false,
         };
         match self.map_or_open(Op::LoadMapped, |out| read.encode(out)).await? {
             Some(opened) => Ok(opened),

@@ -50,11 +50,14 @@ pub(crate) struct PutOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) class: BlockClass,
     pub(crate) placement: Placement,
+    strict: bool,
 }
 
 impl PutOptions {
-    pub(crate) fn new(target: Target) -> Self {
+    /// What a client writes where nothing else is said.
+    pub(crate) fn new(cloud: &MemCloud, target: Target) -> Self {
         Self {
+            strict: cloud.is_strict && matches!(target, Target::Key(_)),
             target,
             ttl: None,
             class: BlockClass::default(),
@@ -80,6 +83,7 @@ impl PutOptions {
             class: self.class,
             placement,
             key,
+            strict: self.strict,
         }
         .encode(&mut args);
         Ok((op, args))
@@ -99,7 +103,7 @@ impl Put {
     pub(crate) fn new(cloud: &MemCloud, target: Target, value: Bytes) -> Self {
         Self {
             cloud: cloud.clone(),
-            options: PutOptions::new(target),
+            options: PutOptions::new(cloud, target),
             value,
         }
     }
@@ -150,7 +154,7 @@ impl<R> PutStream<R> {
     pub(crate) fn new(cloud: &MemCloud, target: Target, reader: R, size: Option<u64>) -> Self {
         Self {
             cloud: cloud.clone(),
-            options: PutOptions::new(target),
+            options: PutOptions::new(cloud, target),
             reader,
             size,
         }

@@ -95,6 +95,7 @@ impl<'a, K: AsRef<str> + Sync> PutMany<'a, K> {
                 ttl: wire_ttl,
                 class,
                 placement: placement.clone(),
+                strict: cloud.is_strict,
                 pairs: batch
                     .iter()
                     .map(|(key, value)| (key.as_ref(), &value[..]))

@@ -31,7 +31,7 @@ impl PutMapped {
     pub(crate) fn new(cloud: &MemCloud, target: Target, file: MemoryFile) -> Self {
         Self {
             cloud: cloud.clone(),
-            options: PutOptions::new(target),
+            options: PutOptions::new(cloud, target),
             file,
         }
     }

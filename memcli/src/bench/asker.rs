@@ -52,6 +52,7 @@ impl<'a> Asker<'a> {
                     offset: 0,
                     length: u64::MAX,
                     target: load.ids[at as usize],
+                    strict: false,
                 };
                 connection.ask(Op::Load, |out| read.encode(out), Bytes::new());
             }
@@ -75,12 +76,17 @@ impl<'a> Asker<'a> {
                 |out| put(load, Some(key)).encode(out),
                 load.value.clone(),
             ),
-            Operation::Del => connection.ask(Op::Del, |out| DelRequest { key }.encode(out), Bytes::new()),
+            Operation::Del => connection.ask(
+                Op::Del,
+                |out| DelRequest { key, strict: false }.encode(out),
+                Bytes::new(),
+            ),
             Operation::Mset => {
                 let batch = BatchPairs {
                     ttl: None,
                     class: BlockClass::default(),
                     placement: Placement::default(),
+                    strict: false,
                     pairs: self
                         .keys
                         .iter()
@@ -91,13 +97,14 @@ impl<'a> Asker<'a> {
             }
             Operation::Mget => {
                 let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
-                connection.ask(Op::Mget, |out| BatchKeys::encode(&keys, out), Bytes::new());
+                connection.ask(Op::Mget, |out| BatchKeys::encode(&keys, false, out), Bytes::new());
             }
             _ => {
                 let read = ReadRequest {
                     offset: 0,
                     length: u64::MAX,
                     target: key,
+                    strict: false,
                 };
                 connection.ask(Op::Get, |out| read.encode(out), Bytes::new());
             }
@@ -194,6 +201,7 @@ fn put<'a>(load: &Load, key: Option<&'a str>) -> PutRequest<'a> {
         class: BlockClass::Pinned,
         placement: Placement::Local,
         key,
+        strict: false,
     }
 }
 

@@ -8,6 +8,7 @@ use memsdk::ApiError;
 use serde::Serialize;
 
 use crate::cli::{DelArgs, MgetArgs, MsetArgs};
+use crate::commands::block::placement;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::{printable, write_json, write_raw};
@@ -41,7 +42,8 @@ struct Value<'a> {
 
 /// Prints the values of several keys: a line with the key, a tab and the value for each that is there.
 pub(super) async fn mget(args: MgetArgs, context: &Context) -> Outcome {
-    let answers = context.connect().await?.mget_each(&args.keys).await?;
+    let cloud = args.strict.of(&context.connect().await?);
+    let answers = cloud.mget_each(&args.keys).await?;
     let mut result = Got::default();
     let mut lines = Vec::new();
     let is_terminal = std::io::stdout().is_terminal();
@@ -101,7 +103,8 @@ pub(super) async fn mset(args: MsetArgs, context: &Context) -> Outcome {
         let key = memproto::key::check_key(key.as_encoded_bytes())?;
         typed.push((key, Bytes::copy_from_slice(value.as_encoded_bytes())));
     }
-    let put = context.connect().await?.mset(&typed);
+    let cloud = args.strict.of(&context.connect().await?);
+    let put = cloud.mset(&typed).placement(placement(args.placement));
     let put = put.ttl(args.keep.ttl).class(args.keep.mode.into());
     let answers = put.each().await?;
     let mut result = Set::default();
@@ -127,7 +130,8 @@ struct Deleted<'a> {
 
 /// Deletes keys. One that is not there does not keep the others from going.
 pub(super) async fn del(args: DelArgs, context: &Context) -> Outcome {
-    let answers = context.connect().await?.mdel_each(&args.keys).await?;
+    let cloud = args.strict.of(&context.connect().await?);
+    let answers = cloud.mdel_each(&args.keys).await?;
     let mut result = Deleted::default();
     for (key, answer) in args.keys.iter().zip(answers) {
         match answer {

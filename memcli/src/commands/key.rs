@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::{GetArgs, KeysArgs, SetArgs};
 use crate::commands::batch::no_key;
-use crate::commands::block::{file_named, hand_out};
+use crate::commands::block::{file_named, hand_out, placement};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::interrupt::unless_interrupted;
@@ -29,13 +29,15 @@ struct Set<'a> {
 pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
     let key = memproto::key::check_key(args.key.as_bytes())?;
     let input = Input::from_argument(&args.value)?;
-    let cloud = context.connect().await?;
+    let placement = placement(args.placement);
+    let cloud = args.strict.of(&context.connect().await?);
     let Stored { id, size, .. } = match input {
         Input::Whole(value) => {
             cloud
                 .set(key, value)
                 .ttl(args.keep.ttl)
                 .class(args.keep.mode.into())
+                .placement(placement)
                 .await?
         }
         Input::Reader(source) => {
@@ -46,6 +48,7 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
                     .set_stream(key, transfer.reader(source), size)
                     .ttl(args.keep.ttl)
                     .class(args.keep.mode.into())
+                    .placement(placement)
                     .await?)
             };
             let stored = unless_interrupted("the key keeps what it had", write).await?;
@@ -65,7 +68,7 @@ pub(super) async fn set(args: SetArgs, context: &Context) -> Outcome {
 
 /// Prints the value of a key.
 pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
-    let cloud = context.connect().await?;
+    let cloud = args.strict.of(&context.connect().await?);
     let opened = match file_named(args.output.as_deref()) {
         Some(_) => cloud.open_key_mapped(&args.key).await?,
         None => cloud.open_key(&args.key).await?.map(Opened::Object),

@@ -69,11 +69,16 @@ pub trait Backend: Send + Sync + 'static {
         options: PutOptions,
     ) -> impl Future<Output = ApiResult<Stored>> + Send;
 
-    /// Reads the value of a key.
-    fn get(&self, key: &str, range: ByteRange) -> impl Future<Output = ApiResult<Option<Loaded>>> + Send;
+    /// Reads the value of a key; strict, the newest that any connected peer knows of.
+    fn get(
+        &self,
+        key: &str,
+        range: ByteRange,
+        strict: bool,
+    ) -> impl Future<Output = ApiResult<Option<Loaded>>> + Send;
 
-    /// Deletes a key. Returns whether there was one.
-    fn del(&self, key: &str) -> impl Future<Output = ApiResult<bool>> + Send;
+    /// Deletes a key; strict, with the confirmation of every connected peer. Returns whether there was one.
+    fn del(&self, key: &str, strict: bool) -> impl Future<Output = ApiResult<bool>> + Send;
 
     /// Reads several keys; each has its answer, `NotFound` where no node has it. A value that no longer fits into `room`
     /// bytes of values is answered with its size alone.
@@ -81,6 +86,7 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         keys: Vec<String>,
         room: usize,
+        strict: bool,
     ) -> impl Future<Output = Vec<ApiResult<BatchAnswer>>> + Send;
 
     /// Sets several keys, all by the same options; each has its answer.
@@ -91,7 +97,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Vec<ApiResult<()>>> + Send;
 
     /// Deletes several keys. Returns of each whether there was one.
-    fn mdel(&self, keys: Vec<String>) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
+    fn mdel(&self, keys: Vec<String>, strict: bool) -> impl Future<Output = Vec<ApiResult<bool>>> + Send;
 
     /// Stores a block.
     fn store(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;

@@ -18,8 +18,8 @@ type Entry = ApiResult<BatchAnswer>;
 impl<B: Backend, S: Wire> Session<B, S> {
     pub(super) fn mget(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let payload = self.input.take(&header);
-        let keys = match BatchKeys::decode(&payload) {
-            Ok(BatchKeys { keys }) => keys,
+        let (keys, strict) = match BatchKeys::decode(&payload) {
+            Ok(BatchKeys { keys, strict }) => (keys, strict),
             Err(error) => return self.output.error(header, &error),
         };
         let room = BatchReply::room(keys.len());
@@ -30,7 +30,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 Some(here) => Ok(entry_of(here)),
                 None => Err(BatchReply::missing()),
             };
-            entries.push(match self.backend.get_now(key, ByteRange::ALL, entry) {
+            let now = (!strict).then(|| self.backend.get_now(key, ByteRange::ALL, entry));
+            entries.push(match now.flatten() {
                 Some(entry) => entry,
                 None => {
                     elsewhere.push((entries.len(), key.to_owned()));
@@ -50,7 +51,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
         let serial = self.next_serial();
         let call = async move {
             let (places, keys): (Vec<usize>, Vec<String>) = elsewhere.into_iter().unzip();
-            for (place, entry) in places.into_iter().zip(backend.mget(keys, room).await) {
+            for (place, entry) in places.into_iter().zip(backend.mget(keys, room, strict).await) {
                 entries[place] = entry;
             }
             Ok(Reply::Batch(BatchReply { entries }))
@@ -64,6 +65,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             ttl,
             class,
             placement,
+            strict,
             pairs,
         } = match BatchPairs::decode(&payload) {
             Ok(batch) => batch,
@@ -73,6 +75,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             ttl,
             class,
             placement,
+            strict,
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
         for (key, value) in &pairs {
@@ -105,15 +108,15 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     pub(super) fn mdel(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         let decode = |payload: &[u8]| {
-            let keys = BatchKeys::decode(payload)?.keys.into_iter();
-            Ok(keys.map(str::to_owned).collect::<Vec<_>>())
+            let BatchKeys { keys, strict } = BatchKeys::decode(payload)?;
+            Ok((keys.into_iter().map(str::to_owned).collect::<Vec<_>>(), strict))
         };
         self.call(
             header,
             0,
             decode,
-            |backend, keys| async move {
-                let deleted = backend.mdel(keys).await.into_iter();
+            |backend, (keys, strict)| async move {
+                let deleted = backend.mdel(keys, strict).await.into_iter();
                 let entries = deleted.map(|deleted| match deleted {
                     Ok(true) => Ok(done()),
                     Ok(false) => Err(BatchReply::missing()),

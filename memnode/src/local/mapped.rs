@@ -44,6 +44,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     ttl: put.ttl,
                     class: put.class,
                     placement: put.placement,
+                    strict: put.strict,
                 };
                 (put.size, put.key.map(str::to_owned), options)
             }

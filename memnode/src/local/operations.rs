@@ -46,8 +46,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Some(Op::Del) => self.call(
                 header,
                 0,
-                |payload| DelRequest::decode(payload).map(|del| del.key.to_owned()),
-                |backend, key| async move { backend.del(&key).await.map(Reply::Deleted) },
+                |payload| DelRequest::decode(payload).map(|del| (del.key.to_owned(), del.strict)),
+                |backend, (key, strict)| async move { backend.del(&key, strict).await.map(Reply::Deleted) },
                 cx,
             ),
             Some(Op::Free) => self.call(
@@ -92,30 +92,32 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 offset,
                 length,
                 target,
+                strict,
             }) => {
                 let range = ByteRange { offset, length };
                 let answer = |found: ApiResult<Option<Here<'_>>>| {
                     let found = found_or_missing(found, target);
                     append_here(header, found, as_file, output, outgoing)
                 };
-                match backend.get_now(target, range, answer) {
+                let now = (!strict).then(|| backend.get_now(target, range, answer));
+                match now.flatten() {
                     Some(as_file) => {
                         input.skip(&header);
                         return self.answered_here(header, as_file);
                     }
-                    None => Some((target.to_owned(), range)),
+                    None => Some((target.to_owned(), range, strict)),
                 }
             }
         };
         input.skip(&header);
-        let Some((key, range)) = waits else {
+        let Some((key, range, strict)) = waits else {
             return self.answered.note(header.op);
         };
         if self.admit(header, 0) {
             let backend = Arc::clone(&self.backend);
             let serial = self.next_serial();
             let call = async move {
-                let loaded = found_or_missing(backend.get(&key, range).await, &key)?;
+                let loaded = found_or_missing(backend.get(&key, range, strict).await, &key)?;
                 Ok(Reply::of(loaded, as_file))
             };
             self.begin(header, serial, 0, session::Body::None, call, cx);
@@ -129,6 +131,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             offset,
             length,
             target,
+            ..
         } = match read {
             Ok(read) => read,
             Err(error) => return self.output.error(header, &error),
@@ -160,6 +163,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     class,
                     placement,
                     key,
+                    strict,
                 },
                 value,
             )) => {
@@ -167,6 +171,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     ttl,
                     class,
                     placement,
+                    strict,
                 };
                 let now = match (header.more(), op, key) {
                     (false, Op::Set, Some(key)) => self.backend.set_now(key, value, &options),

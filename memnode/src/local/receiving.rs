@@ -147,6 +147,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             ttl: put.ttl,
             class: put.class,
             placement: put.placement,
+            strict: put.strict,
         };
         // Where it is refused, or has to go elsewhere, the usual way finds that out anew.
         let Some(Ok(intake)) = self.backend.begin_intake(put.key, size, &options) else {

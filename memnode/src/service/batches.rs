@@ -24,10 +24,10 @@ impl Service {
     ///
     /// # Errors
     /// For each key as [`get`](Self::get), and `NotFound` where no node has it.
-    pub async fn mget(&self, keys: Vec<String>, room: usize) -> Vec<ApiResult<BatchAnswer>> {
+    pub async fn mget(&self, keys: Vec<String>, room: usize, strict: bool) -> Vec<ApiResult<BatchAnswer>> {
         let room = &AtomicUsize::new(room);
         let reads = keys.into_iter().map(|key| async move {
-            let Some(found) = self.get(&key, ByteRange::ALL).await? else {
+            let Some(found) = self.get(&key, ByteRange::ALL, strict).await? else {
                 return Err(BatchReply::missing());
             };
             let size = found.size;
@@ -77,8 +77,10 @@ impl Service {
     ///
     /// # Errors
     /// For each key as [`del`](Self::del).
-    pub async fn mdel(&self, keys: Vec<String>) -> Vec<ApiResult<bool>> {
-        let deletions = keys.into_iter().map(|key| async move { self.del(&key).await });
+    pub async fn mdel(&self, keys: Vec<String>, strict: bool) -> Vec<ApiResult<bool>> {
+        let deletions = keys
+            .into_iter()
+            .map(|key| async move { self.del(&key, strict).await });
         stream::iter(deletions).buffered(UNDER_WAY_MAX).collect().await
     }
 }

@@ -419,11 +419,8 @@ impl Service {
         let Some(removed) = self.store.remove_recording(id, version, |_| true) else {
             return Ok(None);
         };
-        if let (Some(key), Some(version)) = (removed.key.clone(), version) {
-            let service = self.shared();
-            self.spawn(async move {
-                service.tell_peers(&key, version, true).await;
-            });
+        if let (Some(key), Some(version)) = (&removed.key, version) {
+            self.news.push(key, version, true);
         }
         Ok(Some(self.free_removed(removed).await))
     }
@@ -525,8 +522,8 @@ pub(super) enum Found {
 pub(super) fn found_in(link: &PeerLink, (reply, body): (PeerReply, Body)) -> ApiResult<Option<Found>> {
     match reply {
         PeerReply::Missing => Ok(None),
-        PeerReply::Elsewhere { id, location } => Ok(Some(Found::Elsewhere(id, location))),
-        PeerReply::Loaded { id, size, length } if body.size() == Some(length) => {
+        PeerReply::Elsewhere { id, location, .. } => Ok(Some(Found::Elsewhere(id, location))),
+        PeerReply::Loaded { id, size, length, .. } if body.size() == Some(length) => {
             Ok(Some(Found::Bytes(Loaded { id, size, body })))
         }
         _ => Err(unexpected_reply(link)),

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::peer::message::{FREE_BATCH_MAX, KeyVersion, RECONCILE_BATCH_MAX};
+use memproto::peer::message::FREE_BATCH_MAX;
 use memproto::peer::{Manifest, PeerReply, PeerRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::time::timeout;
@@ -48,10 +48,13 @@ impl Service {
                 let before = match record.map(|record| (record.value, record.version.node)) {
                     Some((KeyValue::Ours(id), _)) => self.own_lifetime(id, change).await?,
                     Some((KeyValue::Theirs, writer)) => {
-                        lifetime_at(&*self.link_to(writer)?, name, change).await?
+                        match lifetime_at(&*self.link_to(writer)?, name, change).await? {
+                            Some(before) => Some(before),
+                            // It has moved on.
+                            None => self.lifetime_anywhere(name, change).await?,
+                        }
                     }
-                    Some((KeyValue::Deleted, _)) => None,
-                    None => self.lifetime_anywhere(name, change).await?,
+                    Some((KeyValue::Deleted, _)) | None => self.lifetime_anywhere(name, change).await?,
                 };
                 before.ok_or_else(|| {
                     ApiError::new(
@@ -198,15 +201,10 @@ impl Service {
                 if taken.is_empty() {
                     break;
                 }
-                let mut ended = Vec::new();
                 let mut lying_on: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
                 for (removed, version) in taken {
                     if let (Some(key), Some(version)) = (removed.key, version) {
-                        ended.push(KeyVersion {
-                            key: key.into(),
-                            version,
-                            deleted: true,
-                        });
+                        self.news.push(&key, version, true);
                     }
                     match removed.place {
                         Place::Here => {}
@@ -218,7 +216,6 @@ impl Service {
                         }
                     }
                 }
-                self.tell_ended(ended);
                 for (holder, ids) in lying_on {
                     if holder == self.config.node_id {
                         for id in ids {
@@ -280,30 +277,6 @@ impl Service {
             }
         }
         Ok(())
-    }
-
-    /// Tells the peers of keys whose values are gone by themselves.
-    fn tell_ended(&self, ended: Vec<KeyVersion>) {
-        if ended.is_empty() {
-            return;
-        }
-        let service = self.shared();
-        self.spawn(async move {
-            let links = service.peers.connected();
-            for keys in ended.chunks(RECONCILE_BATCH_MAX) {
-                for link in &links {
-                    let request = PeerRequest::Reconcile { keys: keys.to_vec() };
-                    // A link that fails is followed by a reconciliation of all keys.
-                    if let Ok((PeerReply::Reconciled { newer }, _)) =
-                        link.request(request, Body::empty()).await
-                    {
-                        for told in &newer {
-                            service.outdate(told);
-                        }
-                    }
-                }
-            }
-        });
     }
 }
 

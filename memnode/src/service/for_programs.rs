@@ -69,16 +69,16 @@ impl Backend for Service {
         self.counted(Service::set(self, key, body, options).await)
     }
 
-    async fn get(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
-        self.counted(Service::get(self, key, range).await)
+    async fn get(&self, key: &str, range: ByteRange, strict: bool) -> ApiResult<Option<Loaded>> {
+        self.counted(Service::get(self, key, range, strict).await)
     }
 
-    async fn del(&self, key: &str) -> ApiResult<bool> {
-        self.counted(Service::del(self, key).await)
+    async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
+        self.counted(Service::del(self, key, strict).await)
     }
 
-    async fn mget(&self, keys: Vec<String>, room: usize) -> Vec<ApiResult<BatchAnswer>> {
-        let answers = Service::mget(self, keys, room).await;
+    async fn mget(&self, keys: Vec<String>, room: usize, strict: bool) -> Vec<ApiResult<BatchAnswer>> {
+        let answers = Service::mget(self, keys, room, strict).await;
         self.each_counted(answers)
     }
 
@@ -87,8 +87,8 @@ impl Backend for Service {
         self.each_counted(answers)
     }
 
-    async fn mdel(&self, keys: Vec<String>) -> Vec<ApiResult<bool>> {
-        let answers = Service::mdel(self, keys).await;
+    async fn mdel(&self, keys: Vec<String>, strict: bool) -> Vec<ApiResult<bool>> {
+        let answers = Service::mdel(self, keys, strict).await;
         self.each_counted(answers)
     }
 

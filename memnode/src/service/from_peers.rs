@@ -4,20 +4,22 @@
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
 //! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
-use memproto::peer::message::{KeyVersion, Location, RECONCILE_BATCH_MAX};
+use memproto::peer::message::{KeyState, KeyVersion, Location};
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId, Ttl};
+use memproto::{BlockClass, BlockId, NodeId, Ttl, Version};
 
-use super::blocks::{fill, loaded_from, read_exactly};
+use super::blocks::{fill, here, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
-use crate::store::{Block, KeyValue, Owner, Place};
+use crate::store::{Block, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
 
 impl PeerEvents for Service {
     fn handle_peer_request(
@@ -47,12 +49,22 @@ impl PeerEvents for Service {
             self.drop_what_lay_on(peer);
             self.free_orphans(peer);
         }
+        let is_kept = self.news.connected(peer, incarnation);
         let service = self.shared();
-        self.spawn(async move { service.greet(peer).await });
+        let greeting = self.spawn(async move { service.greet(peer, is_kept).await });
+        if let Some(greeting) = greeting
+            && let Some(earlier) = lock(&self.announcers).insert(peer, greeting)
+        {
+            earlier.abort();
+        }
     }
 
     fn peer_disconnected(&self, peer: NodeId) {
         self.store.note_away(peer, self.config.absent_grace);
+        self.news.disconnected(peer);
+        if let Some(announcer) = lock(&self.announcers).remove(&peer) {
+            announcer.abort();
+        }
         if !self.open_streams.has_any(peer) {
             return;
         }
@@ -73,7 +85,8 @@ impl PeerEvents for Service {
         let service = self.shared();
         self.spawn(async move {
             if let Some(link) = service.peers.link(peer) {
-                ask_for_usage(&link).await;
+                // Without an answer the next reply to a write says it.
+                let _ = ask_for_usage(&link).await;
             }
         });
     }
@@ -120,21 +133,21 @@ impl Service {
             PeerRequest::Manifest { id } => return self.manifest_for_peer(id),
             PeerRequest::Free { ids } => self.free_for_peer(peer, ids).await?,
             PeerRequest::Read { key, offset, length } => {
-                return self.read_for_peer(&key, ByteRange { offset, length }).await;
+                return self.read_for_peer(&key, ByteRange { offset, length });
             }
             PeerRequest::Outdate {
                 key,
                 version,
                 deleted,
             } => {
-                let (dropped, newer) = self.outdate(&KeyVersion {
+                let told = KeyVersion {
                     key,
                     version,
                     deleted,
-                });
-                PeerReply::Outdated { dropped, newer }
+                };
+                self.outdate_for_peer(peer, &told)?
             }
-            PeerRequest::Reconcile { keys } => self.reconcile_for_peer(&keys),
+            PeerRequest::Reconcile { keys, complete } => self.reconcile_for_peer(peer, &keys, complete)?,
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
@@ -148,6 +161,11 @@ impl Service {
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
             },
+            PeerRequest::Newest { key } => PeerReply::Newest(self.store.key(&key).map(state_of)),
+            PeerRequest::Retell => {
+                self.news.retell(peer);
+                PeerReply::Retelling
+            }
         };
         Ok((reply, Body::empty()))
     }
@@ -207,24 +225,51 @@ impl Service {
         relay: bool,
     ) -> ApiResult<(PeerReply, Body)> {
         if let Some(bytes) = self.store.block(id) {
-            return loaded_from(id, &bytes, range).map(as_reply);
+            return loaded_from(id, &bytes, range).map(|loaded| as_reply(loaded, None));
         }
         if relay {
             let loaded = self.load_own(id, range).await?;
-            return Ok(loaded.map_or((PeerReply::Missing, Body::empty()), as_reply));
+            return Ok(loaded.map_or((PeerReply::Missing, Body::empty()), |loaded| {
+                as_reply(loaded, None)
+            }));
         }
         let reply = match self.location_of(id) {
-            Some(location) => PeerReply::Elsewhere { id, location },
+            Some(location) => PeerReply::Elsewhere {
+                id,
+                location,
+                version: None,
+            },
             None => PeerReply::Missing,
         };
         Ok((reply, Body::empty()))
     }
 
-    async fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
-        match self.store.key(key).map(|record| record.value) {
-            Some(KeyValue::Ours(id)) => self.load_for_peer(id, range, false).await,
-            Some(KeyValue::Theirs | KeyValue::Deleted) | None => Ok((PeerReply::Missing, Body::empty())),
-        }
+    /// The value of a key that this node answers for, in one look with its version; else what it knows of the key.
+    fn read_for_peer(&self, key: &str, range: ByteRange) -> ApiResult<(PeerReply, Body)> {
+        let looked = self.store.look_up(key, |found| match found {
+            Lookup::Ours(version, Found::Object(id, _)) => ControlFlow::Continue((id, version)),
+            Lookup::Ours(version, found) => {
+                let here = here(found, range).expect("what is no object is here");
+                ControlFlow::Break(here.map(|here| as_reply(here.into(), Some(version))))
+            }
+            Lookup::Theirs(version) => ControlFlow::Break(moved(version, false)),
+            Lookup::Deleted(version) => ControlFlow::Break(moved(version, true)),
+            Lookup::Absent => ControlFlow::Break(Ok((PeerReply::Missing, Body::empty()))),
+        });
+        let (id, version) = match looked {
+            ControlFlow::Continue(object) => object,
+            ControlFlow::Break(answer) => return answer,
+        };
+        let reply = match self.location_of(id) {
+            Some(location) => PeerReply::Elsewhere {
+                id,
+                location,
+                version: Some(version),
+            },
+            // Freed between the two looks.
+            None => PeerReply::Missing,
+        };
+        Ok((reply, Body::empty()))
     }
 
     fn manifest_for_peer(&self, id: BlockId) -> ApiResult<(PeerReply, Body)> {
@@ -242,6 +287,7 @@ impl Service {
                 id,
                 size: length,
                 length,
+                version: None,
             },
             Body::from(bytes),
         ))
@@ -299,9 +345,52 @@ impl Service {
         })
     }
 
-    fn reconcile_for_peer(&self, keys: &[KeyVersion]) -> PeerReply {
-        let newer = keys.iter().filter_map(|told| self.outdate(told).1).collect();
-        PeerReply::Reconciled { newer }
+    /// Drops what is older than a write that a peer tells of before it acknowledges it.
+    fn outdate_for_peer(&self, peer: NodeId, told: &KeyVersion) -> ApiResult<PeerReply> {
+        self.check_writer(peer, told)?;
+        if told.deleted && self.store.key(&told.key).is_none() {
+            // The deletion of a key that nobody has is not worth a record; where somebody has it an announcement follows.
+            return Ok(PeerReply::Outdated {
+                dropped: false,
+                newer: None,
+            });
+        }
+        let outdated = self.outdate(told);
+        if outdated.not_kept {
+            self.news.forgot(peer);
+        }
+        Ok(PeerReply::Outdated {
+            dropped: outdated.dropped,
+            newer: outdated.newer,
+        })
+    }
+
+    fn reconcile_for_peer(&self, peer: NodeId, keys: &[KeyVersion], complete: bool) -> ApiResult<PeerReply> {
+        let mut newer = Vec::new();
+        let mut is_kept = true;
+        for told in keys {
+            self.check_writer(peer, told)?;
+            let outdated = self.outdate(told);
+            newer.extend(outdated.newer);
+            is_kept &= !outdated.not_kept;
+        }
+        if is_kept {
+            self.news.heard(peer, complete);
+        } else {
+            self.news.forgot(peer);
+        }
+        Ok(PeerReply::Reconciled { newer })
+    }
+
+    /// A peer speaks for itself: what it says to be written by another node would displace values in that one's name. Deletions are passed on.
+    fn check_writer(&self, peer: NodeId, told: &KeyVersion) -> ApiResult<()> {
+        if told.deleted || told.version.node == peer {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            memproto::ErrorCode::Denied,
+            "a node tells of the values that it wrote itself, not of those of others",
+        ))
     }
 
     /// Frees the chunks of an earlier process of a peer: nobody has their manifest any more.
@@ -326,44 +415,34 @@ impl Service {
         tracing::info!(peer = %peer.short(), blocks, "freed the unfinished streams of a peer that went away");
     }
 
-    /// What this node does when a peer has connected: frees what it owes, asks for its grant, and tells its keys, so that
-    /// the newest version wins on both sides. The peer does the same.
-    async fn greet(&self, peer: NodeId) {
+    /// What this node does when a peer has connected: frees what it owes, asks for its grant, and, where it does not have them in mind, for its keys;
+    /// then it tells its own, so that the newest version wins on both sides, and what is new, as long as the link lasts. The peer does the same.
+    async fn greet(&self, peer: NodeId, is_kept: bool) {
         let owed = lock(&self.owed_frees).remove(&peer);
         if let Some(ids) = owed {
             self.free_later(peer, ids);
         }
         let Some(link) = self.peers.link(peer) else { return };
-        ask_for_usage(&link).await;
-        for shard in 0.. {
-            let Some(versions) = self.store.versions(shard) else {
-                break;
-            };
-            for batch in versions.chunks(RECONCILE_BATCH_MAX) {
-                let request = PeerRequest::Reconcile { keys: batch.to_vec() };
-                match link.request(request, Body::empty()).await {
-                    Ok((PeerReply::Reconciled { newer }, _)) => {
-                        for told in &newer {
-                            self.outdate(told);
-                        }
-                    }
-                    Ok(_) => {
-                        super::unexpected_reply(&link);
-                        return;
-                    }
-                    // The link is gone again: the next one begins anew.
-                    Err(_) => return,
-                }
+        let greeted = async {
+            if !is_kept {
+                self.ask_for_all(&link).await?;
             }
+            ask_for_usage(&link).await?;
+            self.announce(&link).await
+        };
+        // The link is gone again: the next one goes on from here.
+        if let Err(error) = greeted.await {
+            tracing::debug!(peer = %peer.short(), %error, "no more announcements to a peer");
         }
     }
 }
 
 /// Asks a peer what this node may use there, and uses.
-async fn ask_for_usage(link: &PeerLink) {
-    if let Ok((PeerReply::Usage(usage), _)) = link.request(PeerRequest::Usage, Body::empty()).await {
+async fn ask_for_usage(link: &PeerLink) -> ApiResult<()> {
+    if let (PeerReply::Usage(usage), _) = link.request(PeerRequest::Usage, Body::empty()).await? {
         link.note_borrowed(usage);
     }
+    Ok(())
 }
 
 /// A block that a peer wants stored.
@@ -375,13 +454,25 @@ struct IncomingBlock {
     ttl: Option<Ttl>,
 }
 
-fn as_reply(loaded: Loaded) -> (PeerReply, Body) {
+fn moved(version: Version, deleted: bool) -> ApiResult<(PeerReply, Body)> {
+    Ok((PeerReply::Moved(KeyState { version, deleted }), Body::empty()))
+}
+
+fn state_of(record: KeyRecord) -> KeyState {
+    KeyState {
+        version: record.version,
+        deleted: record.value == KeyValue::Deleted,
+    }
+}
+
+fn as_reply(loaded: Loaded, version: Option<Version>) -> (PeerReply, Body) {
     let length = loaded.body.size().expect("a loaded body has a known size");
     (
         PeerReply::Loaded {
             id: loaded.id,
             size: loaded.size,
             length,
+            version,
         },
         loaded.body,
     )

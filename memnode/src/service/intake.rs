@@ -80,7 +80,7 @@ impl Service {
             content: Content::Block(self.block(value, &options), reservation),
         };
         match key {
-            Some(key) => self.set_placed(&key, placed, None).await,
+            Some(key) => self.set_placed(&key, placed, options.strict, None).await,
             None => self.store_placed(placed, None),
         }
     }

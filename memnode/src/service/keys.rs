@@ -1,8 +1,8 @@
 //! Keys: set, get, delete, list.
 //!
-//! A node that sets or deletes a key tells all connected peers before it acknowledges. Those that held an older value
-//! drop it, all note who has the key now, so that a later read costs one round trip, and nobody reads an old value after the
-//! acknowledgement.
+//! Whoever wrote the newest version of a key answers for it; every other node has a note of it, which says whom to ask. A write waits only for
+//! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
+//! from there; a key of which nothing is known is looked for on all connected peers at once.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -10,30 +10,42 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
 use memproto::local::keys::{KeysPage, KeysReply};
 use memproto::pattern::Globs;
-use memproto::peer::message::KeyVersion;
+use memproto::peer::message::{KeyState, KeyVersion};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
-use super::blocks::{Placed, found_in, here, is_out_of_memory, may_stay};
+use super::blocks::{Found, Placed, found_in, here, is_out_of_memory, may_stay};
+use super::telling::{Write, no_answer};
 use super::unfinished::Unfinished;
-use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored};
+use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
+use crate::peer::PeerLink;
 use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
 
 /// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
 /// pages where none of ten million keys matches.
 const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
-/// How often a read follows a key that is being overwritten under its eyes before it answers that the node is busy.
-/// Each round means that a writer was faster, so that the value moved on.
-const OVERTAKEN_MAX: usize = 16;
+/// How often a read follows a key that is being overwritten under its eyes, and a write tries to be the newest, before it gives up.
+/// Each round means that another writer was faster.
+pub(super) const OVERTAKEN_MAX: usize = 16;
+
+/// What a peer says to a read of a key.
+enum ReadAnswer {
+    /// It answers for the key.
+    Found(Found, Version),
+    /// It does not, but knows of this.
+    Moved(KeyState),
+    /// It knows nothing of it.
+    Missing,
+}
 
 impl Service {
     /// Sets a key to a value here, where that needs no waiting; `None` means: call [`set`](Self::set).
     pub fn set_now(&self, key: &str, value: &[u8], options: &PutOptions) -> Option<ApiResult<Stored>> {
         let may_go_elsewhere = may_stay(&options.placement)?;
-        if self.peers.any_connected() {
+        if self.peers.any_connected() && !self.needs_nobody(key, options) {
             return None;
         }
         if let Err(error) = check_key(key.as_bytes()) {
@@ -43,28 +55,33 @@ impl Service {
             let set = self
                 .store
                 .set_small(key, self.small(value, options), || self.tick());
-            set.map(|(set, version)| (set.id, set.displaced, version))
+            set.map(|(set, version)| (set.id, set.displaced, set.before, version))
         } else {
             self.content_now(value, options).and_then(|(block, reservation)| {
                 let (id, version) = (self.store.new_id(Some(key)), self.tick());
-                let displaced = self.write(key, version, id, Content::Block(block, reservation))?;
-                Ok((id, displaced, version))
+                let (displaced, before) = self.write(key, version, id, Content::Block(block, reservation))?;
+                Ok((id, displaced, before, version))
             })
         };
         if may_go_elsewhere && is_out_of_memory(&set) {
             return None;
         }
         self.counters.writes.increment();
-        Some(set.map(|(id, displaced, version)| {
+        Some(set.map(|(id, displaced, before, version)| {
             if let Some(displaced) = displaced {
                 self.free_displaced(displaced);
             }
-            if self.peers.any_connected() {
-                // A peer connected just now, and its reconciliation may have passed this key already.
-                let (service, key) = (self.shared(), key.to_owned());
-                self.spawn(async move {
-                    service.tell_peers(&key, version, false).await;
-                });
+            match before.map(|before| before.value) {
+                Some(KeyValue::Ours(_)) => {}
+                Some(KeyValue::Deleted) | None => self.news.push(key, version, false),
+                // A peer wrote it just now, at the same moment.
+                Some(KeyValue::Theirs) => {
+                    let (service, key) = (self.shared(), key.to_owned());
+                    self.spawn(async move {
+                        let write = Write::recorded(&key, version, false);
+                        service.make_known(write, before).await;
+                    });
+                }
             }
             Stored {
                 id,
@@ -73,19 +90,33 @@ impl Service {
         }))
     }
 
+    /// Whether a key can be set without a word to anybody: no peer has a value of it as far as this node knows, and it knows of all.
+    fn needs_nobody(&self, key: &str, options: &PutOptions) -> bool {
+        let is_theirs = || {
+            let record = self.store.key(key);
+            record.is_some_and(|record| record.value == KeyValue::Theirs)
+        };
+        !options.strict && self.news.is_settled() && !is_theirs()
+    }
+
     /// Sets a key. What it held before is freed, on all connected nodes, before this returns.
     ///
     /// # Errors
-    /// As [`store`](Self::store), and `InvalidArgument` or `TooLarge` for a bad key.
+    /// As [`store`](Self::store), and `InvalidArgument` or `TooLarge` for a bad key. Strict: `PeerUnreachable` where a peer is away, before
+    /// anything has happened, or when it was done here and a peer could not confirm it; likewise `Timeout`.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the key either has the new value or the old one, and nothing is leaked.
     pub async fn set(&self, key: &str, body: Body, options: PutOptions) -> ApiResult<Stored> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
+        if options.strict {
+            self.everyone()?;
+        }
         let mut unfinished = Unfinished::new(self.shared());
         let placed = self.put(body, &options, Some(key), &mut unfinished).await?;
-        self.set_placed(key, placed, Some(unfinished)).await
+        self.set_placed(key, placed, options.strict, Some(unfinished))
+            .await
     }
 
     /// Sets a key to what has its place.
@@ -93,18 +124,24 @@ impl Service {
         &self,
         key: &str,
         placed: Placed,
+        strict: bool,
         unfinished: Option<Unfinished>,
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
+        let everyone = strict.then(|| self.everyone()).transpose()?;
         let version = self.tick();
-        let displaced = self.write(key, version, id, content)?;
+        let (displaced, before) = self.write(key, version, id, content)?;
         if let Some(unfinished) = unfinished {
             unfinished.finish();
         }
         if let Some(displaced) = displaced {
             self.free_displaced(displaced);
         }
-        self.tell_peers(key, version, false).await;
+        let write = Write::recorded(key, version, false);
+        match everyone {
+            Some(everyone) => self.make_known_to_all(&everyone, write).await?,
+            None => self.make_known(write, before).await,
+        }
         Ok(Stored { id, size })
     }
 
@@ -118,12 +155,12 @@ impl Service {
         let mut answer = Some(answer);
         let mut answer = |found: ApiResult<Option<Here<'_>>>| Some(answer.take()?(found));
         let (is_absent, answered) = self.store.look_up(key, |lookup| match lookup {
-            Lookup::Ours(found) => match here(found, range) {
+            Lookup::Ours(_, found) => match here(found, range) {
                 Some(found) => (false, answer(found.map(Some))),
                 None => (false, None),
             },
             Lookup::Theirs(_) => (false, None),
-            Lookup::Deleted | Lookup::Absent => (true, None),
+            Lookup::Deleted(_) | Lookup::Absent => (true, None),
         });
         if answered.is_some() {
             self.counters.hits.increment();
@@ -135,13 +172,17 @@ impl Service {
         answer(check_key(key.as_bytes()).map(|_| None))
     }
 
-    /// Reads the value of a key, wherever it lies. `None` where no node has the key.
+    /// Reads the value of a key, wherever it lies. `None` where no node has the key. Strict, it is the newest value that any
+    /// connected peer knows of.
     ///
     /// # Errors
-    /// `PeerUnreachable` where the node that has it is away, `Timeout` where a connected peer did not answer,
+    /// `PeerUnreachable` where the node that has it is away, or strict any, `Timeout` where a connected peer did not answer,
     /// `InvalidArgument` for a bad key or a range that begins behind the end.
-    pub async fn get(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+    pub async fn get(&self, key: &str, range: ByteRange, strict: bool) -> ApiResult<Option<Loaded>> {
         check_key(key.as_bytes())?;
+        if strict {
+            self.learn_newest(key).await?;
+        }
         let found = self.find_key(key, range).await?;
         match &found {
             Some(_) => self.counters.hits.increment(),
@@ -153,25 +194,49 @@ impl Service {
     /// Deletes a key everywhere. Tells whether any node had it.
     ///
     /// # Errors
-    /// `InvalidArgument` or `TooLarge` for a bad key.
-    pub async fn del(&self, key: &str) -> ApiResult<bool> {
+    /// `InvalidArgument` or `TooLarge` for a bad key; `Timeout` where it is not known here and a connected peer did not say whether it has
+    /// it. Strict, as [`set`](Self::set).
+    pub async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
+        let everyone = strict.then(|| self.everyone()).transpose()?;
         let version = self.tick();
-        let known = self
-            .store
-            .key(key)
-            .is_some_and(|record| record.value != KeyValue::Deleted);
-        if known && self.is_alone() {
-            let removed = self.store.remove_key(key, version);
-            if let Some(removed) = removed {
+        let before = self.store.key(key);
+        if before.is_none_or(|before| before.value == KeyValue::Deleted) {
+            return self.del_elsewhere(key, version).await;
+        }
+        if self.is_alone() {
+            if let Some(removed) = self.store.remove_key(key, version) {
                 self.free_displaced(removed);
             }
-        } else if known {
-            self.record_version(key, version, KeyNote::Deleted);
+            return Ok(true);
         }
-        let dropped = self.tell_peers(key, version, true).await;
-        Ok(known || dropped)
+        self.record_version(key, version, KeyNote::Deleted);
+        let write = Write::recorded(key, version, true);
+        match everyone {
+            Some(everyone) => self.make_known_to_all(&everyone, write).await?,
+            None => self.make_known(write, before).await,
+        }
+        Ok(true)
+    }
+
+    /// Deletes a key of which no value is known here, on all connected peers. Only where one had it the deletion is remembered.
+    async fn del_elsewhere(&self, key: &str, version: Version) -> ApiResult<bool> {
+        let mut write = Write {
+            is_recorded: false,
+            ..Write::recorded(key, version, true)
+        };
+        let told = self.tell(&self.peers.connected(), &mut write).await;
+        if told.dropped {
+            self.record_version(key, write.version, KeyNote::Deleted);
+            self.news.push(key, write.version, true);
+            return Ok(true);
+        }
+        match told.failure {
+            // One that went away in between is as one that was away before.
+            Some(error) if error.code != ErrorCode::PeerUnreachable => Err(error),
+            _ => Ok(false),
+        }
     }
 
     /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
@@ -188,14 +253,15 @@ impl Service {
         Ok(page.finish(next))
     }
 
-    /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer.
+    /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer; and what was known of
+    /// the key.
     fn write(
         &self,
         key: &str,
         version: Version,
         id: BlockId,
         content: Content,
-    ) -> ApiResult<Option<Removed>> {
+    ) -> ApiResult<(Option<Removed>, Option<KeyRecord>)> {
         let rejected = match &content {
             Content::Block(..) => None,
             Content::Object(object) => Some(Removed {
@@ -207,48 +273,52 @@ impl Service {
             }),
         };
         Ok(match self.store.set(key, version, id, content)? {
-            KeyWrite::Recorded { displaced } => displaced,
-            KeyWrite::Stale(_) => rejected,
+            KeyWrite::Recorded { displaced, before } => (displaced, before),
+            KeyWrite::Stale(record) => (rejected, Some(record)),
+            KeyWrite::NotKept => (rejected, None),
         })
     }
 
-    /// Takes note of a version from elsewhere. Returns what is known instead, where that is newer, and whether an older
-    /// value was dropped.
-    pub(super) fn outdate(&self, told: &KeyVersion) -> (bool, Option<KeyVersion>) {
+    /// Takes note of a version from elsewhere.
+    pub(super) fn outdate(&self, told: &KeyVersion) -> Outdated {
         if !self.observe(told.version) {
             tracing::warn!(peer = %told.version.node, "ignored a version more than a day ahead of this clock");
-            return (false, None);
+            return Outdated::default();
         }
         let note = if told.deleted {
             KeyNote::Deleted
         } else {
             KeyNote::Theirs
         };
-        let had_value = self
-            .store
-            .key(&told.key)
-            .is_some_and(|record| record.value != KeyValue::Deleted && record.version < told.version);
-        let newer = self
-            .record_version(&told.key, told.version, note)
-            .map(|record| KeyVersion {
-                key: told.key.clone(),
-                version: record.version,
-                deleted: record.value == KeyValue::Deleted,
-            });
-        (had_value, newer)
+        match self.record_version(&told.key, told.version, note) {
+            KeyWrite::Recorded { before, .. } => Outdated {
+                dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
+                ..Outdated::default()
+            },
+            KeyWrite::Stale(record) => Outdated {
+                newer: (record.version > told.version).then(|| KeyVersion {
+                    key: told.key.clone(),
+                    version: record.version,
+                    deleted: record.value == KeyValue::Deleted,
+                }),
+                ..Outdated::default()
+            },
+            KeyWrite::NotKept => Outdated {
+                not_kept: true,
+                ..Outdated::default()
+            },
+        }
     }
 
-    /// Records that a key has no value of ours in this version. Returns what is known instead, where that is newer.
-    fn record_version(&self, key: &str, version: Version, note: KeyNote) -> Option<KeyRecord> {
-        match self.store.note(key, version, note) {
-            KeyWrite::Recorded { displaced } => {
-                if let Some(displaced) = displaced {
-                    self.free_displaced(displaced);
-                }
-                None
-            }
-            KeyWrite::Stale(record) => (record.version > version).then_some(record),
+    /// Records that a key has no value of ours in this version, and frees what it held.
+    fn record_version(&self, key: &str, version: Version, note: KeyNote) -> KeyWrite {
+        let mut written = self.store.note(key, version, note);
+        if let KeyWrite::Recorded { displaced, .. } = &mut written
+            && let Some(displaced) = displaced.take()
+        {
+            self.free_displaced(displaced);
         }
+        written
     }
 
     /// Frees what a key named and what does not lie here. Nothing is lost by a failure: what lies on a peer that is away is owed to it.
@@ -261,120 +331,181 @@ impl Service {
         }
     }
 
-    /// Tells all connected peers that a key was set or deleted, and waits until each dropped what was older. Returns
-    /// whether one had an older value.
-    ///
-    /// The news goes on its way even where the caller goes away or a peer is slow: a link delivers in order, and a
-    /// link that fails is followed by a reconciliation.
-    pub(super) async fn tell_peers(&self, key: &str, version: Version, deleted: bool) -> bool {
-        let links = self.peers.connected();
-        if links.is_empty() {
-            return false;
-        }
-        let mut answers = FuturesUnordered::new();
-        for link in links {
-            let request = PeerRequest::Outdate {
-                key: key.to_owned(),
-                version,
-                deleted,
-            };
-            let service = self.shared();
-            let telling = self.tasks.spawn(async move {
-                match link.request(request, Body::empty()).await {
-                    Ok((PeerReply::Outdated { dropped, newer }, _)) => {
-                        if let Some(newer) = newer {
-                            service.outdate(&newer);
-                        }
-                        dropped
-                    }
-                    _ => false,
-                }
-            });
-            answers.push(timeout(ASK_ALL_TIMEOUT, telling));
-        }
-        let mut dropped = false;
-        while let Some(answer) = answers.next().await {
-            dropped |= matches!(answer, Ok(Ok(true)));
-        }
-        dropped
-    }
-
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
         for _ in 0..OVERTAKEN_MAX {
-            let Some(record) = self.store.key(key) else {
-                break;
+            let known = self.store.key(key);
+            let found = match known.map(|known| (known.value, known)) {
+                Some((KeyValue::Ours(id), _)) => self.find_ours(id, range).await?,
+                Some((KeyValue::Theirs, note)) => self.find_theirs(key, note, range).await?,
+                Some((KeyValue::Deleted, _)) | None => self.ask_all(key, range).await?,
             };
-            let found = match record.value {
-                KeyValue::Ours(id) => self.load_own(id, range).await?,
-                KeyValue::Theirs => self.read_from_writer(key, record, range).await?,
-                KeyValue::Deleted => break,
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-            // It moved on while we looked, or its bytes are gone with the peer that held them.
-            match record.value {
-                KeyValue::Ours(id) if self.store.has_expired(id) => return Ok(None),
-                KeyValue::Ours(id) => {
-                    if let Some(removed) = self.store.remove(id) {
-                        self.free_removed(removed).await;
-                    }
-                }
-                KeyValue::Theirs | KeyValue::Deleted => self.store.forget_key(key, record),
+            match found {
+                Looked::Found(loaded) => return Ok(Some(loaded)),
+                Looked::Nowhere => return Ok(None),
+                Looked::MovedOn => {}
             }
         }
-        self.ask_all(key, range).await
+        Err(ApiError::new(
+            ErrorCode::Busy,
+            format!("the key '{key}' is being overwritten faster than it can be read: try again"),
+        ))
+    }
+
+    async fn find_ours(&self, id: BlockId, range: ByteRange) -> ApiResult<Looked> {
+        if let Some(loaded) = self.load_own(id, range).await? {
+            return Ok(Looked::Found(loaded));
+        }
+        if self.store.has_expired(id) {
+            return Ok(Looked::Nowhere);
+        }
+        // It was overwritten while we looked, or its bytes are gone with the peer that held them.
+        if let Some(removed) = self.store.remove(id) {
+            self.free_removed(removed).await;
+        }
+        Ok(Looked::MovedOn)
     }
 
     /// Reads a key from the node that wrote it.
-    async fn read_from_writer(
-        &self,
-        key: &str,
-        record: KeyRecord,
-        range: ByteRange,
-    ) -> ApiResult<Option<Loaded>> {
-        let link = self.link_to(record.version.node)?;
-        let request = PeerRequest::Read {
-            key: key.to_owned(),
-            offset: range.offset,
-            length: range.length,
-        };
-        match found_in(&link, link.request(request, Body::empty()).await?)? {
-            Some(found) => self.follow(&link, found, range).await.map(Some),
-            None => Ok(None),
+    async fn find_theirs(&self, key: &str, note: KeyRecord, range: ByteRange) -> ApiResult<Looked> {
+        let link = self.link_to(note.version.node)?;
+        match self.read_at(&link, key, range).await? {
+            ReadAnswer::Found(found, version) => {
+                if version > note.version {
+                    self.learn(key, version, false);
+                }
+                let found = self.follow(&link, found, range).await?;
+                return Ok(Looked::Found(found));
+            }
+            ReadAnswer::Moved(state) if state.version > note.version => {
+                self.learn(key, state.version, state.deleted);
+            }
+            // It knows nothing newer, and no longer has what it had.
+            ReadAnswer::Moved(_) | ReadAnswer::Missing => self.store.forget_key(key, note),
         }
+        Ok(Looked::MovedOn)
     }
 
-    /// Looks for a key on all connected peers at once.
-    async fn ask_all(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
-        let mut questions: FuturesUnordered<_> = self
-            .peers
-            .connected()
-            .into_iter()
+    /// Looks for a key on all connected peers at once. The first that has it answers.
+    async fn ask_all(&self, key: &str, range: ByteRange) -> ApiResult<Looked> {
+        let links = self.peers.connected();
+        let mut questions: FuturesUnordered<_> = links
+            .iter()
             .map(|link| async move {
-                let request = PeerRequest::Read {
-                    key: key.to_owned(),
-                    offset: range.offset,
-                    length: range.length,
-                };
-                let answer = match timeout(ASK_ALL_TIMEOUT, link.request(request, Body::empty())).await {
-                    Ok(answer) => answer.and_then(|answer| found_in(&link, answer)),
-                    Err(_) => Err(ApiError::new(
-                        ErrorCode::Timeout,
-                        format!("'{}' did not say whether it has the key: try again", link.name()),
-                    )),
+                let answer = match timeout(ASK_ALL_TIMEOUT, self.read_at(link, key, range)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(no_answer(link)),
                 };
                 (link, answer)
             })
             .collect();
         let mut failure = None;
+        let mut moved: Option<KeyState> = None;
         while let Some((link, answer)) = questions.next().await {
             match answer {
-                Ok(Some(found)) => return self.follow(&link, found, range).await.map(Some),
-                Ok(None) => {}
+                Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
+                    return self.follow(link, found, range).await.map(Looked::Found);
+                }
+                Ok(ReadAnswer::Moved(state)) => {
+                    moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
+                }
+                // What it has was deleted or overwritten, which it is going to be told.
+                Ok(ReadAnswer::Found(..) | ReadAnswer::Missing) => {}
                 Err(error) => failure = Some(error),
             }
         }
-        failure.map_or(Ok(None), Err)
+        drop(questions);
+        match moved.filter(|state| !state.deleted) {
+            // It moved while they were asked, or the node that has it is away.
+            Some(state) if self.knows(state.version.node) && self.learn(key, state.version, false) => {
+                return Ok(Looked::MovedOn);
+            }
+            _ => {}
+        }
+        failure.map_or(Ok(Looked::Nowhere), Err)
     }
+
+    async fn read_at(&self, link: &PeerLink, key: &str, range: ByteRange) -> ApiResult<ReadAnswer> {
+        let request = PeerRequest::Read {
+            key: key.to_owned(),
+            offset: range.offset,
+            length: range.length,
+        };
+        let (reply, body) = link.request(request, Body::empty()).await?;
+        Ok(match &reply {
+            PeerReply::Moved(state) => ReadAnswer::Moved(*state),
+            PeerReply::Missing => ReadAnswer::Missing,
+            PeerReply::Loaded { version, .. } | PeerReply::Elsewhere { version, .. } => {
+                let version = version.ok_or_else(|| unexpected_reply(link))?;
+                match found_in(link, (reply, body))? {
+                    Some(found) => ReadAnswer::Found(found, version),
+                    None => ReadAnswer::Missing,
+                }
+            }
+            _ => return Err(unexpected_reply(link)),
+        })
+    }
+
+    /// Learns the newest version of a key that any connected peer knows of.
+    ///
+    /// # Errors
+    /// `PeerUnreachable`, `Timeout` where a peer cannot be asked.
+    async fn learn_newest(&self, key: &str) -> ApiResult<()> {
+        let everyone = self.everyone()?;
+        let mut questions: FuturesUnordered<_> = everyone
+            .iter()
+            .map(|link| async move {
+                let request = PeerRequest::Newest { key: key.to_owned() };
+                match timeout(ASK_ALL_TIMEOUT, link.request(request, Body::empty())).await {
+                    Ok(Ok((PeerReply::Newest(state), _))) => Ok(state),
+                    Ok(Ok(_)) => Err(unexpected_reply(link)),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(no_answer(link)),
+                }
+            })
+            .collect();
+        while let Some(state) = questions.next().await {
+            if let Some(state) = state? {
+                self.learn(key, state.version, state.deleted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a peer says of a key. False where something newer is known: what the peer has is no longer true.
+    fn learn(&self, key: &str, version: Version, deleted: bool) -> bool {
+        if version.node == self.config.node_id {
+            // This node knows best.
+            return false;
+        }
+        let told = KeyVersion {
+            key: key.to_owned(),
+            version,
+            deleted,
+        };
+        self.outdate(&told).newer.is_none()
+    }
+
+    /// Whether a node is connected, or one that may come back.
+    fn knows(&self, node: memproto::NodeId) -> bool {
+        self.peers.link(node).is_some() || self.peers.unreachable().contains(&node)
+    }
+}
+
+/// What came of a look for a key.
+enum Looked {
+    Found(Loaded),
+    Nowhere,
+    /// Something changed meanwhile, or was learned: look again.
+    MovedOn,
+}
+
+/// What came of a version that a peer told.
+#[derive(Debug, Default)]
+pub(super) struct Outdated {
+    /// Whether an older value was there, here or by a note.
+    pub(super) dropped: bool,
+    /// What is known instead, where that is newer.
+    pub(super) newer: Option<KeyVersion>,
+    /// Whether it could not be taken note of.
+    pub(super) not_kept: bool,
 }

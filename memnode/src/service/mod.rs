@@ -16,9 +16,11 @@ pub mod from_peers;
 mod grants;
 mod intake;
 pub mod keys;
+mod news;
 mod open_streams;
 mod storing;
 pub mod streams;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod unfinished;
@@ -40,9 +42,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::intake::Intake;
+use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
+pub use self::telling::ANNOUNCE_INTERVAL;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::local::ConnectionGauge;
@@ -71,6 +75,8 @@ pub struct PutOptions {
     pub class: BlockClass,
     /// The placement.
     pub placement: Placement,
+    /// Whether a key is set on all connected peers before the answer, see [`Service::set`]. Without a key it means nothing.
+    pub strict: bool,
 }
 
 /// What a `set`, `store` or `stream` made.
@@ -198,6 +204,8 @@ pub struct ServiceConfig {
     pub abandoned_grace: Duration,
     /// How long what a peer has pinned here is kept whatever happens while that peer is away.
     pub absent_grace: Ttl,
+    /// See [`ANNOUNCE_INTERVAL`].
+    pub announce_interval: Duration,
     /// Where large blocks lie.
     pub files: MemoryFiles,
 }
@@ -222,6 +230,9 @@ pub struct Service {
     incarnations: Mutex<HashMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
     owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
+    news: News,
+    /// Who tells each connected peer of the news.
+    announcers: Mutex<HashMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
     open_streams: OpenStreams,
     listening: OnceLock<Listening>,
@@ -240,6 +251,8 @@ impl Service {
             timings: Timings::default(),
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
+            news: News::default(),
+            announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
             listening: OnceLock::new(),
@@ -362,10 +375,11 @@ impl Service {
         })
     }
 
-    /// Forgets deletions that are too old, until the node stops.
+    /// Forgets deletions that are too old, and asks for what could not be kept in mind, until the node stops.
     pub async fn sweep_deletions(&self) {
         let mut interval = tokio::time::interval(DELETION_SWEEP_INTERVAL);
         while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
+            self.ask_for_what_is_lacking();
             self.store
                 .forget_deletions(self.config.deletion_memory, unix_ms());
         }
@@ -392,16 +406,14 @@ impl Service {
     }
 
     /// Runs something in the background, until it ends or the node stops.
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::AbortHandle> {
         // While the runtime itself is being torn down there is nothing left to do anything for.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
         let stop = self.stop.clone();
         let work = async move {
             stop.run_until_cancelled(work).await;
         };
-        self.tasks.spawn_on(work, &runtime);
+        Some(self.tasks.spawn_on(work, &runtime).abort_handle())
     }
 
     fn shared(&self) -> Arc<Self> {
@@ -454,6 +466,7 @@ impl Service {
     /// The objects of ours that lay on a peer are gone, and so are the keys it answered for.
     fn drop_what_lay_on(&self, peer: NodeId) {
         lock(&self.owed_frees).remove(&peer);
+        self.news.forgot(peer);
         for id in self.store.forget_peer(peer) {
             let service = self.shared();
             self.spawn(async move {

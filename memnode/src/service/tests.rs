@@ -22,6 +22,8 @@ use crate::peer::PeersConfig;
 use crate::store::StoreConfig;
 use crate::trust::TrustStore;
 
+mod truth;
+
 const MIB: u64 = 1024 * 1024;
 
 /// After how long a wait has failed.
@@ -41,8 +43,23 @@ impl TestNode {
         Self::start_in(tempfile::tempdir().unwrap(), name, budget_bytes).await
     }
 
+    /// A node that tells its peers of its keys when they connect, and then not for a long time.
+    async fn start_silent(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_announcing(folder, name, 64 * MIB, HOUR).await
+    }
+
     /// A node in a home that may have been used before: its identity and its trust are kept there.
     async fn start_in(folder: tempfile::TempDir, name: &str, budget_bytes: u64) -> Self {
+        Self::start_announcing(folder, name, budget_bytes, ANNOUNCE_INTERVAL).await
+    }
+
+    async fn start_announcing(
+        folder: tempfile::TempDir,
+        name: &str,
+        budget_bytes: u64,
+        announce_interval: Duration,
+    ) -> Self {
         let home = Home::open(folder.path().join("home")).unwrap();
         let identity = Identity::load_or_create(&home).unwrap();
         let trust = TrustStore::load(&home).unwrap();
@@ -52,6 +69,7 @@ impl TestNode {
             home: home.path().to_owned(),
             socket: home.path().join("memnode.sock"),
             deletion_memory: DELETION_MEMORY,
+            announce_interval,
             abandoned_grace: Duration::from_millis(50),
             absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
@@ -135,7 +153,7 @@ impl TestNode {
     }
 
     async fn get(&self, key: &str) -> ApiResult<Option<Bytes>> {
-        match self.service.get(key, ByteRange::ALL).await? {
+        match self.service.get(key, ByteRange::ALL, false).await? {
             Some(loaded) => loaded.body.collect(u64::MAX).await.map(Some),
             None => Ok(None),
         }
@@ -233,8 +251,8 @@ async fn a_node_alone_keeps_replaces_and_deletes() {
         ErrorCode::NotFound
     );
     assert_eq!(a.blocks(), 1, "what was replaced is freed");
-    assert!(a.service.del("k").await.unwrap());
-    assert!(!a.service.del("k").await.unwrap());
+    assert!(a.service.del("k", false).await.unwrap());
+    assert!(!a.service.del("k", false).await.unwrap());
     assert_eq!(a.get("k").await.unwrap(), None);
     assert_eq!(a.keys(), [""; 0]);
     a.service.store.forget_deletions(Duration::ZERO, unix_ms());
@@ -337,7 +355,7 @@ async fn an_overwrite_and_a_deletion_are_seen_everywhere_when_they_returned() {
     }
     let blocks: u64 = nodes.iter().map(|node| node.blocks()).sum();
     assert_eq!(blocks, 1, "the older values are freed");
-    assert!(b.service.del("k").await.unwrap());
+    assert!(b.service.del("k", false).await.unwrap());
     for reader in nodes {
         assert_eq!(reader.get("k").await.unwrap(), None);
     }
@@ -711,13 +729,13 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
             .all(Result::is_ok)
     );
     for node in [&a, &b] {
-        let answers = node.service.mget(keys(301), usize::MAX).await;
+        let answers = node.service.mget(keys(301), usize::MAX, false).await;
         for (i, answer) in answers.iter().take(300).enumerate() {
             assert_eq!(answer, &Ok(BatchAnswer::Done(value(i))), "{i}");
         }
         assert_eq!(answers[300].as_ref().unwrap_err().code, ErrorCode::NotFound);
         // Without room each value is answered with its size, and the empty one needs none.
-        let answers = node.service.mget(keys(3), 0).await;
+        let answers = node.service.mget(keys(3), 0, false).await;
         assert_eq!(answers[0], Ok(BatchAnswer::Done(Bytes::new())));
         assert_eq!(answers[1], Ok(BatchAnswer::Later { size: 10 }));
         assert_eq!(answers[2], Ok(BatchAnswer::Later { size: 20 }));
@@ -733,11 +751,11 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
     );
     assert_eq!(b.get("k1").await.unwrap().unwrap(), "5");
     assert_eq!(b.get("k2").await.unwrap().unwrap(), "4");
-    let mut deleted = a.service.mdel(keys(301)).await;
+    let mut deleted = a.service.mdel(keys(301), false).await;
     assert_eq!(deleted.pop(), Some(Ok(false)));
     assert_eq!(deleted, vec![Ok(true); 300]);
     for node in [&a, &b] {
-        assert!(node.keys().is_empty());
+        until("they know of it", || node.keys().is_empty()).await;
         assert_eq!(node.blocks(), 0);
     }
     let peers = a.service.stats().peers;
@@ -755,7 +773,7 @@ async fn a_batch_finds_sets_and_deletes_what_lies_on_either_node() {
     assert!(a.service.stats().peers.is_empty());
     let answers = a
         .service
-        .mget(vec!["theirs".to_owned(), "ours".to_owned()], 100)
+        .mget(vec!["theirs".to_owned(), "ours".to_owned()], 100, false)
         .await;
     assert_eq!(answers[0].as_ref().unwrap_err().code, ErrorCode::PeerUnreachable);
     assert_eq!(answers[1], Ok(BatchAnswer::Done(Bytes::from("value"))));

@@ -213,6 +213,10 @@ impl<'a> Entry<'a> {
 pub(super) struct EntryMut<'a>(pub(super) &'a mut [u8]);
 
 impl EntryMut<'_> {
+    pub(super) fn set_time(&mut self, time: u64) {
+        self.set_u64(TIME, time);
+    }
+
     pub(super) fn set_expires(&mut self, expires: Option<Moment>) {
         self.set_u64(EXPIRES, expires.map_or(0, Moment::as_micros));
     }

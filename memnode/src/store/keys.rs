@@ -7,9 +7,10 @@ use memproto::peer::message::KeyVersion;
 use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
 
+use super::arena::Handle;
 use super::entry::Kind;
 use super::prepared::Prepared;
-use super::shard::{Displaced, NoPage};
+use super::shard::{Displaced, NoPage, Shard};
 use super::{
     Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SmallValue, Store,
     lock, small,
@@ -39,6 +40,8 @@ pub struct SetSmall {
     pub id: BlockId,
     /// What the key held before, where that was no small value.
     pub displaced: Option<super::Removed>,
+    /// What was known of the key before.
+    pub before: Option<KeyRecord>,
 }
 
 impl Store {
@@ -66,21 +69,27 @@ impl Store {
         mut tick: impl FnMut() -> Version,
     ) -> ApiResult<(SetSmall, Version)> {
         let (key, shard) = self.place_of_key(key);
-        let (id, displaced, version) = self.making_room_for_entry(|| {
+        let (id, displaced, before, version) = self.making_room_for_entry(|| {
             let mut shard = lock(&self.inner.shards[shard]);
             let version = tick();
             let old = shard.find_key(key);
+            let before = old.map(|old| shard.record(old));
             let id = shard.new_id();
-            if old.is_some_and(|old| shard.record(old).version >= version) {
-                return Ok((id, Displaced::default(), version));
+            if before.is_some_and(|before| before.version >= version) {
+                return Ok((id, Displaced::default(), before, version));
             }
             let displaced = shard.set_small(old, small(value, Some(key), id, version.time))?;
-            Ok((id, displaced, version))
+            Ok((id, displaced, before, version))
         })?;
         let displaced = displaced
             .removed
             .filter(|removed| !matches!(removed.place, Place::Here));
-        Ok((SetSmall { id, displaced }, version))
+        let set = SetSmall {
+            id,
+            displaced,
+            before,
+        };
+        Ok((set, version))
     }
 
     /// Sets a key to something under an id that [`new_id`](Self::new_id) gave for it.
@@ -101,10 +110,8 @@ impl Store {
         let (key, shard) = self.place_of_key(key);
         let mut shard = lock(&self.inner.shards[shard]);
         let old = shard.find_key(key);
-        if let Some(record) = old
-            .map(|old| shard.record(old))
-            .filter(|record| record.version >= version)
-        {
+        let before = old.map(|old| shard.record(old));
+        if let Some(record) = before.filter(|record| record.version >= version) {
             drop(shard);
             return Ok(KeyWrite::Stale(record));
         }
@@ -116,6 +123,7 @@ impl Store {
         drop(shard);
         Ok(KeyWrite::Recorded {
             displaced: displaced.removed,
+            before,
         })
     }
 
@@ -125,26 +133,40 @@ impl Store {
     /// found by asking.
     pub fn note(&self, key: &str, version: Version, note: KeyNote) -> KeyWrite {
         let (key, shard) = self.place_of_key(key);
-        let nothing = KeyWrite::Recorded { displaced: None };
         // Looked at before the lock: it may evict.
         let has_room = self.reserve(Owner::Local, key.bytes.len() as u64).is_ok();
         let mut shard = lock(&self.inner.shards[shard]);
         let old = shard.find_key(key);
-        match old.map(|old| shard.record(old)) {
+        let before = old.map(|old| shard.record(old));
+        match before {
             Some(record) if record.version >= version => return KeyWrite::Stale(record),
-            None if !has_room => return nothing,
+            None if !has_room => return KeyWrite::NotKept,
             _ => {}
         }
         // Without memory for the note nothing is known of the key, also not what is no longer true.
         let displaced = match (shard.put_note(old, key, version, note), old) {
             (Ok(displaced), _) => displaced,
             (Err(NoPage), Some(old)) => shard.remove(old),
-            (Err(NoPage), None) => return nothing,
+            (Err(NoPage), None) => return KeyWrite::NotKept,
         };
         drop(shard);
         KeyWrite::Recorded {
             displaced: displaced.removed,
+            before,
         }
+    }
+
+    /// Gives what this node wrote or deleted in one version a later one of this node. False where something else is known of the key by now.
+    pub fn raise(&self, key: &str, from: Version, to: Version) -> bool {
+        let (key, shard) = self.place_of_key(key);
+        let mut shard = lock(&self.inner.shards[shard]);
+        let found = shard
+            .find_key(key)
+            .filter(|&handle| shard.record(handle).version == from && from < to);
+        if let Some(handle) = found {
+            shard.set_version(handle, to);
+        }
+        found.is_some()
     }
 
     /// Forgets a key, and takes out what it names, where that is older than this version.
@@ -202,20 +224,24 @@ impl Store {
         gone
     }
 
-    /// The versions of all keys that this node answers for or deleted, one shard at a time: `shard` counts from 0,
-    /// `None` is behind the last.
-    pub fn versions(&self, shard: usize) -> Option<Vec<KeyVersion>> {
-        let shard = lock(self.inner.shards.get(shard)?);
-        let told = shard.keyed().into_iter().filter_map(|handle| {
+    /// Versions of the keys that this node answers for, and of those that it knows to be deleted, about `max` of them, from a cursor on, 0 at the
+    /// beginning. Returns the cursor to go on with, 0 at the end. What is there from the first call to the last comes at least once.
+    pub fn versions(&self, cursor: u64, max: usize) -> (Vec<KeyVersion>, u64) {
+        let mut versions = Vec::new();
+        let next = self.walk(cursor, max, &mut |shard, handle| {
             let record = shard.record(handle);
-            let key = str::from_utf8(shard.entry(handle).key()).ok()?;
-            (record.value != KeyValue::Theirs).then(|| KeyVersion {
-                key: key.to_owned(),
-                version: record.version,
-                deleted: record.value == KeyValue::Deleted,
-            })
+            if let Ok(key) = str::from_utf8(shard.entry(handle).key())
+                && record.value != KeyValue::Theirs
+            {
+                versions.push(KeyVersion {
+                    key: key.to_owned(),
+                    version: record.version,
+                    deleted: record.value == KeyValue::Deleted,
+                });
+            }
+            true
         });
-        Some(told.collect())
+        (versions, next)
     }
 
     /// Calls `each` with keys of this node and of its peers, from a cursor on, 0 at the beginning, until about `looked_at_max` entries were
@@ -223,11 +249,20 @@ impl Store {
     ///
     /// A key that is there from the beginning to the end of a scan is met at least once. A shard is locked while its part of them is looked at.
     pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
+        self.walk(cursor, looked_at_max, &mut |shard, handle| {
+            let entry = shard.entry(handle);
+            let is_listed = entry.kind() != Kind::Deleted && shard.is_live(handle);
+            !is_listed || str::from_utf8(entry.key()).map_or(true, &mut *each)
+        })
+    }
+
+    /// Goes through the entries with a key, as [`scan`](Self::scan) does.
+    fn walk(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&Shard, Handle) -> bool) -> u64 {
         let (mut number, mut from) = Cursor::take_apart(cursor);
         let mut left = looked_at_max;
         while let Some(shard) = self.inner.shards.get(number) {
             let shard = lock(shard);
-            let next = shard.scan_keys(from, left, |key| str::from_utf8(key).map_or(true, &mut *each));
+            let next = shard.scan_keyed(from, left, |handle| each(&shard, handle));
             if let Some(next) = next {
                 return Cursor::put_together(number, next);
             }

@@ -109,7 +109,11 @@ pub enum KeyWrite {
     Recorded {
         /// What the key held here before.
         displaced: Option<Removed>,
+        /// What was known of the key before.
+        before: Option<KeyRecord>,
     },
+    /// There was no room to take note of a key that was not known; nothing changed.
+    NotKept,
     /// A version at least as new was known; nothing changed. What was to be written is to be freed where it lies elsewhere.
     Stale(KeyRecord),
 }
@@ -147,10 +151,10 @@ pub enum Lookup<'a> {
     Absent,
     /// The node that wrote this version answers for it.
     Theirs(Version),
-    /// It was deleted.
-    Deleted,
-    /// The value of this node.
-    Ours(Found<'a>),
+    /// It was deleted, in this version.
+    Deleted(Version),
+    /// The value of this node, in this version.
+    Ours(Version, Found<'a>),
 }
 
 /// What of the budget is in use.

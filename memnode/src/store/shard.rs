@@ -187,9 +187,13 @@ impl Shard {
         let entry = self.entry(handle);
         match entry.kind() {
             Kind::Theirs => Lookup::Theirs(entry.version(self.common.here)),
-            Kind::Deleted => Lookup::Deleted,
+            Kind::Deleted => Lookup::Deleted(entry.version(self.common.here)),
             Kind::Inline | Kind::Outside if !self.is_live(handle) => Lookup::Absent,
-            Kind::Inline | Kind::Outside => self.found(handle).map_or(Lookup::Absent, Lookup::Ours),
+            Kind::Inline | Kind::Outside => {
+                let version = entry.version(self.common.here);
+                self.found(handle)
+                    .map_or(Lookup::Absent, |found| Lookup::Ours(version, found))
+            }
         }
     }
 
@@ -403,6 +407,12 @@ impl Shard {
         self.put(old, new)
     }
 
+    /// Gives a key that this node wrote or deleted a later version.
+    pub(super) fn set_version(&mut self, handle: Handle, version: Version) {
+        debug_assert_eq!(version.node, self.common.here);
+        EntryMut(self.arena.slot_mut(handle)).set_time(version.time);
+    }
+
     /// Sets when an entry expires.
     pub(super) fn set_expiry(&mut self, handle: Handle, expires: Option<Moment>) {
         let entry = self.entry(handle);
@@ -472,17 +482,14 @@ impl Shard {
         displaced
     }
 
-    /// Calls `each` with the keys that have a value, see [`Index::scan`].
-    pub(super) fn scan_keys(
+    /// Calls `each` with the entries that have a key, see [`Index::scan`].
+    pub(super) fn scan_keyed(
         &self,
         from: (u32, u32),
         looked_at_max: usize,
-        mut each: impl FnMut(&[u8]) -> bool,
+        each: impl FnMut(Handle) -> bool,
     ) -> Option<(u32, u32)> {
-        self.by_key.scan(from, looked_at_max, |handle| {
-            let entry = self.entry(handle);
-            entry.kind() == Kind::Deleted || !self.is_live(handle) || each(entry.key())
-        })
+        self.by_key.scan(from, looked_at_max, each)
     }
 
     /// Number of entries that have a key.

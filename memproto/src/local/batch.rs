@@ -12,7 +12,7 @@ use crate::ttl::Ttl;
 
 use super::limits::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX};
 use super::read::{Fields, must_be_zero};
-use super::request::{Keeping, keeping, put_keeping};
+use super::request::{Keeping, STRICT, keeping, put_keeping, strictness};
 
 /// What stands in front of the entries of a request or reply.
 const HEAD_LEN: usize = 8;
@@ -32,11 +32,13 @@ const FLAG_LATER: u16 = 1;
 /// +---------+-------+  +---------+-----+
 /// ```
 ///
-/// `options` is 0 in this version; `count` is 1 to [`BATCH_KEYS_MAX`].
+/// Bit 0 of `options` is STRICT; `count` is 1 to [`BATCH_KEYS_MAX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BatchKeys<'a> {
     /// The keys.
     pub keys: Vec<&'a str>,
+    /// Whether each is read or deleted strictly, as by GET and DEL.
+    pub strict: bool,
 }
 
 impl<'a> BatchKeys<'a> {
@@ -49,8 +51,8 @@ impl<'a> BatchKeys<'a> {
     }
 
     /// Writes the arguments. See [`key_len`](Self::key_len) for what fits.
-    pub fn encode(keys: &[&str], out: &mut BytesMut) {
-        out.put_u32_le(0);
+    pub fn encode(keys: &[&str], strict: bool, out: &mut BytesMut) {
+        out.put_u32_le(u32::from(strict) * STRICT);
         out.put_u32_le(keys.len() as u32);
         for key in keys {
             out.put_u16_le(key.len() as u16);
@@ -64,14 +66,14 @@ impl<'a> BatchKeys<'a> {
     /// `InvalidArgument` for a bad key or none, `TooLarge` for too many, `Unsupported` for options of a later version.
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
-        let count = head(&mut fields)?;
+        let (count, strict) = head(&mut fields)?;
         let mut keys = Vec::with_capacity(count);
         for _ in 0..count {
             let len = usize::from(fields.u16()?);
             keys.push(check_key(fields.bytes(len)?)?);
         }
         fields.end()?;
-        Ok(Self { keys })
+        Ok(Self { keys, strict })
     }
 }
 
@@ -90,7 +92,7 @@ impl<'a> BatchKeys<'a> {
 /// +---------+---+-----------+-----+-------+
 /// ```
 ///
-/// `ttl ms`, `class` and `place` are those of a SET and hold for all pairs. `options`, `repl.` and `opts` are 0 in this
+/// `ttl ms`, `class`, `place` and `opts` are those of a SET and hold for all pairs. `options` and `repl.` are 0 in this
 /// version; `count` is 1 to [`BATCH_KEYS_MAX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BatchPairs<'a> {
@@ -100,6 +102,8 @@ pub struct BatchPairs<'a> {
     pub class: BlockClass,
     /// The placement of each value.
     pub placement: Placement,
+    /// Whether each is set strictly, as by SET.
+    pub strict: bool,
     /// Keys and their values. Where a key comes twice, the later value stays.
     pub pairs: Vec<(&'a str, &'a [u8])>,
 }
@@ -130,7 +134,7 @@ impl<'a> BatchPairs<'a> {
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u32_le(0);
         out.put_u32_le(self.pairs.len() as u32);
-        put_keeping(self.ttl, self.class, &self.placement, out);
+        put_keeping(self.ttl, self.class, &self.placement, self.strict, out);
         let peer = self.placement.to_wire().1;
         out.put_u16_le(peer.len() as u16);
         out.put_u16_le(0);
@@ -150,8 +154,14 @@ impl<'a> BatchPairs<'a> {
     /// As for [`BatchKeys::decode`].
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
-        let count = head(&mut fields)?;
-        let Keeping { ttl, class, place } = keeping(&mut fields)?;
+        let (count, options) = head(&mut fields)?;
+        must_be_zero(options.into(), "these options of a batch")?;
+        let Keeping {
+            ttl,
+            class,
+            place,
+            strict,
+        } = keeping(&mut fields)?;
         let peer_len = usize::from(fields.u16()?);
         must_be_zero(fields.u16()?.into(), "these options of a batch")?;
         let peer = fields.text(peer_len, "the name of the peer")?;
@@ -169,6 +179,7 @@ impl<'a> BatchPairs<'a> {
             ttl,
             class,
             placement,
+            strict,
             pairs,
         })
     }
@@ -275,15 +286,15 @@ impl BatchReply {
     }
 }
 
-fn head(fields: &mut Fields<'_>) -> ApiResult<usize> {
-    must_be_zero(fields.u32()?.into(), "these options of a batch")?;
+fn head(fields: &mut Fields<'_>) -> ApiResult<(usize, bool)> {
+    let strict = strictness(fields.u32()?, "these options of a batch")?;
     match fields.u32()? as usize {
         0 => Err(ApiError::invalid("a batch has one key or more")),
         count if count > BATCH_KEYS_MAX => Err(ApiError::new(
             ErrorCode::TooLarge,
             format!("a batch of {count} keys, at most {BATCH_KEYS_MAX} are allowed"),
         )),
-        count => Ok(count),
+        count => Ok((count, strict)),
     }
 }
 
@@ -342,15 +353,16 @@ mod tests {
             pairs in proptest::collection::vec(("[^\0]{1,20}", proptest::collection::vec(any::<u8>(), 0..20)), 1..20),
             ttl_ms in proptest::option::of(1..=crate::ttl::TTL_MS_MAX),
             peer in "[a-z]{0,20}",
+            strict: bool,
         ) {
             let placement = if peer.is_empty() { Placement::Remote } else { Placement::Peer(peer) };
             let ttl = ttl_ms.map(|ms| Ttl::from_millis(ms).unwrap());
             let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(key, value)| (&key[..], &value[..])).collect();
             let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
             let (mut with_values, mut without) = (BytesMut::new(), BytesMut::new());
-            let pairs = BatchPairs { ttl, class: BlockClass::Cache, placement, pairs };
+            let pairs = BatchPairs { ttl, class: BlockClass::Cache, placement, strict, pairs };
             pairs.encode(&mut with_values);
-            BatchKeys::encode(&keys, &mut without);
+            BatchKeys::encode(&keys, strict, &mut without);
             prop_assert_eq!(with_values.len(), pairs.len());
             let lens: usize = keys.iter().map(|key| BatchKeys::key_len(key)).sum();
             prop_assert_eq!(without.len(), BatchKeys::EMPTY_LEN + lens);
@@ -361,7 +373,7 @@ mod tests {
                 prop_assert!(BatchKeys::decode(&without[..end]).is_err());
             }
             prop_assert_eq!(BatchPairs::decode(&with_values), Ok(pairs));
-            prop_assert_eq!(BatchKeys::decode(&without), Ok(BatchKeys { keys }));
+            prop_assert_eq!(BatchKeys::decode(&without), Ok(BatchKeys { keys, strict }));
         }
     }
 }

@@ -100,7 +100,9 @@ fn request(op: Op, payload: &[u8]) {
         Op::Del => DelRequest::decode(payload).map(|del| del.encode(out)),
         Op::Free => FreeRequest::decode(payload).map(|free| FreeRequest::encode(&free.ids, out)),
         Op::Keys => KeysRequest::decode(payload).map(|keys| keys.encode(out)),
-        Op::Mget | Op::Mdel => BatchKeys::decode(payload).map(|batch| BatchKeys::encode(&batch.keys, out)),
+        Op::Mget | Op::Mdel => {
+            BatchKeys::decode(payload).map(|batch| BatchKeys::encode(&batch.keys, batch.strict, out))
+        }
         Op::Mset => BatchPairs::decode(payload).map(|batch| batch.encode(out)),
         Op::Ttl | Op::Expire | Op::Persist => LifetimeRequest::decode(payload, op).map(|lifetime| {
             assert_eq!(lifetime.op(), op);

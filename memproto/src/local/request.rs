@@ -14,6 +14,21 @@ use super::frame::Op;
 use super::limits::{CLIENT_NAME_LEN_MAX, FREE_IDS_MAX, TOKEN_LEN_MAX};
 use super::read::{Fields, must_be_zero};
 
+/// The option of reads, writes and deletions of keys that asks all connected peers first: bit 0.
+///
+/// The newest value of all is read, and a write or deletion is acknowledged when every connected peer has dropped what is
+/// older. Such operations on one key are linearizable; each costs a round trip to the slowest peer.
+pub(super) const STRICT: u32 = 1;
+
+/// Reads the options of an operation on keys: whether it is strict.
+///
+/// # Errors
+/// `Unsupported` for options of a later version.
+pub(super) fn strictness(options: u32, what: &str) -> ApiResult<bool> {
+    must_be_zero((options & !STRICT).into(), what)?;
+    Ok(options & STRICT != 0)
+}
+
 /// Arguments of HELLO:
 ///
 /// ```text
@@ -77,7 +92,7 @@ impl<'a> HelloRequest<'a> {
 /// ```
 ///
 /// `size` is that of the whole value, `u64::MAX` where it is not known. `ttl ms` is 0 for a value that does not expire.
-/// `repl.` and `opts` are 0 in this version.
+/// `repl.` is 0 in this version. Bit 0 of `opts` is STRICT, in a SET alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PutRequest<'a> {
     /// The size of the value in bytes, where it is known.
@@ -90,6 +105,8 @@ pub struct PutRequest<'a> {
     pub placement: Placement,
     /// The key of a SET; `None` in STORE and STREAM.
     pub key: Option<&'a str>,
+    /// Whether all connected peers drop what is older before the reply. In a SET alone.
+    pub strict: bool,
 }
 
 impl<'a> PutRequest<'a> {
@@ -98,7 +115,7 @@ impl<'a> PutRequest<'a> {
         let peer = self.placement.to_wire().1;
         let key = self.key.unwrap_or_default();
         out.put_u64_le(self.size.unwrap_or(u64::MAX));
-        put_keeping(self.ttl, self.class, &self.placement, out);
+        put_keeping(self.ttl, self.class, &self.placement, self.strict, out);
         out.put_u16_le(key.len() as u16);
         out.put_u16_le(peer.len() as u16);
         out.put_slice(key.as_bytes());
@@ -112,7 +129,12 @@ impl<'a> PutRequest<'a> {
     pub fn decode(payload: &'a [u8], has_key: bool) -> ApiResult<(Self, &'a [u8])> {
         let mut fields = Fields::new(payload);
         let size = Some(fields.u64()?).filter(|&size| size != u64::MAX);
-        let Keeping { ttl, class, place } = keeping(&mut fields)?;
+        let Keeping {
+            ttl,
+            class,
+            place,
+            strict,
+        } = keeping(&mut fields)?;
         let (key_len, peer_len) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
         let key = fields.bytes(key_len)?;
         let peer = fields.text(peer_len, "the name of the peer")?;
@@ -125,6 +147,11 @@ impl<'a> PutRequest<'a> {
         }
         let key = match has_key {
             true => Some(check_key(key)?),
+            false if strict => {
+                return Err(ApiError::invalid(
+                    "what has no key cannot be strict: blocks never change",
+                ));
+            }
             false if key.is_empty() => None,
             false => return Err(ApiError::invalid("a key stands where none belongs")),
         };
@@ -135,6 +162,7 @@ impl<'a> PutRequest<'a> {
                 class,
                 placement,
                 key,
+                strict,
             },
             fields.rest(),
         ))
@@ -154,13 +182,22 @@ pub(super) struct Keeping {
     pub(super) class: BlockClass,
     /// The byte of the placement.
     pub(super) place: u8,
+    /// See [`STRICT`].
+    pub(super) strict: bool,
 }
 
-pub(super) fn put_keeping(ttl: Option<Ttl>, class: BlockClass, placement: &Placement, out: &mut BytesMut) {
+pub(super) fn put_keeping(
+    ttl: Option<Ttl>,
+    class: BlockClass,
+    placement: &Placement,
+    strict: bool,
+    out: &mut BytesMut,
+) {
     out.put_u64_le(ttl.map_or(0, Ttl::as_millis));
     out.put_u8(class.to_byte());
     out.put_u8(placement.to_wire().0);
-    out.put_u16_le(0);
+    out.put_u8(0);
+    out.put_u8(u8::from(strict));
 }
 
 pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
@@ -170,10 +207,15 @@ pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
     };
     let (class, place) = (fields.u8()?, fields.u8()?);
     must_be_zero(fields.u8()?.into(), "replicas")?;
-    must_be_zero(fields.u8()?.into(), "these options of a write")?;
+    let strict = strictness(fields.u8()?.into(), "these options of a write")?;
     let class =
         BlockClass::from_byte(class).ok_or_else(|| ApiError::invalid(format!("unknown class {class}")))?;
-    Ok(Keeping { ttl, class, place })
+    Ok(Keeping {
+        ttl,
+        class,
+        place,
+        strict,
+    })
 }
 
 /// Arguments of GET and LOAD. GET has the key behind them, LOAD the id as 8 bytes:
@@ -185,7 +227,7 @@ pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
 /// +----------+----------+---------+-----------+
 /// ```
 ///
-/// `length` is `u64::MAX` for all the rest. `options` is 0 in this version.
+/// `length` is `u64::MAX` for all the rest. Bit 0 of `options` is STRICT, in a GET alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadRequest<T> {
     /// The first byte wanted.
@@ -194,12 +236,14 @@ pub struct ReadRequest<T> {
     pub length: u64,
     /// The key or the id.
     pub target: T,
+    /// Whether to read the newest value that any connected peer knows of. In a GET alone.
+    pub strict: bool,
 }
 
 impl<'a> ReadRequest<&'a str> {
     /// Writes the arguments of a GET.
     pub fn encode(&self, out: &mut BytesMut) {
-        put_range(out, self.offset, self.length);
+        put_range(out, self.offset, self.length, self.strict);
         out.put_slice(self.target.as_bytes());
     }
 
@@ -210,10 +254,12 @@ impl<'a> ReadRequest<&'a str> {
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
         let (offset, length) = range(&mut fields)?;
+        let strict = strictness(fields.u32()?, "these options of a read")?;
         Ok(Self {
             offset,
             length,
             target: check_key(fields.rest())?,
+            strict,
         })
     }
 }
@@ -221,7 +267,7 @@ impl<'a> ReadRequest<&'a str> {
 impl ReadRequest<BlockId> {
     /// Writes the arguments of a LOAD.
     pub fn encode(&self, out: &mut BytesMut) {
-        put_range(out, self.offset, self.length);
+        put_range(out, self.offset, self.length, false);
         out.put_u64_le(self.target.as_u64());
     }
 
@@ -232,39 +278,41 @@ impl ReadRequest<BlockId> {
     pub fn decode(payload: &[u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
         let (offset, length) = range(&mut fields)?;
+        must_be_zero(fields.u32()?.into(), "these options of a read")?;
         let target = BlockId::try_from(fields.u64()?)?;
         fields.end()?;
         Ok(Self {
             offset,
             length,
             target,
+            strict: false,
         })
     }
 }
 
-fn put_range(out: &mut BytesMut, offset: u64, length: u64) {
+fn put_range(out: &mut BytesMut, offset: u64, length: u64, strict: bool) {
     out.put_u64_le(offset);
     out.put_u64_le(length);
-    out.put_u32_le(0);
+    out.put_u32_le(u32::from(strict) * STRICT);
 }
 
 fn range(fields: &mut Fields<'_>) -> ApiResult<(u64, u64)> {
-    let range = (fields.u64()?, fields.u64()?);
-    must_be_zero(fields.u32()?.into(), "these options of a read")?;
-    Ok(range)
+    Ok((fields.u64()?, fields.u64()?))
 }
 
-/// Arguments of DEL: `options` (4 bytes, 0 in this version) and the key.
+/// Arguments of DEL: `options` (4 bytes, bit 0 is STRICT) and the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DelRequest<'a> {
     /// The key.
     pub key: &'a str,
+    /// Whether all connected peers drop the key before the reply.
+    pub strict: bool,
 }
 
 impl<'a> DelRequest<'a> {
     /// Writes the arguments.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(0);
+        out.put_u32_le(u32::from(self.strict) * STRICT);
         out.put_slice(self.key.as_bytes());
     }
 
@@ -274,9 +322,10 @@ impl<'a> DelRequest<'a> {
     /// As for a GET.
     pub fn decode(payload: &'a [u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
-        must_be_zero(fields.u32()?.into(), "these options of a deletion")?;
+        let strict = strictness(fields.u32()?, "these options of a deletion")?;
         Ok(Self {
             key: check_key(fields.rest())?,
+            strict,
         })
     }
 }

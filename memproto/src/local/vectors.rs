@@ -54,6 +54,14 @@ fn op_of(name: &str) -> Op {
     *Op::ALL.iter().find(|op| op.as_str() == name).unwrap()
 }
 
+/// `strict` stands only where it is set.
+fn with_strict(strict: bool, mut meaning: Value) -> Value {
+    if strict {
+        meaning["strict"] = true.into();
+    }
+    meaning
+}
+
 fn whole_or_rest(length: u64) -> Value {
     if length == u64::MAX {
         Value::Null
@@ -94,12 +102,15 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
         (false, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let (put, value) = PutRequest::decode(payload, matches!(op, Op::Set | Op::SetMapped))?;
             let (placement, peer) = put.placement.to_wire();
-            json!({
-                "size": put.size.map(|size| size.to_string()),
-                "ttl_ms": put.ttl.map(|ttl| ttl.as_millis().to_string()), "class": put.class,
-                "placement": PLACEMENTS[usize::from(placement)],
-                "peer": peer, "key": put.key, "value_hex": hex(value),
-            })
+            with_strict(
+                put.strict,
+                json!({
+                    "size": put.size.map(|size| size.to_string()),
+                    "ttl_ms": put.ttl.map(|ttl| ttl.as_millis().to_string()), "class": put.class,
+                    "placement": PLACEMENTS[usize::from(placement)],
+                    "peer": peer, "key": put.key, "value_hex": hex(value),
+                }),
+            )
         }
         (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
             let PutReply { id, size } = PutReply::decode(payload)?;
@@ -110,14 +121,17 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 offset,
                 length,
                 target,
+                strict,
             } = ReadRequest::<&str>::decode(payload)?;
-            json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target})
+            let read = json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target});
+            with_strict(strict, read)
         }
         (false, Op::Load | Op::LoadMapped) => {
             let ReadRequest {
                 offset,
                 length,
                 target,
+                ..
             } = ReadRequest::<BlockId>::decode(payload)?;
             json!({"offset": offset.to_string(), "length": whole_or_rest(length), "id": target.to_string()})
         }
@@ -136,7 +150,10 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 "offset": offset.map(|offset| offset.to_string()), "value_hex": hex(value),
             })
         }
-        (false, Op::Del) => json!({"key": DelRequest::decode(payload)?.key}),
+        (false, Op::Del) => {
+            let DelRequest { key, strict } = DelRequest::decode(payload)?;
+            with_strict(strict, json!({"key": key}))
+        }
         (true, Op::Del) => json!({"deleted": decode_deleted(payload)?}),
         (false, Op::Free) => {
             let ids: Vec<_> = FreeRequest::decode(payload)?
@@ -177,17 +194,23 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             let KeysReply { keys, cursor } = KeysReply::decode(payload)?;
             json!({"keys": keys, "cursor": cursor.to_string()})
         }
-        (false, Op::Mget | Op::Mdel) => json!({"keys": BatchKeys::decode(payload)?.keys}),
+        (false, Op::Mget | Op::Mdel) => {
+            let BatchKeys { keys, strict } = BatchKeys::decode(payload)?;
+            with_strict(strict, json!({"keys": keys}))
+        }
         (false, Op::Mset) => {
             let batch = BatchPairs::decode(payload)?;
             let (placement, peer) = batch.placement.to_wire();
             let pairs = batch.pairs.iter();
             let pairs = pairs.map(|(key, value)| json!({"key": key, "value_hex": hex(value)}));
-            json!({
-                "ttl_ms": batch.ttl.map(|ttl| ttl.as_millis().to_string()), "class": batch.class,
-                "placement": PLACEMENTS[usize::from(placement)],
-                "peer": peer, "pairs": pairs.collect::<Vec<_>>(),
-            })
+            with_strict(
+                batch.strict,
+                json!({
+                    "ttl_ms": batch.ttl.map(|ttl| ttl.as_millis().to_string()), "class": batch.class,
+                    "placement": PLACEMENTS[usize::from(placement)],
+                    "peer": peer, "pairs": pairs.collect::<Vec<_>>(),
+                }),
+            )
         }
         (true, Op::Mget | Op::Mset | Op::Mdel) => {
             let entries = BatchReply::decode(&Bytes::copy_from_slice(payload))?.entries;
@@ -227,6 +250,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
     if let Some(message) = meaning["message"].as_str() {
         return out.put_slice(message.as_bytes());
     }
+    let strict = meaning["strict"] == true;
     let ttl = meaning["ttl_ms"]
         .as_str()
         .map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap());
@@ -260,6 +284,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 class,
                 placement: placement(meaning),
                 key: meaning["key"].as_str(),
+                strict,
             }
             .encode(out);
             out.put_slice(&value());
@@ -276,6 +301,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 offset: number(&meaning["offset"]),
                 length: length(),
                 target: text(&meaning["key"]),
+                strict,
             }
             .encode(out);
         }
@@ -284,6 +310,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 offset: number(&meaning["offset"]),
                 length: length(),
                 target: id(&meaning["id"]),
+                strict,
             }
             .encode(out);
         }
@@ -310,6 +337,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         }
         (false, Op::Del) => DelRequest {
             key: text(&meaning["key"]),
+            strict,
         }
         .encode(out),
         (true, Op::Del) => encode_deleted(meaning["deleted"].as_bool().unwrap(), out),
@@ -355,7 +383,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
         }
         (false, Op::Mget | Op::Mdel) => {
             let keys: Vec<_> = meaning["keys"].as_array().unwrap().iter().map(text).collect();
-            BatchKeys::encode(&keys, out);
+            BatchKeys::encode(&keys, strict, out);
         }
         (false, Op::Mset) => {
             let pairs = meaning["pairs"].as_array().unwrap();
@@ -371,6 +399,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 ttl,
                 class,
                 placement,
+                strict,
                 pairs,
             }
             .encode(out);
@@ -510,11 +539,12 @@ proptest! {
         ttl_ms in proptest::option::of(1..=crate::ttl::TTL_MS_MAX),
         key in "[^\0]{1,200}",
         peer in "[a-z]{1,20}",
+        strict: bool,
         value in proptest::collection::vec(any::<u8>(), 0..100),
     ) {
         let placement = Placement::Peer(peer);
         let ttl = ttl_ms.map(|ms| Ttl::from_millis(ms).unwrap());
-        let put = PutRequest { size, ttl, class: BlockClass::Cache, placement, key: Some(&key) };
+        let put = PutRequest { size, ttl, class: BlockClass::Cache, placement, key: Some(&key), strict };
         let mut bytes = BytesMut::new();
         put.encode(&mut bytes);
         bytes.extend_from_slice(&value);

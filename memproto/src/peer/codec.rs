@@ -150,13 +150,14 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
         }
         PeerRequest::Free { ids } => at_most("a request to free", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Expire { ids, .. } => at_most("a request to expire", ids.len(), FREE_BATCH_MAX),
-        PeerRequest::Reconcile { keys } => {
+        PeerRequest::Reconcile { keys, .. } => {
             at_most("a list of versions", keys.len(), RECONCILE_BATCH_MAX)?;
             keys.iter()
                 .try_for_each(|known| check_key(known.key.as_bytes()).map(drop))
         }
         PeerRequest::Read { key, .. }
         | PeerRequest::Outdate { key, .. }
+        | PeerRequest::Newest { key }
         | PeerRequest::Lifetime {
             name: ValueName::Key(key),
             ..

@@ -79,11 +79,13 @@ pub enum PeerRequest {
         /// Whether it was a deletion.
         deleted: bool,
     },
-    /// Tells the versions of keys after a link came up, at most [`RECONCILE_BATCH_MAX`]. The receiver drops what
-    /// is older and replies with those of which it knows a newer version.
+    /// Announces keys of the sender that were set or have ended, at most [`RECONCILE_BATCH_MAX`]: all of them after a link came up,
+    /// later what is new. The receiver drops what is older and replies with those of which it knows a newer version.
     Reconcile {
-        /// The keys.
+        /// The keys. One that is not deleted was written by the sender.
         keys: Vec<KeyVersion>,
+        /// Whether the receiver has now been told of all keys of the sender.
+        complete: bool,
     },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
@@ -107,6 +109,13 @@ pub enum PeerRequest {
         /// What is done.
         change: LifetimeChange,
     },
+    /// Asks for the newest version of a key that the receiver knows of, without asking others.
+    Newest {
+        /// The key.
+        key: String,
+    },
+    /// Asks to be told of all keys anew: what was told before could not be kept.
+    Retell,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -116,7 +125,7 @@ pub enum PeerReply {
     Failed(ApiError),
     /// To `Store`: the block is kept.
     Stored(GrantUse),
-    /// To `Load`, `Read` and `Lifetime`: it is not there.
+    /// To `Load`, `Read` and `Lifetime`: it is not there, and nothing is known of it.
     Missing,
     /// To `Load`, `Read` and `Manifest`: bytes follow as the body.
     Loaded {
@@ -126,6 +135,8 @@ pub enum PeerReply {
         size: u64,
         /// The exact length of the body in bytes.
         length: u64,
+        /// To `Read`: the version of the key.
+        version: Option<Version>,
     },
     /// To `Load` and `Read`: the object is there, its bytes are not, or not in one piece.
     Elsewhere {
@@ -133,6 +144,8 @@ pub enum PeerReply {
         id: BlockId,
         /// Where it lies.
         location: Location,
+        /// To `Read`: the version of the key.
+        version: Option<Version>,
     },
     /// To `Locate`.
     Located(Option<Location>),
@@ -171,6 +184,12 @@ pub enum PeerReply {
     },
     /// To `Lifetime`: how long it had to live, before any change; `None` is for good.
     Lives(Option<Ttl>),
+    /// To `Read`: the receiver does not answer for the key, but knows of this version of it.
+    Moved(KeyState),
+    /// To `Newest`; `None` where nothing is known of the key.
+    Newest(Option<KeyState>),
+    /// To `Retell`: it is going to.
+    Retelling,
 }
 
 /// Where a block lies.
@@ -190,6 +209,15 @@ pub struct KeyVersion {
     /// The key.
     pub key: String,
     /// The version.
+    pub version: Version,
+    /// Whether the last write was a deletion.
+    pub deleted: bool,
+}
+
+/// What is known of a key: the version of its last write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyState {
+    /// The version, whose node answers for the value.
     pub version: Version,
     /// Whether the last write was a deletion.
     pub deleted: bool,

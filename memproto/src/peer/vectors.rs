@@ -14,7 +14,7 @@ use super::codec;
 use super::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::link::{BodySpec, Consent, Goodbye};
-use super::message::{KeyVersion, Location, PeerReply, PeerRequest};
+use super::message::{KeyState, KeyVersion, Location, PeerReply, PeerRequest};
 use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
@@ -374,6 +374,7 @@ fn requests() -> Vec<Value> {
         (
             PeerRequest::Reconcile {
                 keys: vec![known("a"), known("b")],
+                complete: true,
             },
             Some(0),
         ),
@@ -414,6 +415,8 @@ fn requests() -> Vec<Value> {
             },
             Some(0),
         ),
+        (PeerRequest::Newest { key: "k".to_owned() }, Some(0)),
+        (PeerRequest::Retell, Some(0)),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -447,11 +450,28 @@ fn replies() -> Vec<Value> {
                 id: id(3),
                 size: 100,
                 length: 10,
+                version: None,
+            },
+            Some(10),
+        ),
+        (
+            PeerReply::Loaded {
+                id: id(3),
+                size: 10,
+                length: 10,
+                version: Some(known("a").version),
             },
             Some(10),
         ),
         (PeerReply::Missing, Some(0)),
-        (PeerReply::Elsewhere { id: id(2), location }, Some(0)),
+        (
+            PeerReply::Elsewhere {
+                id: id(2),
+                location,
+                version: None,
+            },
+            Some(0),
+        ),
         (PeerReply::Located(Some(location)), Some(0)),
         (
             PeerReply::Freed {
@@ -478,6 +498,22 @@ fn replies() -> Vec<Value> {
         (PeerReply::Finished { chunks: 3 }, Some(0)),
         (PeerReply::Expiring { blocks: 2 }, Some(0)),
         (PeerReply::Lives(None), Some(0)),
+        (
+            PeerReply::Moved(KeyState {
+                version: known("a").version,
+                deleted: false,
+            }),
+            Some(0),
+        ),
+        (PeerReply::Newest(None), Some(0)),
+        (
+            PeerReply::Newest(Some(KeyState {
+                version: known("a").version,
+                deleted: true,
+            })),
+            Some(0),
+        ),
+        (PeerReply::Retelling, Some(0)),
         (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {

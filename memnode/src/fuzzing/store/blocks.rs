@@ -151,7 +151,8 @@ impl Play {
             let key = self.keys[usize::from(a) % self.keys.len()].clone();
             let known = self.model.of_key(&key).cloned();
             let read = self.store.look_up(&key, |lookup| match lookup {
-                Lookup::Ours(found) => {
+                Lookup::Ours(version, found) => {
+                    assert_eq!(known.as_ref().map(|known| known.version), Some(version));
                     let id = id_of(&found);
                     let bytes =
                         Self::check_found(Some(found), known.as_ref().filter(|known| known.is_live(now)));
@@ -170,11 +171,12 @@ impl Play {
                     );
                     None
                 }
-                Lookup::Deleted => {
-                    assert!(matches!(
-                        known.as_ref().map(|known| &known.what),
-                        Some(What::Deleted)
-                    ));
+                Lookup::Deleted(version) => {
+                    let value = KeyValue::Deleted;
+                    assert_eq!(
+                        known.as_ref().map(Known::record),
+                        Some(KeyRecord { version, value })
+                    );
                     None
                 }
             });

@@ -152,14 +152,21 @@ impl Play {
                 return;
             }
             Some(old) => {
-                let Ok(KeyWrite::Recorded { displaced }) = result else {
+                let Ok(KeyWrite::Recorded { displaced, before }) = result else {
                     panic!("{result:?}");
                 };
+                assert_eq!(before, Some(old.record()));
                 Self::check_removed(displaced.as_ref(), (!old.is_note()).then_some(&old));
                 self.model.remove(old.serial);
             }
             None => assert!(
-                matches!(result, Ok(KeyWrite::Recorded { displaced: None })),
+                matches!(
+                    result,
+                    Ok(KeyWrite::Recorded {
+                        displaced: None,
+                        before: None
+                    })
+                ),
                 "{result:?}"
             ),
         }
@@ -204,15 +211,22 @@ impl Play {
                 assert!(old.version >= version && record == old.record());
                 return;
             }
-            KeyWrite::Recorded { displaced } => displaced,
+            KeyWrite::NotKept => {
+                // It was not worth room that there is not.
+                assert!(old.is_none());
+                assert!(
+                    self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty()
+                );
+                return;
+            }
+            KeyWrite::Recorded { displaced, before } => {
+                assert_eq!(before, old.as_ref().map(Known::record));
+                displaced
+            }
         };
         if let Some(old) = &old {
             assert!(old.version < version);
             self.model.remove(old.serial);
-        } else if self.store.key(&key).is_none() {
-            // It was not worth room that there is not.
-            assert!(self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty());
-            return;
         }
         Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
         let known = self.make(what, 0);
@@ -274,11 +288,19 @@ impl Play {
             assert_eq!(self.store.key(key), record, "{key}");
         }
         let keyed = || self.model.known.iter().filter(|known| known.key.is_some());
-        let told: BTreeMap<String, (Version, bool)> = (0..)
-            .map_while(|shard| self.store.versions(shard))
-            .flatten()
-            .map(|told| (told.key, (told.version, told.deleted)))
-            .collect();
+        let mut told: BTreeMap<String, (Version, bool)> = BTreeMap::new();
+        let mut cursor = 0;
+        loop {
+            let (page, next) = self.store.versions(cursor, 3);
+            told.extend(
+                page.into_iter()
+                    .map(|told| (told.key, (told.version, told.deleted))),
+            );
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
         let expected = keyed()
             .filter(|known| !matches!(known.what, What::Theirs))
             .map(|known| {

@@ -58,6 +58,8 @@ pub(super) struct PutMany {
 pub(super) struct Read {
     pub(super) range: ByteRange,
     pub(super) encoding: Option<Encoding>,
+    /// Whether the newest value that any connected peer knows of is wanted. For keys alone.
+    pub(super) strict: bool,
 }
 
 /// How bytes stand in JSON.
@@ -107,7 +109,9 @@ pub(super) fn set(fields: Fields) -> ApiResult<(String, Put)> {
 /// Those of `store` and `stream`.
 pub(super) fn put(fields: Fields) -> ApiResult<Put> {
     let (key, put) = any_put(fields)?;
-    nothing(key.is_none(), "key").map(|()| put)
+    nothing(key.is_none(), "key")?;
+    nothing(!put.options.strict, "strict")?;
+    Ok(put)
 }
 
 fn any_put(fields: Fields) -> ApiResult<(Option<String>, Put)> {
@@ -123,6 +127,8 @@ fn any_put(fields: Fields) -> ApiResult<(Option<String>, Put)> {
         placement: PlacementArg,
         peer: Option<String>,
         ttl_ms: Option<Ttl>,
+        #[serde(default)]
+        strict: bool,
     }
 
     let put: PutArgs = args(fields)?;
@@ -130,6 +136,7 @@ fn any_put(fields: Fields) -> ApiResult<(Option<String>, Put)> {
         ttl: put.ttl_ms,
         class: put.class,
         placement: placement(put.placement, put.peer.as_deref())?,
+        strict: put.strict,
     };
     let value = value(put.text, put.base64.as_deref())?;
     Ok((put.key, Put { value, options }))
@@ -147,6 +154,8 @@ pub(super) fn put_many(fields: Fields) -> ApiResult<PutMany> {
         placement: PlacementArg,
         peer: Option<String>,
         ttl_ms: Option<Ttl>,
+        #[serde(default)]
+        strict: bool,
     }
 
     #[derive(Deserialize)]
@@ -163,6 +172,7 @@ pub(super) fn put_many(fields: Fields) -> ApiResult<PutMany> {
         ttl: put.ttl_ms,
         class: put.class,
         placement: placement(put.placement, put.peer.as_deref())?,
+        strict: put.strict,
     };
     let pairs = put.pairs.into_iter().map(|PairArg { key, text, base64 }| {
         check_key(key.as_bytes())?;
@@ -223,6 +233,7 @@ pub(super) fn get(fields: Fields) -> ApiResult<(String, Read)> {
 pub(super) fn load(fields: Fields) -> ApiResult<(BlockId, Read)> {
     let (key, block, read) = any_read(fields)?;
     nothing(key.is_none(), "key")?;
+    nothing(!read.strict, "strict")?;
     Ok((named(block, "block")?, read))
 }
 
@@ -237,6 +248,8 @@ fn any_read(fields: Fields) -> ApiResult<(Option<String>, Option<BlockId>, Read)
         length: Option<u64>,
         #[serde(rename = "as")]
         encoding: Option<Encoding>,
+        #[serde(default)]
+        strict: bool,
     }
 
     let ReadArgs {
@@ -245,53 +258,69 @@ fn any_read(fields: Fields) -> ApiResult<(Option<String>, Option<BlockId>, Read)
         offset,
         length,
         encoding,
+        strict,
     } = args(fields)?;
     let range = ByteRange {
         offset,
         length: length.unwrap_or(u64::MAX),
     };
-    Ok((key, block, Read { range, encoding }))
+    let read = Read {
+        range,
+        encoding,
+        strict,
+    };
+    Ok((key, block, read))
 }
 
 /// Those of `mget`.
-pub(super) fn get_many(fields: Fields) -> ApiResult<(Vec<String>, Option<Encoding>)> {
+pub(super) fn get_many(fields: Fields) -> ApiResult<(Vec<String>, Option<Encoding>, bool)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct GetManyArgs {
         keys: Vec<String>,
         #[serde(rename = "as")]
         encoding: Option<Encoding>,
+        #[serde(default)]
+        strict: bool,
     }
 
-    let GetManyArgs { keys, encoding } = args(fields)?;
+    let GetManyArgs {
+        keys,
+        encoding,
+        strict,
+    } = args(fields)?;
     check_keys(&keys)?;
-    Ok((keys, encoding))
+    Ok((keys, encoding, strict))
 }
 
 /// Those of `del`.
-pub(super) fn key(fields: Fields) -> ApiResult<String> {
+pub(super) fn key(fields: Fields) -> ApiResult<(String, bool)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct KeyArg {
         key: String,
+        #[serde(default)]
+        strict: bool,
     }
 
-    let KeyArg { key } = args(fields)?;
+    let KeyArg { key, strict } = args(fields)?;
     check_key(key.as_bytes())?;
-    Ok(key)
+    Ok((key, strict))
 }
 
 /// Those of `mdel`.
-pub(super) fn keys(fields: Fields) -> ApiResult<Vec<String>> {
+pub(super) fn keys(fields: Fields) -> ApiResult<(Vec<String>, bool)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct KeysArg {
         keys: Vec<String>,
+        #[serde(default)]
+        strict: bool,
     }
 
-    let KeysArg { keys } = args(fields)?;
+    let KeysArg { keys, strict } = args(fields)?;
     check_keys(&keys)?;
-    Ok(keys)
+    Ok((keys, strict))
 }
 
 /// Those of `free`.

@@ -41,7 +41,9 @@ fn within_limits(operation: &Operation) {
             assert!(put.value.len() as u64 <= VALUE_MAX);
         }
         Operation::Store(put) | Operation::Stream(put) => assert!(put.value.len() as u64 <= VALUE_MAX),
-        Operation::Get(key, _) | Operation::Del(key) => assert_eq!(check_key(key.as_bytes()), Ok(&key[..])),
+        Operation::Get(key, _) | Operation::Del(key, _) => {
+            assert_eq!(check_key(key.as_bytes()), Ok(&key[..]));
+        }
         Operation::Free(ids) => assert!(ids.len() <= FREE_IDS_MAX),
         Operation::Keys(keys) => {
             assert!(
@@ -50,7 +52,7 @@ fn within_limits(operation: &Operation) {
                     .all(|pattern| pattern.len() <= PATTERN_LEN_MAX)
             );
         }
-        Operation::Mget(keys, _) | Operation::Mdel(keys) => {
+        Operation::Mget(keys, ..) | Operation::Mdel(keys, _) => {
             assert!((1..=BATCH_KEYS_MAX).contains(&keys.len()));
             assert!(keys.iter().all(|key| check_key(key.as_bytes()).is_ok()));
         }

@@ -36,20 +36,20 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
             backend.set(&key, Body::from(value), options).await.map(stored)
         }
         Operation::Get(key, read) => {
-            let found = backend.get(&key, read.range).await;
+            let found = backend.get(&key, read.range, read.strict).await;
             loaded(found_or_missing(found, &key)?, read).await
         }
-        Operation::Del(key) => Ok(json!({"deleted": backend.del(&key).await?})),
-        Operation::Mget(keys, encoding) => {
-            let answers = backend.mget(keys, VALUE_MAX as usize).await;
+        Operation::Del(key, strict) => Ok(json!({"deleted": backend.del(&key, strict).await?})),
+        Operation::Mget(keys, encoding, strict) => {
+            let answers = backend.mget(keys, VALUE_MAX as usize, strict).await;
             Ok(entries(answers, |answer| value_entry(&answer, encoding)))
         }
         Operation::Mset(PutMany { pairs, options }) => {
             let answers = backend.mset(pairs, options).await;
             Ok(entries(answers, |()| Ok(json!({}))))
         }
-        Operation::Mdel(keys) => {
-            let answers = backend.mdel(keys).await;
+        Operation::Mdel(keys, strict) => {
+            let answers = backend.mdel(keys, strict).await;
             Ok(entries(answers, |deleted| Ok(json!({"deleted": deleted}))))
         }
         Operation::Lifetime(name, change) => Ok(json!({"ttl_ms": backend.lifetime(name, change).await?})),

@@ -19,10 +19,10 @@ pub(super) enum Operation {
     Ping,
     Set(String, Put),
     Get(String, Read),
-    Del(String),
-    Mget(Vec<String>, Option<Encoding>),
+    Del(String, bool),
+    Mget(Vec<String>, Option<Encoding>, bool),
     Mset(PutMany),
-    Mdel(Vec<String>),
+    Mdel(Vec<String>, bool),
     Lifetime(ValueName, LifetimeChange),
     Store(Put),
     Load(BlockId, Read),
@@ -59,10 +59,10 @@ impl Operation {
         Some(match self {
             Operation::Set(..) => Op::Set,
             Operation::Get(..) => Op::Get,
-            Operation::Del(_) => Op::Del,
+            Operation::Del(..) => Op::Del,
             Operation::Mget(..) => Op::Mget,
             Operation::Mset(_) => Op::Mset,
-            Operation::Mdel(_) => Op::Mdel,
+            Operation::Mdel(..) => Op::Mdel,
             Operation::Store(_) => Op::Store,
             Operation::Load(..) => Op::Load,
             Operation::Free(_) => Op::Free,
@@ -112,13 +112,19 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
             let (key, read) = arguments::get(fields)?;
             Operation::Get(key, read)
         }
-        "del" => Operation::Del(arguments::key(fields)?),
+        "del" => {
+            let (key, strict) = arguments::key(fields)?;
+            Operation::Del(key, strict)
+        }
         "mget" => {
-            let (keys, encoding) = arguments::get_many(fields)?;
-            Operation::Mget(keys, encoding)
+            let (keys, encoding, strict) = arguments::get_many(fields)?;
+            Operation::Mget(keys, encoding, strict)
         }
         "mset" => Operation::Mset(arguments::put_many(fields)?),
-        "mdel" => Operation::Mdel(arguments::keys(fields)?),
+        "mdel" => {
+            let (keys, strict) = arguments::keys(fields)?;
+            Operation::Mdel(keys, strict)
+        }
         "store" => Operation::Store(arguments::put(fields)?),
         "stream" => Operation::Stream(arguments::put(fields)?),
         "load" => {

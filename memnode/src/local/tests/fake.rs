@@ -89,6 +89,17 @@ impl Fake {
         noted.insert(key.to_owned(), options.clone());
     }
 
+    /// That a read or deletion was strict is noted as an option, too.
+    fn note_strict(&self, key: &str, strict: bool) {
+        if strict {
+            let options = PutOptions {
+                strict,
+                ..PutOptions::default()
+            };
+            self.note(key, &options);
+        }
+    }
+
     fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
         let stored = self.insert(value);
         let old = self.keys.lock().unwrap().insert(key.to_owned(), stored.id);
@@ -203,22 +214,24 @@ impl Backend for Fake {
         Ok(self.name(key, self.take(key, body).await?))
     }
 
-    async fn get(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+    async fn get(&self, key: &str, range: ByteRange, strict: bool) -> ApiResult<Option<Loaded>> {
         let _running = self.enter();
+        self.note_strict(key, strict);
         self.pass(key).await;
         self.find(key, range)
     }
 
-    async fn del(&self, key: &str) -> ApiResult<bool> {
+    async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
+        self.note_strict(key, strict);
         self.pass(key).await;
         let id = self.keys.lock().unwrap().remove(key);
         Ok(id.is_some_and(|id| self.blocks.lock().unwrap().remove(&id).is_some()))
     }
 
-    async fn mget(&self, keys: Vec<String>, room: usize) -> Vec<ApiResult<BatchAnswer>> {
+    async fn mget(&self, keys: Vec<String>, room: usize, strict: bool) -> Vec<ApiResult<BatchAnswer>> {
         let mut answers = Vec::new();
         for key in keys {
-            answers.push(match self.get(&key, ByteRange::ALL).await {
+            answers.push(match self.get(&key, ByteRange::ALL, strict).await {
                 Ok(Some(found)) if found.size > room as u64 => Ok(BatchAnswer::Later { size: found.size }),
                 Ok(Some(found)) => found.body.collect(found.size).await.map(BatchAnswer::Done),
                 Ok(None) => Err(BatchReply::missing()),
@@ -239,10 +252,10 @@ impl Backend for Fake {
         answers
     }
 
-    async fn mdel(&self, keys: Vec<String>) -> Vec<ApiResult<bool>> {
+    async fn mdel(&self, keys: Vec<String>, strict: bool) -> Vec<ApiResult<bool>> {
         let mut answers = Vec::new();
         for key in keys {
-            answers.push(self.del(&key).await);
+            answers.push(self.del(&key, strict).await);
         }
         answers
     }

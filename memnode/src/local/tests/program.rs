@@ -154,6 +154,7 @@ pub(super) fn put(key: Option<&str>, size: Option<u64>, value: &[u8]) -> Vec<u8>
         class: BlockClass::Pinned,
         placement,
         key,
+        strict: false,
     }
     .encode(&mut out);
     out.put_slice(value);
@@ -166,6 +167,7 @@ pub(super) fn get(key: &str) -> Vec<u8> {
         offset: 0,
         length: u64::MAX,
         target: key,
+        strict: false,
     }
     .encode(&mut out);
     out.to_vec()
@@ -177,6 +179,7 @@ pub(super) fn load(id: BlockId) -> Vec<u8> {
         offset: 0,
         length: u64::MAX,
         target: id,
+        strict: false,
     }
     .encode(&mut out);
     out.to_vec()

@@ -27,7 +27,8 @@ async fn bodies_of_many_mib_pass_both_ways_at_once() {
             PeerReply::Loaded {
                 id: BLOCK,
                 size,
-                length: size
+                length: size,
+                version: None,
             }
         );
         assert_eq!(body.size(), Some(size));

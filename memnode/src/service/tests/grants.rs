@@ -27,7 +27,7 @@ impl TestNode {
         let options = PutOptions {
             placement,
             class,
-            ttl: None,
+            ..PutOptions::default()
         };
         let value = Bytes::from(vec![7; len as usize]);
         self.service.store(Body::from(value), options).await

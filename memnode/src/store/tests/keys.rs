@@ -74,6 +74,7 @@ fn the_newest_version_wins_in_whatever_order_it_arrives() {
     };
     let KeyWrite::Recorded {
         displaced: Some(removed),
+        ..
     } = store.note("k", greater, KeyNote::Theirs)
     else {
         panic!("it is newer")
@@ -88,7 +89,10 @@ fn what_is_not_small_is_displaced_and_returned() {
     let large = block(vec![3; LARGE]);
     assert!(matches!(
         set_large(&store, "k", large, 1),
-        Ok(KeyWrite::Recorded { displaced: None })
+        Ok(KeyWrite::Recorded {
+            displaced: None,
+            before: None
+        })
     ));
     assert_eq!(get(&store, "k").unwrap(), vec![3; LARGE]);
     let contents = [on_peer(PEERS[0], 70), stream(&[(50, PEERS[0]), (51, PEERS[1])])];
@@ -119,7 +123,8 @@ fn what_is_not_small_is_displaced_and_returned() {
         Store::cost_of_small(1, 1, BlockClass::Pinned, false)
     );
     // And a large block over the small value.
-    let KeyWrite::Recorded { displaced } = set_large(&store, "k", block(vec![4; LARGE]), 10).unwrap() else {
+    let KeyWrite::Recorded { displaced, .. } = set_large(&store, "k", block(vec![4; LARGE]), 10).unwrap()
+    else {
         panic!("it is newer")
     };
     assert_eq!(displaced.unwrap().id, small.id);
@@ -200,10 +205,29 @@ fn removing_by_id_ends_the_key_or_records_its_end() {
         value: KeyValue::Deleted,
     };
     assert_eq!(store.key("k"), Some(record));
-    assert!(store.look_up("k", |lookup| matches!(lookup, Lookup::Deleted)));
+    assert!(store.look_up("k", |lookup| matches!(lookup, Lookup::Deleted(_))));
     assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
     // What has no key leaves no trace.
     put(&store, Owner::Local, 1, 10).unwrap();
     store.remove_recording(id(1), Some(version(3)), |_| true).unwrap();
     assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+}
+
+#[test]
+fn what_this_node_wrote_or_deleted_can_be_given_a_later_version() {
+    let store = store();
+    set(&store, "k", b"v", 3).unwrap();
+    assert!(
+        !store.raise("k", version(2), version(9)),
+        "it has another version"
+    );
+    assert!(!store.raise("k", version(3), version(3)), "it is not later");
+    assert!(store.raise("k", version(3), version(9)));
+    assert_eq!(store.key("k").unwrap().version, version(9));
+    assert_eq!(get(&store, "k").unwrap(), b"v");
+    store.note("k", version(10), KeyNote::Deleted);
+    assert!(store.raise("k", version(10), version(12)));
+    assert_eq!(store.key("k").unwrap().version, version(12));
+    assert!(!store.raise("unknown", version(1), version(2)));
+    store.audit();
 }

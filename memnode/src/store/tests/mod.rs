@@ -122,8 +122,8 @@ fn set_large(store: &Store, key: &str, large: Block, time: u64) -> ApiResult<Key
 /// What a key names.
 fn get(store: &Store, key: &str) -> Option<Vec<u8>> {
     store.look_up(key, |lookup| match lookup {
-        Lookup::Ours(Found::Small(_, bytes)) => Some(bytes.to_vec()),
-        Lookup::Ours(Found::Block(_, value)) => Some(value.as_ref().to_vec()),
+        Lookup::Ours(_, Found::Small(_, bytes)) => Some(bytes.to_vec()),
+        Lookup::Ours(_, Found::Block(_, value)) => Some(value.as_ref().to_vec()),
         _ => None,
     })
 }

@@ -45,7 +45,7 @@ impl StoreCache {
 
     /// Whether the key of this number has a value; then it is used.
     pub(super) fn has(&self, number: u64) -> bool {
-        let is_ours = |found: Lookup<'_>| matches!(found, Lookup::Ours(_));
+        let is_ours = |found: Lookup<'_>| matches!(found, Lookup::Ours(..));
         self.store.look_up(&key(number), is_ours)
     }
 

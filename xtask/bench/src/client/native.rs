@@ -24,6 +24,7 @@ pub(super) fn put(key: Option<&str>, len: u64) -> PutRequest<'_> {
         placement: Placement::Auto,
         ttl: None,
         key,
+        strict: false,
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn read<T>(target: T) -> ReadRequest<T> {
         offset: 0,
         length: u64::MAX,
         target,
+        strict: false,
     }
 }
 
@@ -96,7 +98,7 @@ impl Client {
 
     /// Appends a DEL.
     pub(crate) fn queue_del(&mut self, key: &str) {
-        self.queue(Op::Del, |out| DelRequest { key }.encode(out), &[]);
+        self.queue(Op::Del, |out| DelRequest { key, strict: false }.encode(out), &[]);
     }
 
     /// Sends what was queued.

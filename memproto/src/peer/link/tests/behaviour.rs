@@ -147,6 +147,7 @@ fn long_messages_span_records() {
     };
     let long = PeerRequest::Reconcile {
         keys: (0..256).map(key).collect(),
+        complete: false,
     };
     let mut pair = Pair::agreed();
     let id = pair.links[0].open_request(&long, BodySpec::NONE, None).unwrap();
@@ -186,6 +187,7 @@ fn long_messages_span_records() {
     assert_eq!((error.code, *body), (ErrorCode::TooLarge, BodySpec::NONE));
     let huge = PeerRequest::Reconcile {
         keys: (0..MESSAGE_MAX / 1_024).map(key).collect(),
+        complete: false,
     };
     let refused = pair.links[0].open_request(&huge, BodySpec::NONE, None);
     assert_eq!(refused.unwrap_err().code, ErrorCode::TooLarge);

@@ -96,6 +96,7 @@ fn a_small_request_and_a_small_body_overtake_bulk() {
             id: block(7),
             size: 1_024,
             length: 1_024,
+            version: None,
         },
         BodySpec::exact(1_024),
     );

@@ -146,6 +146,7 @@ impl Simulation {
             id: block(1),
             size: length,
             length,
+            version: None,
         };
         assert!(self.links[side].reply(id, &reply, self.spec(length)));
         if length > 0 {

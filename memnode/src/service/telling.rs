@@ -1,0 +1,292 @@
+//! Telling peers of writes: at once where one has an older value, and a little later, in batches, for all the others.
+//!
+//! A write that displaces a value of a peer is acknowledged when that peer has dropped it ([`Service::make_known`]). Everybody else hears of it within an
+//! announcement interval ([`Service::announce`]), so that a later read costs one round trip, and a later write knows whom to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::peer::message::{KeyVersion, RECONCILE_BATCH_MAX};
+use memproto::peer::{PeerReply, PeerRequest};
+use memproto::{NodeId, Version};
+use tokio::time::timeout;
+
+use super::keys::OVERTAKEN_MAX;
+use super::news::Next;
+use super::{ASK_ALL_TIMEOUT, Service, unexpected_reply};
+use crate::body::Body;
+use crate::peer::PeerLink;
+use crate::store::{KeyRecord, KeyValue};
+
+/// How long writes are collected before peers are told of them: short beside what a person or a script does between two machines, and enough
+/// for a thousand writes to leave in four messages instead of a thousand.
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A write of a key that is being made known.
+pub(super) struct Write<'a> {
+    pub(super) key: &'a str,
+    pub(super) version: Version,
+    pub(super) deleted: bool,
+    /// Whether the store has a record of it, which follows where the write gets a later version.
+    pub(super) is_recorded: bool,
+}
+
+impl<'a> Write<'a> {
+    /// One that the store has a record of.
+    pub(super) fn recorded(key: &'a str, version: Version, deleted: bool) -> Self {
+        Self {
+            key,
+            version,
+            deleted,
+            is_recorded: true,
+        }
+    }
+}
+
+/// What came of telling peers.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Whether one of them had an older value.
+    pub(super) dropped: bool,
+    /// Why one of them was not told.
+    pub(super) failure: Option<ApiError>,
+}
+
+impl Service {
+    /// Makes a write known: puts it among the news, and waits until every peer that has an older value, or may have one that is not known of here, has
+    /// dropped it. `before` is what was known of the key before the write.
+    ///
+    /// # Cancel safety
+    /// The news go their way.
+    pub(super) async fn make_known(&self, mut write: Write<'_>, before: Option<KeyRecord>) {
+        if !before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_))) || write.deleted {
+            self.news.push(write.key, write.version, write.deleted);
+        }
+        let links = self.who_must_know(before);
+        if !links.is_empty() {
+            // A link that fails is followed by an announcement of what was missed.
+            self.tell(&links, &mut write).await;
+        }
+        // A peer that takes nothing for so long is given up by the link's keepalive before long.
+        let _ = timeout(ASK_ALL_TIMEOUT, self.news.catches_up()).await;
+    }
+
+    /// Makes a write known to all connected peers, and waits for all of them.
+    ///
+    /// # Errors
+    /// `PeerUnreachable` and `Timeout` where one of them could not be told. The write has happened here, and is announced to who comes back.
+    pub(super) async fn make_known_to_all(
+        &self,
+        links: &[Arc<PeerLink>],
+        mut write: Write<'_>,
+    ) -> ApiResult<()> {
+        self.news.push(write.key, write.version, write.deleted);
+        let told = self.tell(links, &mut write).await;
+        match told.failure {
+            Some(error) => Err(ApiError::new(
+                error.code,
+                format!(
+                    "it was done here, but not every peer has confirmed it: {}",
+                    error.message
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// All connected peers, for an operation that needs an answer of each.
+    ///
+    /// # Errors
+    /// `PeerUnreachable` where one is away that may have keys.
+    pub(super) fn everyone(&self) -> ApiResult<Vec<Arc<PeerLink>>> {
+        match self.peers.unreachable().first() {
+            None => Ok(self.peers.connected()),
+            Some(&away) => Err(ApiError::new(
+                ErrorCode::PeerUnreachable,
+                format!(
+                    "'{}' is away, so that it cannot confirm anything: leave out --strict, or see `memcli peer list`",
+                    self.peers.name_of(away)
+                ),
+            )),
+        }
+    }
+
+    /// Peers that have to drop an older value before a write is acknowledged.
+    fn who_must_know(&self, before: Option<KeyRecord>) -> Vec<Arc<PeerLink>> {
+        let mut peers = self.news.unsettled();
+        if let Some(before) = before.filter(|before| before.value == KeyValue::Theirs) {
+            let writer = before.version.node;
+            if self.peers.link(writer).is_none() {
+                // Others may be able to read it there.
+                return self.peers.connected();
+            }
+            if !peers.contains(&writer) {
+                peers.push(writer);
+            }
+        }
+        let links = peers.into_iter();
+        links.filter_map(|peer| self.peers.link(peer)).collect()
+    }
+
+    /// Tells peers of a write, and waits until each dropped what was older. Where one knows of a newer version, that came before the end of this
+    /// write: it gets a version that is newer still.
+    pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>) -> Told {
+        let mut told = Told::default();
+        for _ in 0..OVERTAKEN_MAX {
+            let mut answers: FuturesUnordered<_> =
+                links.iter().map(|link| self.tell_one(link, write)).collect();
+            let mut newest = None;
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok((dropped, newer)) => {
+                        told.dropped |= dropped;
+                        newest = newest.max(newer);
+                    }
+                    Err(error) => told.failure = Some(error),
+                }
+            }
+            drop(answers);
+            let Some(newest) = newest.filter(|&newest| newest > write.version) else {
+                break;
+            };
+            if !self.observe(newest) {
+                told.failure = Some(self.too_far_ahead(newest.node));
+                break;
+            }
+            let later = self.tick();
+            if write.is_recorded {
+                if !self.store.raise(write.key, write.version, later) {
+                    // Somebody wrote it at the same moment, and that is what stays.
+                    break;
+                }
+                self.news.push(write.key, later, write.deleted);
+            }
+            write.version = later;
+        }
+        told
+    }
+
+    /// Tells one peer. Returns whether it had an older value, and the version that it knows of where that is newer.
+    async fn tell_one(&self, link: &PeerLink, write: &Write<'_>) -> ApiResult<(bool, Option<Version>)> {
+        let request = PeerRequest::Outdate {
+            key: write.key.to_owned(),
+            version: write.version,
+            deleted: write.deleted,
+        };
+        let asked = link.request(request, Body::empty());
+        match timeout(ASK_ALL_TIMEOUT, asked).await {
+            Ok(Ok((PeerReply::Outdated { dropped, newer }, _))) => {
+                // That a deletion came before this one changes nothing.
+                let newer = newer.filter(|newer| !(newer.deleted && write.deleted));
+                Ok((dropped, newer.map(|newer| newer.version)))
+            }
+            Ok(Ok(_)) => Err(unexpected_reply(link)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(no_answer(link)),
+        }
+    }
+
+    fn too_far_ahead(&self, peer: NodeId) -> ApiError {
+        let name = self.peers.name_of(peer);
+        ApiError::new(
+            ErrorCode::Internal,
+            format!("the clock of '{name}' is more than a day ahead of this node's: set the wrong one right"),
+        )
+    }
+
+    /// Tells a peer of this node's keys, as long as the link to it lasts: of all that it does not know, then of what is new.
+    pub(super) async fn announce(&self, link: &PeerLink) -> ApiResult<()> {
+        let peer = link.id();
+        loop {
+            match self.news.next(peer) {
+                Next::All => {
+                    self.tell_all(link).await?;
+                    self.news.told_all(peer);
+                }
+                Next::Batch {
+                    keys,
+                    behind,
+                    complete,
+                } => {
+                    self.tell_batch(link, keys, complete).await?;
+                    self.news.told(peer, behind, complete);
+                }
+                Next::Nothing => {
+                    self.news.arrives(peer).await;
+                    tokio::time::sleep(self.config.announce_interval).await;
+                }
+            }
+        }
+    }
+
+    async fn tell_all(&self, link: &PeerLink) -> ApiResult<()> {
+        let mut cursor = 0;
+        loop {
+            let (mut keys, next) = self.store.versions(cursor, RECONCILE_BATCH_MAX);
+            cursor = next;
+            while !keys.is_empty() {
+                let rest = keys.split_off(keys.len().min(RECONCILE_BATCH_MAX));
+                self.tell_batch(link, std::mem::replace(&mut keys, rest), false)
+                    .await?;
+            }
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn tell_batch(&self, link: &PeerLink, keys: Vec<KeyVersion>, complete: bool) -> ApiResult<()> {
+        let request = PeerRequest::Reconcile { keys, complete };
+        match link.request(request, Body::empty()).await? {
+            (PeerReply::Reconciled { newer }, _) => {
+                for told in &newer {
+                    self.outdate(told);
+                }
+                Ok(())
+            }
+            _ => Err(unexpected_reply(link)),
+        }
+    }
+
+    /// Asks peers anew for the keys that could not be taken note of when they were told.
+    pub(super) fn ask_for_what_is_lacking(&self) {
+        for link in self
+            .news
+            .lacking()
+            .into_iter()
+            .filter_map(|peer| self.peers.link(peer))
+        {
+            let service = self.shared();
+            self.spawn(async move {
+                // A link that fails is followed by another one, which begins with the same question.
+                let _ = service.ask_for_all(&link).await;
+            });
+        }
+    }
+
+    /// Asks a peer to tell all its keys.
+    pub(super) async fn ask_for_all(&self, link: &PeerLink) -> ApiResult<()> {
+        match link.request(PeerRequest::Retell, Body::empty()).await? {
+            (PeerReply::Retelling, _) => {
+                self.news.asked(link.id());
+                Ok(())
+            }
+            _ => Err(unexpected_reply(link)),
+        }
+    }
+}
+
+/// A connected peer did not answer in time.
+pub(super) fn no_answer(link: &PeerLink) -> ApiError {
+    ApiError::new(
+        ErrorCode::Timeout,
+        format!(
+            "'{}' is connected but did not answer within {} s: try again",
+            link.name(),
+            ASK_ALL_TIMEOUT.as_secs()
+        ),
+    )
+}
