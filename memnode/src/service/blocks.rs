@@ -107,7 +107,13 @@ impl Service {
     pub async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
         let found = match self.load_own(id, range).await? {
             Some(loaded) => Some(loaded),
-            None => self.load_elsewhere(id, range).await?,
+            None => {
+                if let Some(lost) = self.take_lost(id) {
+                    self.counters.misses.increment();
+                    return Err(lost);
+                }
+                self.load_elsewhere(id, range).await?
+            }
         };
         match found {
             Some(loaded) => {
@@ -331,6 +337,24 @@ impl Service {
         }
     }
 
+    /// Takes out an object of ours of which its holder has just said that it has it no more, with the key that names it. Returns why, for
+    /// whoever reads it: afterwards nobody knows that there was such an object. `None` where there is none, or it lies elsewhere.
+    pub(super) fn take_lost(&self, id: BlockId) -> Option<ApiError> {
+        let Place::At(holder) = self.store.object(id)?.place else {
+            return None;
+        };
+        self.store.remove(id)?;
+        let name = self.peers.name_of(holder);
+        tracing::warn!(block = %id, peer = %holder.short(), "a peer no longer has a block of this node");
+        Some(ApiError::new(
+            ErrorCode::NotFound,
+            format!(
+                "it lay on '{name}', which has it no more: it made room there (as data of class cache, or because this node was away for \
+                 longer than '{name}' keeps pinned data), expired, or was freed by the person there. Store it again"
+            ),
+        ))
+    }
+
     /// Reads what another node answers for.
     async fn load_elsewhere(&self, id: BlockId, range: ByteRange) -> ApiResult<Option<Loaded>> {
         let connected = self.peers.connected();
@@ -505,7 +529,7 @@ impl Service {
             None => ApiError::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no block {id} on this node or a connected peer: it expired, was freed, or its node restarted"
+                    "no block {id} on this node or a connected peer: it expired, was freed or evicted, or its node restarted"
                 ),
             ),
         }

@@ -332,6 +332,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut lost = None;
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
@@ -341,8 +342,9 @@ impl Service {
             };
             match found {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
-                Looked::Nowhere => return Ok(None),
+                Looked::Nowhere => return lost.map_or(Ok(None), Err),
                 Looked::MovedOn => {}
+                Looked::Lost(why) => lost = Some(why),
             }
         }
         Err(ApiError::new(
@@ -358,11 +360,8 @@ impl Service {
         if self.store.has_expired(id) {
             return Ok(Looked::Nowhere);
         }
-        // It was overwritten while we looked, or its bytes are gone with the peer that held them.
-        if let Some(removed) = self.store.remove(id) {
-            self.free_removed(removed).await;
-        }
-        Ok(Looked::MovedOn)
+        // Its holder no longer has it, or it was overwritten while we looked.
+        Ok(self.take_lost(id).map_or(Looked::MovedOn, Looked::Lost))
     }
 
     /// Reads a key from the node that wrote it.
@@ -497,6 +496,8 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The peer that held it has it no more, and why: look whether others have a newer value.
+    Lost(ApiError),
 }
 
 /// What came of a version that a peer told.
