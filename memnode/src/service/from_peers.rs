@@ -1,8 +1,9 @@
 //! What other nodes may ask of this one.
 //!
-//! A request gets here only over a link to which both sides agreed. A peer reads what this node answers for, stores
+//! A request gets here only over a link to which both sides agreed. A peer reads what lies here, stores
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
-//! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
+//! stored here only that node or the person at this machine frees. What each request may do is the table in section 5.8 of
+//! docs/protocol/peer.md. Sizes and counts were checked by the codec.
 
 use std::ops::ControlFlow;
 
@@ -157,7 +158,7 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
-            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
+            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(peer, &name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
             },
@@ -318,19 +319,14 @@ impl Service {
 
     async fn free_for_peer(&self, peer: NodeId, ids: Vec<BlockId>) -> ApiResult<PeerReply> {
         let mut freed = Freed::default();
+        let mut refused = None;
         for id in ids {
-            let meta = self.store.meta(id);
-            if let Some(stream) = meta.and_then(|meta| meta.chunk_of) {
-                self.open_streams.forget(peer, stream, id);
+            if let Err(error) = self.check_free(peer, id) {
+                refused = Some(error);
+                continue;
             }
-            if let Some(Owner::Peer(other)) = meta.map(|meta| meta.owner)
-                && other != peer
-            {
-                let name = self.peers.name_of(other);
-                return Err(ApiError::new(
-                    memproto::ErrorCode::Denied,
-                    format!("block {id} belongs to '{name}', which alone may free it from afar"),
-                ));
+            if let Some(stream) = self.store.meta(id).and_then(|meta| meta.chunk_of) {
+                self.open_streams.forget(peer, stream, id);
             }
             self.storing.note_freed(peer, id);
             if let Some(one) = self.free_own(id).await? {
@@ -338,11 +334,34 @@ impl Service {
                 freed.bytes += one.bytes;
             }
         }
-        Ok(PeerReply::Freed {
-            blocks: freed.blocks,
-            bytes: freed.bytes,
-            usage: self.store.grant_use(peer),
-        })
+        match refused {
+            Some(error) if freed.blocks == 0 => Err(error),
+            _ => Ok(PeerReply::Freed {
+                blocks: freed.blocks,
+                bytes: freed.bytes,
+                usage: self.store.grant_use(peer),
+            }),
+        }
+    }
+
+    /// Whether a peer may free what has this id here: what it stored itself, and what belongs to this host's programs as a whole.
+    fn check_free(&self, peer: NodeId, id: BlockId) -> ApiResult<()> {
+        let Some(meta) = self.store.meta(id) else {
+            return Ok(());
+        };
+        match (meta.owner, meta.chunk_of) {
+            (Owner::Peer(other), _) if other != peer => {
+                let name = self.peers.name_of(other);
+                Err(ApiError::new(
+                    memproto::ErrorCode::Denied,
+                    format!("block {id} belongs to '{name}', which alone may free it from afar"),
+                ))
+            }
+            (Owner::Local, Some(stream)) => Err(ApiError::invalid(format!(
+                "block {id} is a part of stream {stream}: free that"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Drops what is older than a write that a peer tells of before it acknowledges it.

@@ -1,6 +1,7 @@
 //! Two and three nodes in one process, over loopback: what each sees of the others' keys, blocks and streams.
 
 mod absence;
+mod authorisation;
 mod grants;
 
 use std::net::{Ipv4Addr, SocketAddr};
