@@ -12,6 +12,7 @@ use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, NodeId, Placement};
 use tokio::time::timeout;
 
+use super::rewind::Rewind;
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -249,13 +250,13 @@ impl Service {
         let is_named = matches!(options.placement, Placement::Peer(_));
         let mut tried = Vec::new();
         let whole = body.as_whole();
-        let mut streamed = Some(body);
+        let arriving = Rewind::new(body, size);
         for link in candidates {
-            // A value that is still arriving can be sent only once: to the first peer that says it has room.
+            // A value that is still arriving can be sent only as far as it is kept, so those that cannot have room are not asked.
             if whole.is_none() && !is_named && link.borrowed().free_bytes() < size {
                 continue;
             }
-            let Some(body) = whole.clone().map(Body::from).or_else(|| streamed.take()) else {
+            let Some(body) = whole.clone().map(Body::from).or_else(|| arriving.body()) else {
                 break;
             };
             unfinished.note_on_peer(link.id(), id);

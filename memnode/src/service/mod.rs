@@ -18,6 +18,7 @@ mod intake;
 pub mod keys;
 mod news;
 mod open_streams;
+mod rewind;
 mod storing;
 pub mod streams;
 mod telling;

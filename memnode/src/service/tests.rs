@@ -3,6 +3,7 @@
 mod absence;
 mod authorisation;
 mod grants;
+mod races;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
