@@ -175,6 +175,7 @@ async fn what_a_peer_may_not_is_refused_and_changes_nothing() {
     let reconcile = PeerRequest::Reconcile {
         keys: vec![of_third],
         complete: true,
+        clock: 0,
     };
     let free = |id| PeerRequest::Free { ids: vec![id] };
     let fresh = id_of(peer, FREE);
