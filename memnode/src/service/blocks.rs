@@ -9,7 +9,7 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::limits::OBJECT_SIZE_MAX;
 use memproto::peer::message::Location;
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockId, NodeId, Placement};
+use memproto::{BlockId, NodeId, Placement, Version};
 use tokio::time::timeout;
 
 use super::rewind::Rewind;
@@ -21,7 +21,7 @@ use crate::memory_file::MemoryFiles;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::store::{
-    Block, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store,
+    Block, BlockMeta, Content, Found as Looked, Object, Owner, Place, Removed, Reservation, SmallValue, Store,
 };
 use crate::value::Value;
 
@@ -458,14 +458,41 @@ impl Service {
 
     /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
     pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
-        let version = (!self.is_alone()).then(|| self.tick());
-        let Some(removed) = self.store.remove_recording(id, version, |_| true) else {
-            return Ok(None);
+        match self.end_value(id, |_| true) {
+            Some(removed) => Ok(Some(self.free_removed(removed).await)),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a value out where `condition` holds for its block. The key that pointed to it is deleted, for everybody, but not what somebody has set it to since.
+    pub(super) fn end_value(
+        &self,
+        id: BlockId,
+        condition: impl FnOnce(&BlockMeta) -> bool,
+    ) -> Option<Removed> {
+        let is_alone = self.is_alone();
+        let mut ended = None;
+        let end = |value| {
+            ended = (!is_alone).then(|| self.end_of(value));
+            ended
         };
-        if let (Some(key), Some(version)) = (&removed.key, version) {
+        let removed = self.store.remove_recording(id, end, condition)?;
+        if let (Some(key), Some(version)) = (&removed.key, ended) {
             self.news.push(key, version, true);
         }
-        Ok(Some(self.free_removed(removed).await))
+        Some(removed)
+    }
+
+    /// The version of the deletion of a value that ended by itself or was freed by its id: the next one behind that of the value. One of the present could displace a
+    /// value that another node has set since, and of which this node does not know yet.
+    pub(super) fn end_of(&self, value: Version) -> Version {
+        let end = Version {
+            time: value.time + 1,
+            node: self.config.node_id,
+        };
+        // What is written here from now on is later. It cannot be too far ahead, for the value was not.
+        self.observe(end);
+        end
     }
 
     /// Frees what lies elsewhere of something that was taken out. Where a peer is away that is owed to it.

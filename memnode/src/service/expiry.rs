@@ -213,7 +213,7 @@ impl Service {
             loop {
                 let taken = self
                     .store
-                    .take_expired(shard, || (!is_alone).then(|| self.tick()));
+                    .take_expired(shard, |value| (!is_alone).then(|| self.end_of(value)));
                 if taken.is_empty() {
                     break;
                 }

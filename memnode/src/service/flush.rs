@@ -112,14 +112,10 @@ impl Service {
     }
 
     async fn flush_one(&self, id: BlockId) -> Freed {
-        let version = (!self.is_alone()).then(|| self.tick());
         let is_of_programs = |meta: &crate::store::BlockMeta| meta.owner == Owner::Local;
-        let Some(removed) = self.store.remove_recording(id, version, is_of_programs) else {
-            return Freed::default();
-        };
-        if let (Some(key), Some(version)) = (&removed.key, version) {
-            self.news.push(key, version, true);
+        match self.end_value(id, is_of_programs) {
+            Some(removed) => self.free_removed(removed).await,
+            None => Freed::default(),
         }
-        self.free_removed(removed).await
     }
 }

@@ -388,13 +388,13 @@ impl Store {
     }
 
     /// Takes out what has expired in one shard, counted from 0, at most [`BATCH_MAX`](crate::expiry::BATCH_MAX). A key that named it is
-    /// recorded as deleted in the version that `tick` gives, or forgotten where it gives none. The versions are returned.
+    /// recorded as deleted in the version that `end` gives for that of the value, or forgotten where it gives none. The versions are returned.
     pub fn take_expired(
         &self,
         shard: usize,
-        tick: impl FnMut() -> Option<Version>,
+        end: impl FnMut(Version) -> Option<Version>,
     ) -> Vec<(Removed, Option<Version>)> {
-        let taken = lock(&self.inner.shards[shard]).take_expired(tick);
+        let taken = lock(&self.inner.shards[shard]).take_expired(end);
         // The bytes are dropped here, outside of the lock.
         taken
             .into_iter()
@@ -405,15 +405,15 @@ impl Store {
     /// Removes a block or object, and forgets the key that names it. Memory goes back to the budget at once, or when the last reader is done.
     /// What had expired is removed, and nobody is told that it was there.
     pub fn remove(&self, id: BlockId) -> Option<Removed> {
-        self.remove_recording(id, None, |_| true)
+        self.remove_recording(id, |_| None, |_| true)
     }
 
     /// Removes a block or object where `condition` holds for the block: the look and the removal are one step. The key that names it is
-    /// recorded as deleted in this version, or forgotten without one.
+    /// recorded as deleted in the version that `end` gives for that of the value, or forgotten where it gives none.
     pub fn remove_recording(
         &self,
         id: BlockId,
-        version: Option<Version>,
+        end: impl FnOnce(Version) -> Option<Version>,
         condition: impl FnOnce(&BlockMeta) -> bool,
     ) -> Option<Removed> {
         let (displaced, was_live) = {
@@ -423,7 +423,7 @@ impl Store {
                 return None;
             }
             let was_live = shard.is_live(handle);
-            (shard.remove_recording(handle, version), was_live)
+            (shard.remove_recording(handle, end), was_live)
         };
         // The bytes are freed here, outside of the lock: unmapping a large block takes its time.
         drop(displaced.outside);

@@ -480,24 +480,33 @@ impl Shard {
         self.detach(handle, true)
     }
 
-    /// Takes out what has expired, at most a batch. A key that named it is recorded as deleted in the version that `tick` gives, or
-    /// forgotten where it gives none.
+    /// Takes out what has expired, at most a batch. A key that named it is recorded as deleted in the version that `end` gives for that of
+    /// the value, or forgotten where it gives none.
     pub(super) fn take_expired(
         &mut self,
-        mut tick: impl FnMut() -> Option<Version>,
+        mut end: impl FnMut(Version) -> Option<Version>,
     ) -> Vec<(Displaced, Option<Version>)> {
         let due = self.expiring.take_due(&self.common.expiry);
         let mut taken = Vec::with_capacity(due.len());
         for id in due {
             let Some(handle) = self.find_id(id) else { continue };
-            let version = (!self.entry(handle).key().is_empty()).then(&mut tick).flatten();
-            taken.push((self.remove_recording(handle, version), version));
+            let mut ended = None;
+            let displaced = self.remove_recording(handle, |version| {
+                ended = end(version);
+                ended
+            });
+            taken.push((displaced, ended));
         }
         taken
     }
 
-    /// Takes an entry out and tells its key, which is recorded as deleted in this version, or forgotten without one.
-    pub(super) fn remove_recording(&mut self, handle: Handle, version: Option<Version>) -> Displaced {
+    /// Takes an entry out and tells its key, which is recorded as deleted in the version that `end` gives for that of the value, or forgotten where it
+    /// gives none.
+    pub(super) fn remove_recording(
+        &mut self,
+        handle: Handle,
+        end: impl FnOnce(Version) -> Option<Version>,
+    ) -> Displaced {
         let Some(key) = str::from_utf8(self.entry(handle).key())
             .ok()
             .filter(|key| !key.is_empty())
@@ -509,7 +518,8 @@ impl Shard {
             hash: self.hash_of_key(key.as_bytes()),
             bytes: key.as_bytes(),
         };
-        let recorded = version.map(|version| self.put_deletion(Some(handle), name, version));
+        let version = self.entry(handle).version(self.common.here);
+        let recorded = end(version).map(|version| self.put_deletion(Some(handle), name, version));
         let mut displaced = match recorded {
             Some(Ok(displaced)) => displaced,
             // Without memory for the record the key is forgotten instead.

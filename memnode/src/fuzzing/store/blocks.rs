@@ -233,7 +233,7 @@ impl Play {
         let holds = b & 2 == 0 || known.owner() == wanted || !known.is_block();
         let removed = self
             .store
-            .remove_recording(id, version, |meta| b & 2 == 0 || meta.owner == wanted);
+            .remove_recording(id, |_| version, |meta| b & 2 == 0 || meta.owner == wanted);
         if !holds {
             assert!(removed.is_none());
             return;
@@ -297,7 +297,7 @@ impl Play {
         let mut taken = Vec::new();
         for shard in 0..self.store.shards() {
             let store = self.store.clone();
-            taken.extend(store.take_expired(shard, || (b & 1 == 0).then(|| self.tick())));
+            taken.extend(store.take_expired(shard, |_| (b & 1 == 0).then(|| self.tick())));
         }
         let now = self.model.now_hours;
         let due: Vec<Known> = self

@@ -25,7 +25,7 @@ fn a_block_is_read_until_it_is_removed() {
     assert_eq!(store.meta(id(1)), Some(meta));
     assert!(
         store
-            .remove_recording(id(1), None, |meta| meta.chunk_of.is_none())
+            .remove_recording(id(1), |_| None, |meta| meta.chunk_of.is_none())
             .is_none()
     );
     let removed = store.remove(id(1)).unwrap();

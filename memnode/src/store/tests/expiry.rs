@@ -31,7 +31,7 @@ fn set_for(store: &Store, key: &str, ttl_hours: u64, time: u64) -> BlockId {
 
 fn take_expired(store: &Store, mut tick: impl FnMut() -> Option<Version>) -> Vec<(Removed, Option<Version>)> {
     (0..store.shards())
-        .flat_map(|shard| store.take_expired(shard, &mut tick))
+        .flat_map(|shard| store.take_expired(shard, |_| tick()))
         .collect()
 }
 

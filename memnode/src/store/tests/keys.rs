@@ -201,7 +201,7 @@ fn removing_by_id_ends_the_key_or_records_its_end() {
     assert_eq!((removed.key.as_deref(), store.key("k")), (Some("k"), None));
     let second = set(&store, "k", b"value", 1).unwrap();
     let removed = store
-        .remove_recording(second, Some(version(2)), |meta| meta.size == 5)
+        .remove_recording(second, |_| Some(version(2)), |meta| meta.size == 5)
         .unwrap();
     assert_eq!((removed.key.as_deref(), removed.size), (Some("k"), 5));
     let record = KeyRecord {
@@ -213,7 +213,9 @@ fn removing_by_id_ends_the_key_or_records_its_end() {
     assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
     // What has no key leaves no trace.
     put(&store, Owner::Local, 1, 10).unwrap();
-    store.remove_recording(id(1), Some(version(3)), |_| true).unwrap();
+    store
+        .remove_recording(id(1), |_| Some(version(3)), |_| true)
+        .unwrap();
     assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
 }
 

@@ -81,7 +81,7 @@ fn pages_become_few_and_all_that_is_left_is_found() {
     let mut expired = 0;
     for shard in 0..store.shards() {
         loop {
-            let taken = store.take_expired(shard, || None);
+            let taken = store.take_expired(shard, |_| None);
             if taken.is_empty() {
                 break;
             }
