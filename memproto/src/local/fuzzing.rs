@@ -167,7 +167,7 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Peers => json::<Vec<PeerInfo>>(payload),
         Op::PairOffer => json::<PairCodeShown>(payload),
         Op::Connect | Op::PeerWait | Op::Disconnect | Op::PairWait | Op::PairJoin => {
-            json::<PeerInfo>(payload)
+            json::<PeerInfo>(payload);
         }
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),

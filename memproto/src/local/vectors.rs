@@ -201,7 +201,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 missing,
                 cursor,
             } = KeysReply::decode(payload)?;
-            let keys: Vec<Value> = keys.into_iter().map(listed_key).collect();
+            let keys: Vec<Value> = keys.iter().map(listed_key).collect();
             json!({"keys": keys, "missing": missing, "cursor": cursor.to_string()})
         }
         (false, Op::Mget | Op::Mdel) => {
@@ -240,7 +240,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
 }
 
 /// A key of a listing: a text, or where it has details an object.
-fn listed_key(listed: ListedKey) -> Value {
+fn listed_key(listed: &ListedKey) -> Value {
     let Some(details) = listed.details else {
         return json!(listed.key);
     };

@@ -232,10 +232,11 @@ fn fault(random: &mut Random, nodes: usize) -> Fault {
     let machine = random.index(nodes);
     let other = (machine + 1 + random.index(nodes - 1)) % nodes;
     // Shorter and longer than it takes until a silent link is given up.
-    let for_ms = match random.index(3) {
-        0 => random.between(20..=500),
-        1 => random.between(500..=6_000),
-        _ => random.between(6_000..=25_000),
+    let for_ms = match random.index(10) {
+        0..3 => random.between(20..=500),
+        3..6 => random.between(500..=6_000),
+        6..9 => random.between(6_000..=25_000),
+        _ => random.between(25_000..=70_000),
     };
     match random.index(9) {
         0 => {
