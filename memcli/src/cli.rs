@@ -16,8 +16,8 @@ use memproto::{BlockClass, BlockId, Ttl};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::people::{
-    ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, TrustAddArgs, TrustCommand,
-    TrustRemoveArgs,
+    ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, PeerUpdateArgs, TrustAddArgs,
+    TrustCommand, TrustRemoveArgs,
 };
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::parse_share;
@@ -136,7 +136,7 @@ pub(crate) enum Command {
     Connect(ConnectArgs),
     /// Trust another node for good, and be trusted, by a code that one machine shows and the other is told
     Pair(PairArgs),
-    /// List or disconnect the nodes around this one
+    /// List or disconnect the nodes around this one, or change what they may use
     #[command(subcommand)]
     Peer(PeerCommand),
     /// Answer nodes that ask to connect to this one

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
+use memproto::{ApiError, Ttl};
 
 use crate::interfaces::InterfaceRules;
 use crate::local::ApiPort;
@@ -75,7 +76,7 @@ pub struct Settings {
     pub background: bool,
 
     /// The RAM that this node gives to the pool, in bytes or as a share of the machine's RAM in percent. Blocks, keys and
-    /// the cost of their entries (256 bytes each) count.
+    /// the cost of their entries count.
     #[arg(long, value_name = "SIZE", default_value = "25%", value_parser = parse_memory, help_heading = "Memory")]
     pub memory: u64,
 
@@ -103,6 +104,12 @@ pub struct Settings {
     /// How long the chunks of a stream that a peer has not finished are kept when that peer goes away.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout, help_heading = "Memory")]
     pub unfinished_streams_kept: Duration,
+
+    /// How long the pinned data of a peer that is away is kept whatever happens. Behind that it may be evicted, the oldest first, for what would
+    /// find no room otherwise, until the peer is back. An hour outlasts a restart, a way between two networks and a lid that is closed
+    /// over lunch.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl, help_heading = "Memory")]
+    pub absent_peers_data_kept: Ttl,
 
     /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6.
     #[arg(long, value_name = "IP", default_value = "::", help_heading = "Peers")]
@@ -352,6 +359,12 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
             "'{text}' is no time ({error}): write it like 500ms, 5s or 10m"
         )),
     }
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    parse_timeout(text)?
+        .try_into()
+        .map_err(|error: ApiError| error.message)
 }
 
 fn parse_look_again(text: &str) -> Result<Duration, String> {

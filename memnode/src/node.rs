@@ -57,6 +57,7 @@ impl Node {
             deletion_memory: settings.deletions_kept,
             announce_interval: settings.announce_interval,
             abandoned_grace: settings.unfinished_streams_kept,
+            absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
             allow_flush: FlushAllowed::new(&settings.allow_flush),
         };

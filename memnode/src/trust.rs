@@ -210,6 +210,20 @@ impl TrustStore {
         })
     }
 
+    /// Changes how much a trusted device may use. Returns what it was before; a device that is not trusted stays so.
+    ///
+    /// # Errors
+    /// `File` where the file was not written. Then nothing changed.
+    pub fn set_quota(&self, id: NodeId, quota_bytes: u64) -> Result<Option<u64>, TrustError> {
+        let mut before = None;
+        self.change(|devices| {
+            let device = devices.get_mut(&id);
+            before = device.map(|device| std::mem::replace(&mut device.quota_bytes, quota_bytes));
+            Ok(before.is_some_and(|before| before != quota_bytes))
+        })?;
+        Ok(before)
+    }
+
     /// Changes a copy, writes it, and only then makes it what holds. `change` returns whether it changed anything.
     fn change(
         &self,

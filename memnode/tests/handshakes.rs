@@ -57,6 +57,12 @@ impl PeerEvents for Nobody {
     fn peer_disconnected(&self, _: NodeId) {
         unreachable!("nobody agreed to anything")
     }
+    fn grant_changed(&self, _: NodeId, _: u64) {
+        unreachable!("nobody agreed to anything")
+    }
+    fn borrowing_changed(&self, _: NodeId) {
+        unreachable!("nobody agreed to anything")
+    }
     fn lent(&self, _: NodeId) -> GrantUse {
         GrantUse::default()
     }

@@ -84,7 +84,7 @@ pub struct Stats {
     pub writes: u64,
     /// Requests that were answered with an error, absence not included.
     pub errors: u64,
-    /// Cache blocks that were dropped to make room.
+    /// Blocks that were dropped to make room: of class cache, or of a peer that had been away for too long.
     #[serde(default)]
     pub evictions: u64,
     /// Open connections of programs of this host.
@@ -352,6 +352,32 @@ pub struct PeerWait {
 pub struct PeerName {
     /// Name, id or unambiguous prefix of an id.
     pub peer: String,
+}
+
+/// Changes how much of this node's budget a peer may use: `peer update`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerUpdate {
+    /// Name, id or unambiguous prefix of an id.
+    pub peer: String,
+    /// The new grant; 0 lets it read, not store.
+    pub quota_bytes: u64,
+}
+
+/// What became of a [`PeerUpdate`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerUpdated {
+    /// The peer.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The grant that it had.
+    pub before_bytes: u64,
+    /// The grant that it has now, and what it uses of it. More than the grant where what it has pinned does not fit: that stays.
+    pub lent: GrantUse,
+    /// What was evicted of it because it no longer fits: data of class cache.
+    pub evicted: Freed,
+    /// Whether the grant is kept with the trusted device; else it ends with the link.
+    pub trusted: bool,
 }
 
 /// A device that is trusted for good: `trust list`, and an entry of `trusted_devices.json`.

@@ -35,7 +35,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, Freed,
-    NodeStatus, PairCodeShown, PairJoin, PeerInfo, PeerWait, Stats, TrustAdded, TrustAddition, TrustedDevice,
+    NodeStatus, PairCodeShown, PairJoin, PeerInfo, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition,
+    TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
@@ -311,6 +312,12 @@ impl MemCloud {
     /// Waits until a peer's state is no longer the known one, or `timeout_ms` passed.
     pub fn wait_peer(&self, wait: PeerWait) -> Result<PeerInfo> {
         self.driver.run(self.cloud.wait_peer(wait))
+    }
+
+    /// Changes how much of this node's budget a peer may use, in bytes; 0 lets it read, not store. What it has over it of class cache is
+    /// evicted; what is pinned stays.
+    pub fn update_peer(&self, peer: &str, quota_bytes: u64) -> Result<PeerUpdated> {
+        self.driver.run(self.cloud.update_peer(peer, quota_bytes))
     }
 
     /// Ends the link of a peer.

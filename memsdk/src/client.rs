@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
     FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
-    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -288,6 +288,16 @@ impl MemCloud {
             .timeout()
             .saturating_add(Duration::from_millis(wait.timeout_ms));
         self.control(Op::PeerWait, Some(&wait), timeout).await
+    }
+
+    /// Changes how much of this node's budget a peer may use, in bytes; 0 lets it read, not store. Where it uses more, its data of class
+    /// cache is evicted until the rest fits; what is pinned stays.
+    pub async fn update_peer(&self, peer: &str, quota_bytes: u64) -> Result<PeerUpdated> {
+        let update = PeerUpdate {
+            peer: peer.to_owned(),
+            quota_bytes,
+        };
+        self.control(Op::PeerUpdate, Some(&update), self.timeout()).await
     }
 
     /// Ends the link of a peer.

@@ -155,6 +155,11 @@ async fn every_operation_reaches_the_node() {
         timeout_ms: 1_000,
     };
     assert_eq!(cloud.wait_peer(wait).await.unwrap().state, PeerState::Connected);
+    let updated = cloud.update_peer("NodeB", 7 << 30).await.unwrap();
+    assert_eq!(
+        (updated.name.as_str(), updated.lent.quota_bytes),
+        ("NodeB", 7 << 30)
+    );
     let error = cloud.disconnect_peer("NodeX").await.unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().contains("NodeX")),

@@ -67,6 +67,20 @@ pub(crate) enum PeerCommand {
         /// Its name, its id or the first digits of its id
         name: String,
     },
+    /// Change how much of this machine's budget a node may use
+    Update(PeerUpdateArgs),
+}
+
+/// `peer update`
+#[derive(Args, Debug)]
+pub(crate) struct PeerUpdateArgs {
+    /// Its name, its id or the first digits of its id
+    pub(crate) name: String,
+
+    /// How much it may use from now on, such as 2gb; 0 for reading only. Where it uses more, its cached data is evicted until
+    /// the rest fits; what it pinned stays
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: u64,
 }
 
 /// `peer list`

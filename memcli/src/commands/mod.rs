@@ -13,6 +13,7 @@ mod logs;
 mod node;
 mod pair;
 mod peer;
+mod peer_update;
 mod stats;
 mod stream;
 mod trust;
@@ -49,6 +50,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
+        Command::Peer(PeerCommand::Update(args)) => peer_update::update(args, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Key) => trust::key(context).await,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
     FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
-    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -136,6 +136,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Waits for a change of a peer's state.
     fn peer_wait(&self, wait: PeerWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Changes what a peer may use.
+    fn peer_update(&self, update: PeerUpdate) -> impl Future<Output = ApiResult<PeerUpdated>> + Send;
 
     /// Ends a link.
     fn disconnect(&self, peer: PeerName) -> impl Future<Output = ApiResult<PeerInfo>> + Send;

@@ -250,6 +250,11 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 |b, args| async move { json(&b.peer_wait(args).await?) },
                 cx,
             ),
+            Op::PeerUpdate => self.tell(
+                header,
+                |b, args| async move { json(&b.peer_update(args).await?) },
+                cx,
+            ),
             Op::Disconnect => self.tell(
                 header,
                 |b, args| async move { json(&b.disconnect(args).await?) },

@@ -121,7 +121,7 @@ impl Peers {
     }
 
     /// Consents to the link that is there. Where this side consented before, a person may still make the consent last,
-    /// but not change the grant of a link that is up: the lender counts by it.
+    /// but not change the grant in passing: that may cost the peer data, see [`set_grant`](Self::set_grant).
     fn consent_to(&self, id: NodeId, grant: Grant) -> ApiResult<()> {
         let (link, keep_now) = {
             let mut state = self.state();
@@ -135,7 +135,7 @@ impl Peers {
                 }
                 Some(ours) if grant.named && ours.quota_bytes != grant.quota_bytes => {
                     return Err(ApiError::invalid(format!(
-                        "'{name}' is connected with a grant of {} bytes: to change it, `memcli peer disconnect {name}` first",
+                        "'{name}' is connected with a grant of {} bytes: to change it, `memcli peer update {name} --quota SIZE`",
                         ours.quota_bytes,
                         name = slot.facts.name,
                     )));

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::Peers;
 use super::driver::{Host, LinkEnd};
-use super::entry::{Ended, Ending, Purpose};
+use super::entry::{Ended, Ending, Grant, Purpose};
 use super::link::PeerLink;
 use crate::body::Body;
 
@@ -42,14 +42,23 @@ impl Host for Arc<Peers> {
     }
 
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
-        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
-            slot.theirs = Some(consent);
-        }
+        let was_agreed = {
+            let mut state = self.state();
+            let slot = state.table.slot_mut(link.id(), link.facts().serial);
+            slot.is_some_and(|slot| {
+                slot.theirs = Some(consent);
+                slot.agreed
+            })
+        };
         if let Consent::Agreed { quota_bytes, .. } = consent {
             link.note_borrowed(GrantUse {
                 quota_bytes,
                 ..link.borrowed()
             });
+            if was_agreed {
+                info!(peer = %link.id(), name = link.name(), quota_bytes, "a peer changed its grant");
+                self.events().borrowing_changed(link.id());
+            }
         }
         self.touch();
     }
@@ -61,10 +70,7 @@ impl Host for Arc<Peers> {
             used_bytes: 0,
         });
         let ours = {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
+            let mut told = self.told();
             let ours = {
                 let mut state = self.state();
                 let ours = state
@@ -84,7 +90,9 @@ impl Host for Arc<Peers> {
         };
         info!(peer = %facts.id, name = facts.name, address = %facts.address, quota_bytes, "connected to a peer");
         self.touch();
-        self.remember(facts, ours);
+        // The grant may have changed since.
+        let quota_bytes = link.lent_quota_bytes();
+        self.remember(facts, Grant { quota_bytes, ..ours });
         self.touch();
     }
 

@@ -181,10 +181,7 @@ impl Peers {
     pub(super) fn remove(&self, link: &PeerLink, ending: Ending) {
         let (id, serial) = (link.id(), link.facts().serial);
         {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
+            let mut told = self.told();
             let mut state = self.state();
             state.table.ended(id, serial, ending, now());
             state.pairing.link_ended(serial);

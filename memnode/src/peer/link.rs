@@ -143,6 +143,11 @@ impl PeerLink {
         self.wire.say(|link| link.set_consent(consent));
     }
 
+    /// Notes another grant, of which the peer is told later.
+    pub(super) fn set_lent_quota_bytes(&self, quota_bytes: u64) {
+        self.lent_quota_bytes.store(quota_bytes, Ordering::Relaxed);
+    }
+
     /// Sends a message of pairing.
     pub(super) fn pair(&self, message: PairMessage) {
         self.wire.say(|link| link.pair(message));

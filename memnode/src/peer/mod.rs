@@ -10,7 +10,7 @@
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
 //! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
-//! ask is in `connect`, `questions`, `consent`, `watching`, `trusting`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! ask is in `connect`, `questions`, `consent`, `grants`, `watching`, `trusting`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
 //! what a connection is.
 
 mod attempt;
@@ -22,6 +22,7 @@ mod dialer;
 mod driver;
 mod entry;
 mod gathering;
+mod grants;
 mod handshake;
 mod host;
 mod input;
@@ -59,6 +60,7 @@ use tracing::{info, warn};
 pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
 pub(crate) use diagnosis::{ClockOffset, Multicast};
+pub use grants::GrantChange;
 pub use link::PeerLink;
 pub use looking::{Heard, Looking, together};
 pub(crate) use network::ClockSet;
@@ -325,6 +327,13 @@ impl Peers {
         self.state
             .lock()
             .expect("no code panics while it holds the table of peers")
+    }
+
+    /// Which link of each peer the service was told of; see the field.
+    fn told(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
+        self.told
+            .lock()
+            .expect("no code panics while it tells the service")
     }
 
     /// Wakes whoever waits for a change.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
     FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
-    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -136,6 +136,10 @@ impl Backend for Service {
 
     async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
         self.counted(self.peers.wait(wait).await)
+    }
+
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        self.counted(self.update_peer(update).await)
     }
 
     async fn disconnect(&self, peer: PeerName) -> ApiResult<PeerInfo> {

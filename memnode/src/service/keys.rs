@@ -337,6 +337,7 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut lost = None;
         let mut bytes_gone = None;
         // Versions that their writers no longer have: peers may have them in mind for long.
         let mut gone = Vec::new();
@@ -349,8 +350,12 @@ impl Service {
             };
             match found {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
-                Looked::Nowhere => return Ok(None),
+                Looked::Nowhere => return lost.map_or(Ok(None), Err),
                 Looked::MovedOn => {}
+                Looked::Lost(why) => {
+                    lost = Some(why);
+                    gone.extend(known.map(|known| known.version));
+                }
                 Looked::Gone(error) => bytes_gone = Some(error),
                 Looked::Forgotten(version) => gone.push(version),
             }
@@ -370,11 +375,8 @@ impl Service {
         if self.store.has_expired(id) {
             return Ok(Looked::Nowhere);
         }
-        // It was overwritten while we looked, or its bytes are gone with the peer that held them.
-        if let Some(removed) = self.store.remove(id) {
-            self.free_removed(removed).await;
-        }
-        Ok(Looked::MovedOn)
+        // Its holder no longer has it, or it was overwritten while we looked.
+        Ok(self.take_lost(id).map_or(Looked::MovedOn, Looked::Lost))
     }
 
     /// Reads a key from the node that wrote it.
@@ -532,6 +534,8 @@ enum Looked {
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The peer that held it has it no more, and why: look whether others have a newer value.
+    Lost(ApiError),
     /// The node that wrote this version no longer has it: look again elsewhere.
     Forgotten(Version),
     /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.

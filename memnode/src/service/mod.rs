@@ -5,7 +5,7 @@
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
 //! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
-//! objects, [`expiry`] and [`flush`] for how data ends, and [`from_peers`] for what
+//! objects, [`expiry`] and [`flush`] for how data ends, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
@@ -14,11 +14,13 @@ pub mod expiry;
 pub mod flush;
 mod for_programs;
 pub mod from_peers;
+mod grants;
 mod intake;
 pub mod keys;
 pub mod listing;
 mod news;
 mod open_streams;
+mod rewind;
 mod storing;
 pub mod streams;
 mod telling;
@@ -183,6 +185,12 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// The link of a peer is gone.
     fn peer_disconnected(&self, peer: NodeId);
 
+    /// A person changed what a peer may use here. Told in the order of the changes, and of the links.
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64);
+
+    /// A connected peer changed what this node may use there.
+    fn borrowing_changed(&self, peer: NodeId);
+
     /// What this peer may use here and what it uses.
     fn lent(&self, peer: NodeId) -> GrantUse;
 }
@@ -202,6 +210,8 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// How long what a peer has pinned here is kept whatever happens while that peer is away.
+    pub absent_grace: Ttl,
     /// See [`ANNOUNCE_INTERVAL`].
     pub announce_interval: Duration,
     /// Where large blocks lie.

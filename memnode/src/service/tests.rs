@@ -1,6 +1,10 @@
 //! Two and three nodes in one process, over loopback: what each sees of the others' keys, blocks and streams.
 
+mod absence;
+mod authorisation;
 mod flush;
+mod grants;
+mod races;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -88,6 +92,7 @@ impl TestNode {
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
             abandoned_grace: Duration::from_millis(50),
+            absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
             allow_flush: FlushAllowed::default(),
         };

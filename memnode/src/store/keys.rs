@@ -116,7 +116,7 @@ impl Store {
         content: Content,
     ) -> Result<KeyWrite, InsertError> {
         let prepared = match content {
-            Content::Block(block, reservation) => Prepared::block(block, reservation, key.len())?,
+            Content::Block(block, reservation) => Prepared::block(block, reservation, id, key.len())?,
             Content::Object(object) => self.prepare_object(object),
         };
         let (key, shard) = self.place_of_key(key);

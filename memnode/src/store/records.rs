@@ -187,6 +187,6 @@ pub struct Usage {
     pub cache_bytes: u64,
     /// The part of `used_bytes` that peers pay.
     pub peers_used_bytes: u64,
-    /// Blocks of class cache that made room for others since the start.
+    /// Blocks that made room for others since the start: of class cache, or of a peer that had been away for too long.
     pub evictions: u64,
 }

@@ -116,6 +116,8 @@ ops! {
     TrustRemove = 73, "TRUST_REMOVE";
     /// JSON: asks the node to stop.
     Stop = 74, "STOP";
+    /// JSON: changes what a peer may use.
+    PeerUpdate = 75, "PEER_UPDATE";
     /// JSON: offers a code for pairing.
     PairOffer = 80, "PAIR_OFFER";
     /// JSON: waits for what becomes of it.

@@ -20,7 +20,7 @@ use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, O
 use crate::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
     FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
-    PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -115,6 +115,7 @@ fn request(op: Op, payload: &[u8]) {
         Op::Disconnect => return json::<PeerName>(payload),
         Op::ConsentDecide => return json::<ConsentDecision>(payload),
         Op::TrustRemove => return json::<TrustRemoval>(payload),
+        Op::PeerUpdate => return json::<PeerUpdate>(payload),
         Op::PairOffer => return json::<PairOffer>(payload),
         Op::PairWait => return json::<PairWait>(payload),
         Op::PairJoin => return json::<PairJoin>(payload),
@@ -165,6 +166,7 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Status => json::<NodeStatus>(payload),
         Op::Stats => json::<Stats>(payload),
         Op::Peers => json::<Vec<PeerInfo>>(payload),
+        Op::PeerUpdate => json::<PeerUpdated>(payload),
         Op::PairOffer => json::<PairCodeShown>(payload),
         Op::Connect | Op::PeerWait | Op::Disconnect | Op::PairWait | Op::PairJoin => {
             json::<PeerInfo>(payload);

@@ -100,6 +100,18 @@ impl PeerEvents for Front {
         }
     }
 
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64) {
+        if let Some(service) = self.service.upgrade() {
+            service.grant_changed(peer, quota_bytes);
+        }
+    }
+
+    fn borrowing_changed(&self, peer: NodeId) {
+        if let Some(service) = self.service.upgrade() {
+            service.borrowing_changed(peer);
+        }
+    }
+
     fn lent(&self, peer: NodeId) -> GrantUse {
         self.service
             .upgrade()

@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use memnode::hex;
 use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
-use memnode::service::{ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig};
+use memnode::service::{
+    ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+};
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
 use memnode::trust::TrustStore;
-use memproto::NodeId;
 use memproto::control::TrustedDevice;
+use memproto::{NodeId, Ttl};
 use tokio_util::sync::CancellationToken;
 
 use crate::defect::{Defect, Front};
@@ -111,6 +114,9 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
+            // Longer than any run.
+            absent_grace: Ttl::try_from(Duration::from_secs(3_600))?,
+            allow_flush: FlushAllowed::new(&[]),
             abandoned_grace: ABANDONED_GRACE,
             files: MemoryFiles::new(0),
         };

@@ -144,7 +144,7 @@ async fn measure_world(world: &Arc<World>) -> Result<Row> {
     let others_keys = own_keys * (nodes as u64 - 1);
     let (_, process) = world.processes().swap_remove(0);
     let used_bytes = process.service.audited_store().usage().used_bytes;
-    let own_bytes = own_keys * Store::cost_of_small(KEY_LEN, VALUE_LEN, BlockClass::Pinned);
+    let own_bytes = own_keys * Store::cost_of_small(KEY_LEN, VALUE_LEN, BlockClass::Pinned, false);
     let directory_bytes = used_bytes.saturating_sub(own_bytes);
     ensure!(
         process.service.stats().keys == own_keys,

@@ -69,6 +69,7 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::Peers => json_of(&backend.peers().await?),
         Operation::Connect(request) => json_of(&backend.connect(request).await?),
         Operation::PeerWait(wait) => json_of(&backend.peer_wait(wait).await?),
+        Operation::PeerUpdate(update) => json_of(&backend.peer_update(update).await?),
         Operation::Disconnect(peer) => json_of(&backend.disconnect(peer).await?),
         Operation::ConsentList => json_of(&backend.consent_list().await?),
         Operation::ConsentDecide(decision) => json_of(&backend.consent_decide(decision).await?),

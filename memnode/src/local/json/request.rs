@@ -2,7 +2,7 @@
 
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentWait, DoctorRequest, FlushRequest, PairJoin, PairOffer, PairWait,
-    PeerName, PeerWait, TrustAddition, TrustRemoval,
+    PeerName, PeerUpdate, PeerWait, TrustAddition, TrustRemoval,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
@@ -38,6 +38,7 @@ pub(super) enum Operation {
     Peers,
     Connect(ConnectRequest),
     PeerWait(PeerWait),
+    PeerUpdate(PeerUpdate),
     Disconnect(PeerName),
     ConsentList,
     ConsentDecide(ConsentDecision),
@@ -151,6 +152,7 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "keys" => Operation::Keys(arguments::listing(fields)?),
         "connect" => Operation::Connect(arguments::args(fields)?),
         "peer_wait" => Operation::PeerWait(arguments::args(fields)?),
+        "peer_update" => Operation::PeerUpdate(arguments::args(fields)?),
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
         "pair_offer" => Operation::PairOffer(arguments::args(fields)?),
@@ -217,8 +219,8 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop|pair_offer|pair_join|doctor",
-            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|local|details|ttl_ms|token",
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop|pair_offer|pair_join|doctor",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|local|details|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
     Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, ConsentState,
-    ConsentWait, DoctorReport, DoctorRequest, FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin,
-    PairOffer, PairWait, PeerInfo, PeerName, PeerState, PeerWait, Stats, TrustAdded, TrustAddition,
-    TrustRemoval, TrustedDevice,
+    ConsentWait, DoctorReport, DoctorRequest, FlushRequest, Freed, GrantUse, NodeStatus, PairCodeShown,
+    PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerState, PeerUpdate, PeerUpdated, PeerWait, Stats,
+    TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::listing::{KeyDetails, ListedKey, MissingNode};
@@ -393,6 +393,20 @@ impl Backend for Fake {
     async fn peer_wait(&self, wait: PeerWait) -> ApiResult<PeerInfo> {
         self.gate.acquire().await.unwrap().forget();
         Ok(peer(&wait.peer, PeerState::Connected))
+    }
+
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        Ok(PeerUpdated {
+            id: NodeId::from_bytes([7; 16]),
+            name: update.peer,
+            before_bytes: 1,
+            lent: GrantUse {
+                quota_bytes: update.quota_bytes,
+                used_bytes: 0,
+            },
+            evicted: Freed::default(),
+            trusted: true,
+        })
     }
 
     async fn disconnect(&self, name: PeerName) -> ApiResult<PeerInfo> {

@@ -368,6 +368,11 @@ async fn control_operations_have_the_native_objects() {
         (json!({"op": "consent_list"}), "", json!([])),
         (json!({"op": "trust_list"}), "", json!([])),
         (
+            json!({"op": "peer_update", "peer": "B", "quota_bytes": 7}),
+            "/lent/quota_bytes",
+            json!(7),
+        ),
+        (
             json!({"op": "consent_wait", "timeout_ms": 0}),
             "/requests",
             json!([]),

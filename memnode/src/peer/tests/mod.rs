@@ -51,6 +51,13 @@ enum Told {
     Disconnected {
         peer: NodeId,
     },
+    Granted {
+        peer: NodeId,
+        quota_bytes: u64,
+    },
+    Borrowing {
+        peer: NodeId,
+    },
 }
 
 /// A service that stores nothing: `Load` gives bytes of a pattern, `Store` checks them, `Usage` is never answered.
@@ -201,6 +208,15 @@ impl PeerEvents for Arc<TestService> {
             quota_bytes,
         };
         self.told.send_modify(|all| all.push(told));
+    }
+
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64) {
+        self.told
+            .send_modify(|all| all.push(Told::Granted { peer, quota_bytes }));
+    }
+
+    fn borrowing_changed(&self, peer: NodeId) {
+        self.told.send_modify(|all| all.push(Told::Borrowing { peer }));
     }
 
     fn peer_disconnected(&self, peer: NodeId) {

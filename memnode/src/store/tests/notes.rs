@@ -228,7 +228,7 @@ fn old_deletions_are_forgotten_and_their_memory_comes_back() {
         "a clock that stands before the span forgets nothing"
     );
     store.forget_deletions(Duration::ZERO, 20);
-    let left = Store::COST_OF_FIRST_NOTES + Store::cost_of_small(4, 1, BlockClass::Pinned);
+    let left = Store::COST_OF_FIRST_NOTES + Store::cost_of_small(4, 1, BlockClass::Pinned, false);
     assert_eq!(store.usage().used_bytes, left);
     store.audit();
 }
