@@ -502,8 +502,9 @@ pub(crate) struct ConnectArgs {
 /// `pair`
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Run it without a code at one machine, and with the code that it shows at the other one. The code serves for one attempt, and
-for some minutes. With --json the first machine prints two lines: the code, and how it ended.")]
+Run it without a code at one machine, and with the code that it shows at the other one. \
+The code serves for one attempt, and for some minutes.
+With --json the machine that shows the code prints two lines: the code, and how it ended.")]
 pub(crate) struct PairArgs {
     /// The code that the other machine shows; without it this one shows a code and waits
     pub(crate) code: Option<String>,

@@ -41,14 +41,6 @@ impl Surroundings {
         }
     }
 
-    /// Whether the system's network interfaces, and the clocks by which sleep is noticed, are the node's.
-    pub fn are_the_systems(&self) -> bool {
-        #[cfg(any(test, feature = "simulation"))]
-        return self.simulated.is_none();
-        #[cfg(not(any(test, feature = "simulation")))]
-        true
-    }
-
     /// Whether they are those of the system.
     pub fn is_system(&self) -> bool {
         #[cfg(any(test, feature = "simulation"))]

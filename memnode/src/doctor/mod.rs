@@ -1,6 +1,6 @@
 //! Says why two machines do not find or reach each other, and what to do: `memcli doctor`.
 //!
-//! [`host`] and [`clock`] look at this machine, [`peer`] at one peer or address, [`firewall`] knows the packet filters that people have.
+//! `host` and `clock` look at this machine, `peer` at one peer or address, [`firewall`] knows the packet filters that people have.
 //! The checks look and ask; they change nothing, and a peer that is tried never learns who tried: the handshake is broken
 //! off when the peer has proved who it is.
 

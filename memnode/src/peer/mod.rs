@@ -180,10 +180,8 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
-        if self.surroundings().are_the_systems() {
-            self.look_at_interfaces();
-            self.spawn(Arc::clone(self).watch_network());
-        }
+        self.look_at_interfaces();
+        self.spawn(Arc::clone(self).watch_network());
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;

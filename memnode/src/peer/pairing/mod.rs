@@ -155,7 +155,6 @@ impl Peers {
     fn offer_is_tried(&self, link: &Arc<PeerLink>, share: &PairShare) {
         let guest = Guest::from(link.facts());
         let serial = guest.serial;
-        info!(peer = %guest.id, name = guest.name, address = %guest.address, "a pairing code is tried");
         let code = {
             let mut state = self.state();
             let tried = state
@@ -166,6 +165,10 @@ impl Peers {
             }
             tried
         };
+        // A peer may ask as often as it likes where no code is offered; that is not worth a line.
+        if code.is_ok() {
+            info!(peer = %link.id(), name = link.name(), address = %link.address(), "a pairing code is tried");
+        }
         let parties = self.parties(link, false);
         let answered = code.and_then(|code| {
             let random = PairRandom::new(self.surroundings().random_bytes());
