@@ -157,7 +157,7 @@ fn long<'a>((key, details): (&'a String, &Option<KeyDetails>)) -> Option<Long<'a
         key,
         size_bytes: details.size,
         class: details.class,
-        ttl_ms: details.ttl.map(|ttl| ttl.as_millis()),
+        ttl_ms: details.ttl.map(memproto::Ttl::as_millis),
         node: details.node,
         holder: details.holder,
         stream: details.is_stream,
