@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
+    /// Trust another node for good, and be trusted, by a code that one machine shows and the other is told
+    Pair(PairArgs),
     /// List or disconnect the nodes around this one, or change what they may use
     #[command(subcommand)]
     Peer(PeerCommand),
@@ -140,8 +142,19 @@ pub(crate) enum Command {
     /// Look at or change which devices are trusted for good
     #[command(subcommand)]
     Trust(TrustCommand),
+    /// Say why machines do not find or reach each other, and what to do
+    Doctor(DoctorArgs),
     /// Print the versions of memcli and of the running node
     Version,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
+pub(crate) struct DoctorArgs {
+    /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
+    #[arg(value_name = "PEER|HOST:PORT")]
+    pub(crate) target: Option<String>,
 }
 
 /// `node ...`
@@ -416,6 +429,14 @@ pub(crate) struct KeysArgs {
     /// List at most so many keys: whichever are found first, not the first by name
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) limit: Option<usize>,
+
+    /// List only keys that were set on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// Show with each key the size, class and time to live of its value, and on which machine it lies
+    #[arg(short, long)]
+    pub(crate) long: bool,
 }
 
 /// `stats`
@@ -476,6 +497,25 @@ pub(crate) struct ConnectArgs {
     /// How long to wait for the other person, such as 30s or 5m
     #[arg(long, value_name = "TIME", default_value = CONNECT_TIMEOUT, value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+/// `pair`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Run it without a code at one machine, and with the code that it shows at the other one. The code serves for one attempt, and
+for some minutes. With --json the first machine prints two lines: the code, and how it ended.")]
+pub(crate) struct PairArgs {
+    /// The code that the other machine shows; without it this one shows a code and waits
+    pub(crate) code: Option<String>,
+
+    /// Where the code is offered, for machines that are not found by themselves: a name or id from "memcli peer list", or
+    /// HOST:PORT
+    #[arg(long, value_name = "NAME", requires = "code")]
+    pub(crate) at: Option<String>,
+
+    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: Option<u64>,
 }
 
 /// `peer ...`

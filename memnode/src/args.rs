@@ -13,6 +13,7 @@ use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
 use memproto::{ApiError, Ttl};
 
+use crate::interfaces::InterfaceRules;
 use crate::local::ApiPort;
 use crate::memory_file::MEMORY_FILES_MAX_DEFAULT;
 use crate::size::ByteSize;
@@ -124,6 +125,19 @@ pub struct Settings {
     #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub discovery: bool,
 
+    /// A network interface on which to announce this node and look for others, such as eth0 or 'en*'; then no other one is used. With
+    /// '!' in front, one to leave out. It may be repeated, or hold several separated by commas; the last that matches decides. Unless
+    /// named, those of containers, virtual machines and tunnels are left out. mDNS alone looks at it: peers are accepted everywhere
+    /// on --listen.
+    #[arg(
+        long = "interface",
+        alias = "interfaces",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = parse_interface, help_heading = "Peers")]
+    pub interfaces: Vec<String>,
+
     /// Peers to dial from the start, separated by commas. It is no consent: they must be trusted, or `memcli connect`
     /// must name them.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_host_port)]
@@ -169,6 +183,10 @@ pub struct Settings {
     /// How long a peer waits for the consent.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub consent_timeout: Duration,
+
+    /// How long a code of `memcli pair` is good.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
+    pub pair_timeout: Duration,
 
     /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
     #[arg(long, value_name = "FILE", help_heading = "Local API")]
@@ -284,6 +302,11 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     if text.trim() != text {
         return Err(format!("the name '{text}' begins or ends with a space"));
     }
+    Ok(text.to_owned())
+}
+
+fn parse_interface(text: &str) -> Result<String, String> {
+    InterfaceRules::new(&[text])?;
     Ok(text.to_owned())
 }
 

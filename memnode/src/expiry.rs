@@ -100,6 +100,7 @@ impl Expiry {
                 return;
             }
             tokio::select! {
+                biased;
                 () = self.earlier.notified() => {}
                 () = tokio::time::sleep(Duration::from_micros(left_us)) => {}
             }
@@ -154,7 +155,7 @@ impl Queue {
     }
 
     /// How many wait.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }

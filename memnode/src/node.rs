@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
+use crate::interfaces::InterfaceRules;
 use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
 use crate::memory_file::MemoryFiles;
 use crate::peer::{Peers, PeersConfig};
@@ -77,7 +78,7 @@ impl Node {
             node_id,
             first_block_id: rand::random(),
         });
-        let peers = Peers::new(peers_config(settings), identity, trust);
+        let peers = Peers::new(peers_config(settings)?, identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let addresses = peers
             .start(Arc::clone(&service) as _)
@@ -166,11 +167,13 @@ async fn bind_tcp(
     TcpApi::bind(&config, Token::load_or_create(home)?, gauge).await
 }
 
-fn peers_config(settings: &Settings) -> PeersConfig {
-    PeersConfig {
+fn peers_config(settings: &Settings) -> anyhow::Result<PeersConfig> {
+    let interfaces = InterfaceRules::new(&settings.interfaces).map_err(anyhow::Error::msg)?;
+    Ok(PeersConfig {
         listen: vec![SocketAddr::new(settings.listen, settings.port)],
         dial: settings.peers.clone(),
         discovery: settings.discovery,
+        interfaces,
         peers_max: settings.peers_max,
         known_max: settings.peers_known_max,
         handshakes_max: settings.handshakes_max,
@@ -180,7 +183,9 @@ fn peers_config(settings: &Settings) -> PeersConfig {
         consents_max: settings.consents_max,
         consents_per_address_max: settings.consents_per_address_max,
         consent_timeout: settings.consent_timeout,
+        pair_timeout: settings.pair_timeout,
         backoff_max: settings.redial_pause_max,
+        look_again: settings.look_again,
         ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
-    }
+    })
 }

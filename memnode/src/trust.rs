@@ -3,6 +3,9 @@
 //! The file is read once at the start and replaced atomically at each change. A damaged one stops the start with an error
 //! that names it: forgetting in silence whom a person trusted, or believing half a file, would both be wrong.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::collections::{BTreeMap, btree_map};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -73,6 +76,9 @@ pub struct TrustStore {
 struct Inner {
     path: PathBuf,
     devices: Mutex<BTreeMap<NodeId, TrustedDevice>>,
+    /// Nothing is written: a simulated node has no disk.
+    #[cfg(any(test, feature = "simulation"))]
+    in_memory: bool,
 }
 
 impl TrustStore {
@@ -93,8 +99,23 @@ impl TrustStore {
             inner: Arc::new(Inner {
                 path,
                 devices: Mutex::new(devices),
+                #[cfg(any(test, feature = "simulation"))]
+                in_memory: false,
             }),
         })
+    }
+
+    /// The trusted devices of a simulated node, in no file.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn in_memory(devices: impl IntoIterator<Item = TrustedDevice>) -> Self {
+        let devices = devices.into_iter().map(|device| (device.id, device));
+        Self {
+            inner: Arc::new(Inner {
+                path: PathBuf::new(),
+                devices: Mutex::new(devices.collect()),
+                in_memory: true,
+            }),
+        }
     }
 
     /// All devices, in the order of their names.
@@ -206,15 +227,24 @@ impl TrustStore {
         let mut devices = self.lock();
         let mut changed = devices.clone();
         if change(&mut changed)? {
-            let file = TrustFile {
-                version: FILE_VERSION,
-                devices: changed.values().cloned().collect(),
-            };
-            let mut json = serde_json::to_vec_pretty(&file).expect("strings, numbers and addresses are JSON");
-            json.push(b'\n');
-            home::write_atomic(&self.inner.path, &json, Existing::Replace)?;
+            self.write(&changed)?;
             *devices = changed;
         }
+        Ok(())
+    }
+
+    fn write(&self, devices: &BTreeMap<NodeId, TrustedDevice>) -> Result<(), TrustError> {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.inner.in_memory {
+            return Ok(());
+        }
+        let file = TrustFile {
+            version: FILE_VERSION,
+            devices: devices.values().cloned().collect(),
+        };
+        let mut json = serde_json::to_vec_pretty(&file).expect("strings, numbers and addresses are JSON");
+        json.push(b'\n');
+        home::write_atomic(&self.inner.path, &json, Existing::Replace)?;
         Ok(())
     }
 

@@ -38,6 +38,9 @@ pub struct NodeStatus {
     pub used_bytes: u64,
     /// Number of connected peers.
     pub peers_connected: usize,
+    /// What the person should know, in whole sentences: another node that has the same identity.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What lies in a node and what it did: `stats`.
@@ -261,6 +264,44 @@ pub struct ConnectRequest {
     pub once: bool,
 }
 
+/// Offers a code with which another node pairs with this one: `pair`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PairOffer {
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    pub quota_bytes: Option<u64>,
+}
+
+/// A code that is offered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairCodeShown {
+    /// Names the offer, for [`PairWait`].
+    pub number: u64,
+    /// The code for the person at the other machine, such as `417-582-9310`. It serves for one attempt.
+    pub code: String,
+    /// Seconds until it expires.
+    pub expires_in_secs: u64,
+}
+
+/// Waits for the outcome of an offer, which lasts as long as somebody waits.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairWait {
+    /// The offer's number.
+    pub number: u64,
+}
+
+/// Tries a code that another node offers: `pair CODE`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairJoin {
+    /// The code, with dashes and spaces or without.
+    pub code: String,
+    /// Where: a known peer's name, id or prefix of an id, or `HOST:PORT`. Without it the node that the code names is looked for.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+}
+
 /// Waits until a peer's state is no longer the one that the caller knows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerWait {
@@ -339,4 +380,114 @@ pub struct TrustRemoval {
     pub peer: String,
     /// Whether to free what the device stored here.
     pub free_data: bool,
+}
+
+/// Asks why nodes do not find or reach each other: `doctor`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DoctorRequest {
+    /// A known peer's name, id or prefix of an id, or `HOST:PORT`. Without it all known peers that should be connected and
+    /// are not are looked at.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+/// What was found, in the order in which a person would look.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DoctorReport {
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl DoctorReport {
+    /// Whether nothing was found that keeps nodes apart. Warnings do not count.
+    pub fn is_healthy(&self) -> bool {
+        self.checks
+            .iter()
+            .all(|check| check.result != CheckResult::Problem)
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub subject: CheckSubject,
+    /// The peer, or the address, that it is about; absent where it is about this machine.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// How it is.
+    pub result: CheckResult,
+    /// What was found.
+    pub found: String,
+    /// What to do about it, where it is not fine.
+    #[serde(default)]
+    pub advice: Option<String>,
+}
+
+/// How a thing is that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckResult {
+    /// Fine.
+    Ok,
+    /// It may be a reason, or will become one.
+    Warning,
+    /// It keeps nodes apart.
+    Problem,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckSubject {
+    /// Whether the node runs.
+    Node,
+    /// Which network interfaces discovery uses.
+    Interfaces,
+    /// Where the node accepts peers.
+    Listening,
+    /// Whether mDNS is heard.
+    Multicast,
+    /// The packet filter of this machine.
+    Firewall,
+    /// Whether the system lets programs into the local network (macOS).
+    LocalNetwork,
+    /// The wall clock, beside those of the peers.
+    Clock,
+    /// Whether another node has an identity that must be one node's alone.
+    Identity,
+    /// Who waits for the answer of the person at this machine.
+    Consent,
+    /// The state of a peer, or who answers at an address.
+    Peer,
+    /// Whether a host's name has an address.
+    Name,
+    /// Whether this machine is in a network of a peer's addresses.
+    Subnet,
+    /// Whether a peer answers at an address.
+    Reach,
+    /// Whether both speak a common version of the protocol.
+    Version,
+}
+
+impl CheckSubject {
+    /// The subject in words, for people.
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            CheckSubject::Node => "node",
+            CheckSubject::Interfaces => "interfaces",
+            CheckSubject::Listening => "listening",
+            CheckSubject::Multicast => "multicast",
+            CheckSubject::Firewall => "firewall",
+            CheckSubject::LocalNetwork => "local network",
+            CheckSubject::Clock => "clock",
+            CheckSubject::Identity => "identity",
+            CheckSubject::Consent => "consent",
+            CheckSubject::Peer => "peer",
+            CheckSubject::Name => "name",
+            CheckSubject::Subnet => "subnet",
+            CheckSubject::Reach => "reach",
+            CheckSubject::Version => "version",
+        }
+    }
 }

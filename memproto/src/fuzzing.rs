@@ -7,7 +7,7 @@
 //! The bodies lie beside what they try: [`crate::local`] and [`crate::peer`] have a module of this name each.
 
 pub use crate::local::fuzzing::{local_batches, local_frames};
-pub use crate::peer::fuzzing::{peer_handshake, peer_link, peer_messages};
+pub use crate::peer::fuzzing::{peer_handshake, peer_link, peer_messages, peer_pairing, peer_records};
 
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
@@ -155,6 +155,16 @@ mod tests {
     #[test]
     fn the_corpus_of_peer_handshake_passes() {
         replay("peer_handshake", peer_handshake);
+    }
+
+    #[test]
+    fn the_corpus_of_peer_records_passes() {
+        replay("peer_records", peer_records);
+    }
+
+    #[test]
+    fn the_corpus_of_peer_pairing_passes() {
+        replay("peer_pairing", peer_pairing);
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl HybridClock {
         }
     }
 
+    /// The time that it shows, as [`Version::time`]: what it has seen, or the wall clock where that is ahead. No event.
+    pub fn reading(&self, unix_ms: u64) -> u64 {
+        self.last.max(unix_ms << VERSION_COUNTER_BITS)
+    }
+
     /// Takes note of a version that came from elsewhere, so that the next [`tick`](Self::tick) is greater.
     ///
     /// Returns false, and takes no note, where the version is more than [`CLOCK_SKEW_MAX_MS`] ahead of the wall clock.
@@ -68,6 +73,8 @@ mod tests {
         assert!(ours.tick(1_000) > first);
         let after_a_jump_back = ours.tick(10);
         assert!(after_a_jump_back > first);
+        assert_eq!(ours.reading(10), after_a_jump_back.time);
+        assert_eq!(ours.reading(9_000), 9_000 << VERSION_COUNTER_BITS);
         assert!(theirs.observe(after_a_jump_back, 5));
         assert!(theirs.tick(5) > after_a_jump_back);
     }

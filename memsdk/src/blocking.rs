@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerUpdated, PeerWait,
-    Stats, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, Freed, NodeStatus, PairCodeShown,
+    PairJoin, PeerInfo, PeerUpdated, PeerWait, Stats, TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
@@ -334,6 +334,21 @@ impl MemCloud {
         self.driver.run(self.cloud.decide(decision))
     }
 
+    /// Offers a code with which another node pairs with this one.
+    pub fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        self.driver.run(self.cloud.offer_pairing(quota_bytes))
+    }
+
+    /// Waits until somebody tried the code.
+    pub fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.wait_pairing(shown))
+    }
+
+    /// Tries a code that another node offers.
+    pub fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.pair(join))
+    }
+
     /// The devices that are trusted for good.
     pub fn trusted(&self) -> Result<Vec<TrustedDevice>> {
         self.driver.run(self.cloud.trusted())
@@ -342,6 +357,11 @@ impl MemCloud {
     /// Trusts a device no longer and ends its link.
     pub fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
         self.driver.run(self.cloud.distrust(peer, free_data))
+    }
+
+    /// Looks for what keeps nodes apart.
+    pub fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        self.driver.run(self.cloud.doctor(target))
     }
 
     /// Asks the node to stop.

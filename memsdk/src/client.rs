@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
-    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
+    Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -23,8 +24,15 @@ use crate::put::{Put, PutStream, Target};
 use crate::socket::Endpoint;
 use crate::{Builder, Error, Lifetime, Object, Result};
 
+/// How long DOCTOR may take at least: it tries all addresses at once, a connection and a handshake each.
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a pairing may take once somebody tries a code: finding the node, dialling, the exchange and the agreement, each with the
+/// node's own deadline (3, 8, 10 and 10 s).
+const PAIR_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A client of the node of this host. Clones are cheap and share one connection.
 ///
@@ -308,6 +316,31 @@ impl MemCloud {
             .await
     }
 
+    /// Offers a code with which another node pairs with this one, granting it `quota_bytes` or the default. The offer lasts as long
+    /// as [`wait_pairing`](Self::wait_pairing) waits for it, and no longer than the node says.
+    pub async fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        let offer = PairOffer { quota_bytes };
+        self.control(Op::PairOffer, Some(&offer), self.timeout()).await
+    }
+
+    /// Waits until somebody tried the code. Then both nodes trust each other for good, or the error says why not; either way
+    /// the code has been used. Dropping the future takes the offer back.
+    pub async fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        let wait = PairWait { number: shown.number };
+        // Behind its expiry the node still sees an exchange that has begun to its end.
+        let timeout = self
+            .timeout()
+            .max(PAIR_TIMEOUT)
+            .saturating_add(Duration::from_secs(shown.expires_in_secs));
+        self.control(Op::PairWait, Some(&wait), timeout).await
+    }
+
+    /// Tries a code that another node offers. Returns when both nodes trust each other for good.
+    pub async fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.control(Op::PairJoin, Some(&join), self.timeout().max(PAIR_TIMEOUT))
+            .await
+    }
+
     /// The devices that are trusted for good.
     pub async fn trusted(&self) -> Result<Vec<TrustedDevice>> {
         self.control(Op::TrustList, None::<&()>, self.timeout()).await
@@ -320,6 +353,16 @@ impl MemCloud {
             free_data,
         };
         self.control(Op::TrustRemove, Some(&removal), self.timeout())
+            .await
+    }
+
+    /// Looks for what keeps nodes apart: on this machine, and between it and one peer (its name, its id, a prefix of that, or
+    /// `HOST:PORT`), or else all peers that should be connected and are not. Takes some seconds where somebody does not answer.
+    pub async fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        let request = DoctorRequest {
+            target: target.map(str::to_owned),
+        };
+        self.control(Op::Doctor, Some(&request), self.timeout().max(DOCTOR_TIMEOUT))
             .await
     }
 

@@ -101,7 +101,8 @@ fn waiting_text(peer: &PeerInfo) -> String {
     }
 }
 
-fn connected_text(peer: &PeerInfo) -> String {
+/// What two connected nodes have of each other, in lines.
+pub(super) fn connected_text(peer: &PeerInfo) -> String {
     let id = peer.id.map(|id| format!(" ({})", id.short())).unwrap_or_default();
     let address = peer
         .address

@@ -5,9 +5,12 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
 mod key;
+mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
 mod peer_update;
 mod stats;
@@ -35,7 +38,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Ttl(args) => ttl::ttl(args, context).await,
         Command::Expire(args) => ttl::expire(args, context).await,
         Command::Persist(args) => ttl::persist(args, context).await,
-        Command::Keys(args) => key::keys(args, context).await,
+        Command::Keys(args) => keys::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
@@ -43,12 +46,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List) => peer::list(context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Peer(PeerCommand::Update(args)) => peer_update::update(args, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

@@ -155,8 +155,13 @@ fn show_status(status: &NodeStatus) -> String {
                 .map_or_else(|| "off".to_owned(), |address| address.to_string()),
         ),
     ]);
+    let warnings: String = status
+        .warnings
+        .iter()
+        .map(|warning| format!("\nwarning: {}", printable(warning)))
+        .collect();
     format!(
-        "MemCloud node '{}' is running (PID: {})\n{fields}",
+        "MemCloud node '{}' is running (PID: {})\n{fields}{warnings}",
         printable(&status.name),
         status.pid
     )
@@ -199,6 +204,7 @@ mod tests {
             budget_bytes: 4 << 30,
             used_bytes: 1536 << 20,
             peers_connected: 1,
+            warnings: Vec::new(),
         }
     }
 

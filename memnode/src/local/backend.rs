@@ -4,12 +4,13 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
-    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
+    Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -118,13 +119,8 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
-    fn keys(
-        &self,
-        patterns: &[String],
-        cursor: u64,
-        limit: u32,
-    ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
+    /// Lists keys that match any of the patterns, at most as many as are wanted and no more than fit a frame, from a cursor on.
+    fn keys(&self, request: KeysRequest) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 
     /// What the node is.
     fn status(&self) -> impl Future<Output = ApiResult<NodeStatus>> + Send;
@@ -156,11 +152,23 @@ pub trait Backend: Send + Sync + 'static {
         decision: ConsentDecision,
     ) -> impl Future<Output = ApiResult<ConsentRequest>> + Send;
 
+    /// Offers a code for pairing.
+    fn pair_offer(&self, offer: PairOffer) -> impl Future<Output = ApiResult<PairCodeShown>> + Send;
+
+    /// Waits for what becomes of an offer, which ends where this is dropped.
+    fn pair_wait(&self, wait: PairWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Tries the code of another node.
+    fn pair_join(&self, join: PairJoin) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
     /// The devices that are trusted for good.
     fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;
 
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Looks for what keeps nodes apart.
+    fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
 
     /// Asks the node to stop; returns at once.
     fn request_stop(&self);

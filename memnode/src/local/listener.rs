@@ -18,10 +18,10 @@ use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::accept::accept_until;
 use super::backend::Backend;
-use super::patience::LOOK_AGAIN_DEFAULT;
 use super::session::Session;
 use super::socket::Socket;
 use super::workers::Workers;
+use crate::patience::LOOK_AGAIN_DEFAULT;
 
 /// The default of [`LocalConfig::connections_max`]: with the default limit of 1,024 open files there is room for peers.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 512;
@@ -158,7 +158,7 @@ impl Listener {
         let (backend, calls_on) = (Arc::clone(backend), Handle::current());
         let look_again = self.config.look_again;
         let session = move || match Socket::new(stream, look_again) {
-            Ok(stream) => Some(Session::new(backend, stream, calls_on)),
+            Ok(stream) => Some(Session::new(backend, stream, calls_on).looking_for(look_again)),
             Err(error) => {
                 warn!(%error, "cannot wait for a connection");
                 None

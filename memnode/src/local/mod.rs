@@ -20,7 +20,6 @@ mod listener;
 mod mapped;
 mod operations;
 mod outgoing;
-mod patience;
 mod receiving;
 mod session;
 #[cfg(unix)]
@@ -30,10 +29,10 @@ mod wire;
 #[cfg(unix)]
 mod workers;
 
+pub use crate::patience::LOOK_AGAIN_DEFAULT;
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
-pub use patience::LOOK_AGAIN_DEFAULT;
 pub use tcp::{API_PORT_DEFAULT, ApiPort, TcpApi, TcpConfig};
 #[cfg(unix)]
 pub use workers::Workers;

@@ -1,7 +1,8 @@
 //! One connection of a program of this host.
 //!
-//! One task serves it, on a thread that serves others like it. What a request must wait for runs on the node's own runtime:
-//! it may open sockets and begin tasks that outlive the connection, and may keep a core busy.
+//! One task serves it, on a thread that serves others like it. A request that must wait, such as for a peer, waits within that task: what it
+//! waits for wakes no other one in between. What it begins (sockets, tasks that outlive the connection) belongs to the node's own runtime all
+//! the same. Requests with bodies of many frames run there altogether, for they may keep a core busy.
 //!
 //! The task turns in a circle: finished calls become replies, buffered frames are handled (small requests are
 //! answered there and then), bodies add their next pieces, all of it leaves in one write, and then it reads again. Where
@@ -20,7 +21,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::attached::cut;
 use memproto::local::{
@@ -30,7 +33,7 @@ use memproto::local::{
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -42,6 +45,8 @@ use super::incoming::{Grant, Incoming};
 use super::outgoing::Outgoing;
 use super::receiving::{Direct, Receiving};
 use super::wire::{Arrived, Wire};
+use crate::patience::Patience;
+use crate::peer::{Heard, Looking, together};
 use crate::timings::Answered;
 
 /// No request is taken while this many bytes of replies wait: a program that does not read its replies gets none of its
@@ -92,9 +97,26 @@ pub(super) struct Call {
     pub(super) op: u8,
     read_at: Instant,
     pub(super) held: u64,
-    /// `None` while its body is received.
-    task: Option<AbortHandle>,
+    /// Ends what works on it; `None` while its body is received.
+    work: Option<Work>,
     pub(super) body: Body,
+}
+
+/// What works on a request.
+enum Work {
+    /// The session itself.
+    Here(AbortHandle),
+    /// A task of the node's own runtime.
+    Task(tokio::task::AbortHandle),
+}
+
+impl Work {
+    fn abort(&self) {
+        match self {
+            Work::Here(handle) => handle.abort(),
+            Work::Task(handle) => handle.abort(),
+        }
+    }
 }
 
 /// The body of a request, as long as it may come.
@@ -165,6 +187,12 @@ pub(super) struct Session<B, S> {
     pub(super) calls: HashMap<u64, Call>,
     /// The frame whose bytes are being read into their place.
     pub(super) direct: Option<Direct>,
+    /// How soon other nodes answer.
+    patience: Patience,
+    looking: Looking,
+    /// Requests that wait within this session.
+    waiting: FuturesUnordered<Abortable<BoxFuture<'static, Finished>>>,
+    /// Requests with long bodies.
     tasks: JoinSet<Finished>,
     calls_on: Handle,
     pub(super) held: u64,
@@ -198,12 +226,21 @@ impl<B: Backend, S: Wire> Session<B, S> {
             gate: None,
             calls: HashMap::new(),
             direct: None,
+            patience: Patience::for_replies(Duration::ZERO),
+            looking: Looking::default(),
+            waiting: FuturesUnordered::new(),
             tasks: JoinSet::new(),
             calls_on,
             held: 0,
             serial: 0,
             grants: mpsc::unbounded_channel(),
         }
+    }
+
+    /// Looks for so long for what other nodes answer before it sleeps.
+    pub(super) fn looking_for(mut self, look_again: Duration) -> Self {
+        self.patience = Patience::for_replies(look_again);
+        self
     }
 
     /// A session on a socket that anybody on this host may open: HELLO has to pass the gate. `read` was read already. It is served where it is made,
@@ -250,6 +287,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
     async fn last_words(&mut self, fault: &ApiError) {
         debug!(code = %fault.code, message = fault.message, "closing");
         self.tasks.abort_all();
+        self.waiting.clear();
         for (request, call) in self.calls.drain() {
             self.output.error(
                 FrameHeader {
@@ -274,9 +312,12 @@ impl<B: Backend, S: Wire> Session<B, S> {
     /// Does all that can be done now. Ready at the end of the connection, or, with `until_hello`, once it is greeted.
     fn poll(&mut self, cx: &mut Context<'_>, until_hello: bool) -> Poll<Result<(), End>> {
         loop {
-            let mut moved = self.poll_finished(cx);
-            moved |= self.poll_grants(cx);
-            moved |= self.handle_frames(cx)?;
+            let mut moved = together(|| -> Result<bool, End> {
+                let mut moved = self.poll_finished(cx);
+                moved |= self.poll_grants(cx);
+                moved |= self.handle_frames(cx)?;
+                Ok(moved)
+            })?;
             self.answered.write_down(self.read_at, self.backend.timings());
             moved |= self.outgoing.poll(cx, &mut self.output);
             if !self.output.is_empty() {
@@ -285,16 +326,37 @@ impl<B: Backend, S: Wire> Session<B, S> {
             if until_hello && self.greeting == Greeting::Done {
                 return Poll::Ready(Ok(()));
             }
+            self.socket.set_owed(!self.calls.is_empty());
             if self.output.len() < OUTPUT_MAX && !self.holds_descriptor() {
                 moved |= match self.direct {
                     Some(direct) => self.poll_read_direct(direct, cx)?.is_ready(),
                     None => self.poll_read(cx)?.is_ready(),
                 };
             }
-            if !moved && !self.poll_rest(cx) {
+            if !moved && !self.poll_rest(cx) && !self.hear(cx) {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Looks for what other nodes answer, where they are quick, before the session sleeps. Returns whether something came. Where nothing has, the
+    /// session has its turn again behind the others of its thread, or sleeps.
+    fn hear(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        if self.patience.look_again() {
+            match self.looking.hear() {
+                Heard::Something => return true,
+                Heard::Nothing => {
+                    cx.waker().wake_by_ref();
+                    return false;
+                }
+                Heard::Nobody => {}
+            }
+        }
+        self.looking.stop();
+        false
     }
 
     /// Whether the descriptor of a frame that is there whole waits to be taken: until then no other one is let in.
@@ -360,34 +422,66 @@ impl<B: Backend, S: Wire> Session<B, S> {
     /// Turns finished calls into replies while the output has room.
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while !self.tasks.is_empty() && self.output.len() < OUTPUT_MAX {
-            let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) else {
+        while self.output.len() < OUTPUT_MAX {
+            let Some(finished) = self.poll_waiting(cx).or_else(|| self.poll_tasks(cx)) else {
                 break;
             };
             moved = true;
-            // An aborted task was answered when it was cancelled; a panic was caught inside.
-            let Ok(Finished {
-                serial,
-                request,
-                result,
-            }) = finished
-            else {
-                continue;
-            };
-            if self.calls.get(&request).is_none_or(|call| call.serial != serial) {
-                continue;
-            }
-            if let Some(call) = self.calls.remove(&request) {
-                self.held -= call.held;
-                let header = FrameHeader {
-                    op: call.op,
-                    ..FrameHeader::new(Op::Ping, request)
-                };
-                self.backend.timings().record(call.op, call.read_at.elapsed());
-                self.append_reply(header, result);
+            // What was aborted was answered when it was cancelled; a panic was caught inside.
+            if let Some(finished) = finished {
+                self.finish(finished);
             }
         }
         moved
+    }
+
+    /// One that waited here: `Some(None)` where it was aborted.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Option<Option<Finished>> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let _entered = self.calls_on.enter();
+        match self.waiting.poll_next_unpin(cx) {
+            Poll::Ready(Some(finished)) => {
+                self.patience.found();
+                if self.waiting.is_empty() {
+                    self.looking.stop();
+                }
+                Some(finished.map_err(|Aborted| ()).ok())
+            }
+            Poll::Ready(None) | Poll::Pending => None,
+        }
+    }
+
+    /// One that had a task: `Some(None)` where it was aborted.
+    fn poll_tasks(&mut self, cx: &mut Context<'_>) -> Option<Option<Finished>> {
+        if self.tasks.is_empty() {
+            return None;
+        }
+        match self.tasks.poll_join_next(cx) {
+            Poll::Ready(Some(finished)) => Some(finished.ok()),
+            Poll::Ready(None) | Poll::Pending => None,
+        }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let Finished {
+            serial,
+            request,
+            result,
+        } = finished;
+        if self.calls.get(&request).is_none_or(|call| call.serial != serial) {
+            return;
+        }
+        if let Some(call) = self.calls.remove(&request) {
+            self.held -= call.held;
+            let header = FrameHeader {
+                op: call.op,
+                ..FrameHeader::new(Op::Ping, request)
+            };
+            self.backend.timings().record(call.op, call.read_at.elapsed());
+            self.append_reply(header, result);
+        }
     }
 
     /// Passes on credit that readers of bodies gave back.
@@ -540,8 +634,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
         self.input.skip(&header);
         let error = ApiError::new(ErrorCode::Cancelled, "the request was cancelled");
         if let Some(call) = self.calls.remove(&header.request) {
-            if let Some(task) = &call.task {
-                task.abort();
+            if let Some(work) = &call.work {
+                work.abort();
             }
             self.held -= call.held;
             self.output.error(
@@ -628,7 +722,14 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 result,
             }
         };
-        let task = self.tasks.spawn_on(call, &self.calls_on);
+        let work = match body {
+            Body::None => {
+                let (handle, registration) = AbortHandle::new_pair();
+                self.waiting.push(Abortable::new(call.boxed(), registration));
+                Work::Here(handle)
+            }
+            Body::Piped(_) | Body::Receiving(_) => Work::Task(self.tasks.spawn_on(call, &self.calls_on)),
+        };
         self.held += held;
         self.calls.insert(
             request,
@@ -637,7 +738,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 op: header.op,
                 read_at: self.read_at,
                 held,
-                task: Some(task),
+                work: Some(work),
                 body,
             },
         );
@@ -659,7 +760,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 op: header.op,
                 read_at: self.read_at,
                 held,
-                task: None,
+                work: None,
                 body: Body::Receiving(Box::new(receiving)),
             },
         );

@@ -34,8 +34,8 @@ use tokio::time::{Sleep, sleep};
 /// slowly, rather than lost because others have opened too much.
 const WRITE_RETRY: Duration = Duration::from_millis(5);
 
-use super::patience::Patience;
 use super::wire::{Arrived, Wire};
+use crate::patience::Patience;
 #[cfg(target_os = "linux")]
 use crate::{memory_file::MemoryFile, platform::DescriptorRef};
 
@@ -46,6 +46,8 @@ pub(super) struct Socket {
     /// The same socket under a descriptor of its own, while a write waits for room.
     writable: Option<AsyncFd<UnixStream>>,
     patience: Patience,
+    /// Whether the program waits for answers: then it is not looked for.
+    is_owed: bool,
     patience_for_room: Patience,
     /// Whether reads look for descriptors.
     is_attached: bool,
@@ -77,6 +79,7 @@ impl Socket {
             readable: register(stream, Interest::READABLE)?,
             writable: None,
             patience: Patience::for_requests(look_again),
+            is_owed: false,
             patience_for_room: Patience::for_room(look_again),
             is_attached: false,
             arrived: Arrived::Nothing,
@@ -147,6 +150,10 @@ impl Wire for Socket {
         true
     }
 
+    fn set_owed(&mut self, is_owed: bool) {
+        self.is_owed = is_owed;
+    }
+
     fn take_arrived(&mut self) -> Arrived {
         std::mem::take(&mut self.arrived)
     }
@@ -189,7 +196,11 @@ impl Wire for Socket {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Wire for Socket {}
+impl Wire for Socket {
+    fn set_owed(&mut self, is_owed: bool) {
+        self.is_owed = is_owed;
+    }
+}
 
 #[cfg(target_os = "linux")]
 fn send_attached(
@@ -278,7 +289,10 @@ impl Socket {
         mut read: impl FnMut(&UnixStream) -> io::Result<Brought>,
     ) -> Poll<io::Result<()>> {
         let Self {
-            readable, patience, ..
+            readable,
+            patience,
+            is_owed,
+            ..
         } = self;
         if patience.is_looking() {
             match read(readable.get_ref()) {
@@ -297,7 +311,7 @@ impl Socket {
         }
         loop {
             let Poll::Ready(ready) = readable.poll_read_ready(cx) else {
-                if patience.look_again() {
+                if !*is_owed && patience.look_again() {
                     cx.waker().wake_by_ref();
                 }
                 return Poll::Pending;

@@ -17,6 +17,9 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
         false
     }
 
+    /// Whether the program waits for answers, so that nothing comes of it before it has them.
+    fn set_owed(&mut self, _is_owed: bool) {}
+
     /// What the last read brought beside its bytes. To be asked after each read.
     fn take_arrived(&mut self) -> Arrived {
         Arrived::Nothing

@@ -70,6 +70,7 @@ impl Peers {
         let _attempt = Attempt::of_address(self, &request.target);
         let grant = self.grant_for(None, request);
         let addresses = tokio::select! {
+            biased;
             addresses = dialer::resolve_host(&request.target) => addresses?,
             () = tokio::time::sleep(self.config.connect_timeout) => return Err(ApiError::new(
                 ErrorCode::Timeout,
@@ -87,6 +88,7 @@ impl Peers {
 
     async fn dial_now(self: &Arc<Self>, target: &Target, grant: Grant) -> ApiResult<Dialled> {
         tokio::select! {
+            biased;
             dialled = self.dial(target, Some(grant)) => dialled,
             () = self.stopping.cancelled() => Err(ApiError::new(ErrorCode::ShuttingDown, "this node is stopping")),
         }
@@ -168,6 +170,7 @@ impl Peers {
                 Answer::Awaited => {}
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut deadline => return self.unanswered(id),
             }
@@ -222,7 +225,7 @@ fn refusal<L>(entry: &Entry<L>) -> Option<ApiError> {
 }
 
 /// Shows an attempt in the list of peers for as long as it lasts.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     peers: &'a Arc<Peers>,
     what: What,
 }
@@ -233,7 +236,7 @@ enum What {
 }
 
 impl<'a> Attempt<'a> {
-    fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
+    pub(super) fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
         peers.state().table.connecting_begins(id);
         peers.touch();
         Self {
@@ -242,7 +245,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
+    pub(super) fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
         let number = peers.next_serial();
         peers.state().dialling.insert(number, address.to_owned());
         peers.touch();

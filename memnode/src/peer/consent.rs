@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memproto::NodeId;
 use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 
-use super::entry::Slot;
+use super::entry::{Purpose, Slot};
 use super::table::Table;
 
 /// How many may wait, and for how long.
@@ -54,7 +54,9 @@ impl ConsentLimits {
         default_quota_bytes: u64,
         now: Instant,
     ) -> Vec<ConsentRequest> {
-        let mut slots: Vec<&Slot<L>> = waiting(table).collect();
+        let mut slots: Vec<&Slot<L>> = waiting(table)
+            .filter(|slot| slot.purpose == Purpose::Consent)
+            .collect();
         slots.sort_by_key(|slot| slot.since);
         slots
             .into_iter()

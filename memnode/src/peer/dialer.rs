@@ -1,22 +1,19 @@
 //! Dialling: a person's `connect`, and the peers that this node dials by itself.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
-use memproto::peer::{Goodbye, HandshakeError};
-use tokio::net::TcpStream;
+use memproto::peer::Goodbye;
 use tracing::debug;
 
-use super::entry::Grant;
-use super::handshake::{self, ShakeError, Shaken};
+use super::Peers;
+use super::entry::{Ended, Grant};
+use super::handshake::Shaken;
 use super::link::PeerLink;
-use super::{Peers, config};
+use super::transport::Connection;
 
 /// What came of dialling.
 #[derive(Debug)]
@@ -39,70 +36,20 @@ pub(super) struct Target {
 }
 
 impl Peers {
-    /// Dials all addresses of a target at once, and shakes hands with the first that answers. Where that one is not who
-    /// was meant, the next one gets its turn.
+    /// Dials the addresses of a target, and makes a link to the first at which it proves itself.
     pub(super) async fn dial(
         self: &Arc<Self>,
         target: &Target,
         ours: Option<Grant>,
     ) -> Result<Dialled, ApiError> {
-        let timeout = self.config.connect_timeout;
-        let mut attempts: FuturesUnordered<_> = target
-            .addresses
-            .iter()
-            .take(config::ADDRESSES_MAX)
-            .map(|&address| async move { (address, connect(address, timeout).await) })
-            .collect();
-        let mut failure = None;
-        while let Some((address, connected)) = attempts.next().await {
-            let result = match connected {
-                Ok(stream) => self.meet(stream, target, address, ours).await,
-                Err(error) => Err(unconnected(&target.label, address, &error, timeout)),
-            };
-            match result {
-                Ok(dialled) => return Ok(dialled),
-                Err(error) => {
-                    debug!(target = target.label, %address, %error, "a peer was not reached");
-                    failure = Some(worse(failure, error));
-                }
-            }
-        }
-        Err(failure.unwrap_or_else(|| no_address(&target.label)))
-    }
-
-    async fn meet(
-        self: &Arc<Self>,
-        mut stream: TcpStream,
-        target: &Target,
-        address: SocketAddr,
-        ours: Option<Grant>,
-    ) -> Result<Dialled, ApiError> {
         let offered = ours.map_or(self.config.default_grant_bytes, |grant| grant.quota_bytes);
-        let shake = handshake::initiate(&mut stream, self.handshake_config(offered));
-        let shaken = match tokio::time::timeout(self.config.handshake_timeout, shake).await {
-            Ok(Ok(shaken)) => shaken,
-            Ok(Err(error)) => return Err(unshaken(address, &error)),
-            Err(_) => return Err(silent(address, self.config.handshake_timeout)),
-        };
-        let peer = &shaken.established.peer;
-        if let Some(expected) = target.id.filter(|expected| *expected != peer.node_id) {
-            return Err(ApiError::new(
-                ErrorCode::PeerUnreachable,
-                format!(
-                    "at {address} another node answers: '{}' ({}) instead of '{}' ({})",
-                    peer.name,
-                    peer.node_id.short(),
-                    target.label,
-                    expected.short()
-                ),
-            ));
-        }
-        self.take_up(stream, shaken, address, ours)
+        let met = self.race(target, offered).await?;
+        self.take_up(met.stream, met.shaken, met.address, ours)
     }
 
     fn take_up(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Connection,
         shaken: Shaken,
         address: SocketAddr,
         ours: Option<Grant>,
@@ -114,6 +61,12 @@ impl Peers {
         match self.adopt(stream, shaken, address, ours) {
             Ok(link) => Ok(Dialled::Link(link)),
             Err(Goodbye::Replaced) => Ok(Dialled::Already(id)),
+            Err(Goodbye::SharedIdentity) => Err(ApiError::new(
+                ErrorCode::PeerUnreachable,
+                format!(
+                    "two nodes have the identity of '{name}', and another one of them is connected: `memcli doctor` says more"
+                ),
+            )),
             Err(Goodbye::Stopping) => Err(ApiError::new(ErrorCode::ShuttingDown, "this node is stopping")),
             Err(_) => Err(ApiError::new(
                 ErrorCode::Busy,
@@ -132,16 +85,17 @@ impl Peers {
                 return;
             };
             if attempt > 0 {
-                let pause = backoff(attempt, self.config.backoff_first, self.config.backoff_max);
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = wake.notified() => {}
+                    biased;
                     () = self.stopping.cancelled() => return,
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep(self.backoff(attempt)) => {}
                 }
             }
             let dialled = tokio::select! {
-                dialled = self.dial(&target, None) => dialled,
+                biased;
                 () = self.stopping.cancelled() => return,
+                dialled = self.dial(&target, None) => dialled,
             };
             if let Err(error) = dialled {
                 self.note_error(id, &error);
@@ -149,9 +103,13 @@ impl Peers {
         }
     }
 
-    /// Dials an address of the configuration until there is a link.
+    /// Dials an address of the configuration until there is a link, and again when that is lost: its host may have another
+    /// address by then. It ends with a no, or with an end that a person wanted.
     pub(super) async fn dial_configured(self: Arc<Self>, address: String) {
-        for attempt in 1.. {
+        let mut network = self.network_changes.subscribe();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let dialled = async {
                 let addresses = resolve_host(&address).await?;
                 let target = Target {
@@ -167,7 +125,10 @@ impl Peers {
             };
             tokio::select! {
                 dialled = dialled => match dialled {
-                    Ok(_) => return,
+                    Ok(info) => match info.id {
+                        Some(id) if self.is_lost_in_the_end(id).await => attempt = 0,
+                        _ => return,
+                    },
                     // The person there, or nobody, answered: to ask again and again would be a nuisance.
                     Err(error) if error.code == ErrorCode::Denied => return,
                     Err(error) => debug!(address, %error, "a configured peer was not reached"),
@@ -175,20 +136,52 @@ impl Peers {
                 () = self.stopping.cancelled() => return,
             }
             tokio::select! {
-                () = tokio::time::sleep(backoff(attempt, self.config.backoff_first, self.config.backoff_max)) => {}
+                biased;
                 () = self.stopping.cancelled() => return,
+                _ = network.changed() => attempt = 0,
+                () = tokio::time::sleep(self.backoff(attempt)) => {}
             }
         }
     }
+
+    /// Waits for the end of the link to a peer. Returns whether that is one that nobody wanted.
+    async fn is_lost_in_the_end(&self, id: NodeId) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state();
+                match state.table.get(id) {
+                    Some(entry) if entry.link.is_some() => {}
+                    Some(entry) => return entry.ended == Ended::Lost,
+                    None => return false,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return false,
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let jitter = self.surroundings().random_fraction();
+        backoff(
+            attempt,
+            self.config.backoff_first,
+            self.config.backoff_max,
+            jitter,
+        )
+    }
 }
 
-/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half,
-/// so that two nodes that lost each other do not keep dialling at the same moment.
-fn backoff(attempt: u32, first: Duration, max: Duration) -> Duration {
+/// The pause before an attempt: `first`, doubled with each attempt up to `max`, and then somewhere in its upper half, where
+/// `jitter`, from 0 to below 1, says: two nodes that lost each other do not keep dialling at the same moment.
+fn backoff(attempt: u32, first: Duration, max: Duration, jitter: f64) -> Duration {
     let doubled = first
         .saturating_mul(1 << attempt.saturating_sub(1).min(16))
         .min(max);
-    doubled.mul_f64(rand::random_range(0.5..1.0))
+    doubled.mul_f64(0.5 + jitter / 2.0)
 }
 
 /// The addresses of `HOST:PORT`.
@@ -226,76 +219,6 @@ pub(super) async fn resolve_host(text: &str) -> Result<Vec<SocketAddr>, ApiError
     }
 }
 
-async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Of two failures the one that says more: that somebody else or nobody suitable answered says more than silence.
-fn worse(failure: Option<ApiError>, next: ApiError) -> ApiError {
-    match failure {
-        Some(failure) if failure.code != ErrorCode::Timeout => failure,
-        _ => next,
-    }
-}
-
-fn unconnected(label: &str, address: SocketAddr, error: &io::Error, timeout: Duration) -> ApiError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!(
-                "{address} refused the connection: no node listens there. Is memnode running on '{label}', and is the port right?"
-            ),
-        ),
-        io::ErrorKind::TimedOut => ApiError::new(
-            ErrorCode::Timeout,
-            format!(
-                "{address} did not answer within {} s. Is the host of '{label}' up, and does a firewall let the port through?",
-                timeout.as_secs_f32()
-            ),
-        ),
-        _ => ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!("{address} cannot be reached: {error}"),
-        ),
-    }
-}
-
-fn unshaken(address: SocketAddr, error: &ShakeError) -> ApiError {
-    let not_a_node = |detail: &dyn std::fmt::Display| {
-        ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!("what answers at {address} is not a MemCloud node, or a firewall cut it off: {detail}"),
-        )
-    };
-    match error {
-        ShakeError::Handshake(HandshakeError::OwnIdentity) => ApiError::invalid(format!(
-            "{address} is this node itself, or a node with a copy of its identity key"
-        )),
-        ShakeError::Handshake(error @ HandshakeError::Version { .. }) => {
-            ApiError::new(ErrorCode::Unsupported, format!("{address}: {error}"))
-        }
-        ShakeError::Handshake(HandshakeError::Malformed(detail)) => not_a_node(detail),
-        ShakeError::Handshake(error) => {
-            ApiError::new(ErrorCode::PeerUnreachable, format!("{address}: {error}"))
-        }
-        ShakeError::Closed | ShakeError::Io(_) => not_a_node(error),
-    }
-}
-
-fn silent(address: SocketAddr, timeout: Duration) -> ApiError {
-    ApiError::new(
-        ErrorCode::Timeout,
-        format!(
-            "{address} took the connection but said nothing within {} s: what listens there is not a MemCloud node, or it hangs",
-            timeout.as_secs_f32()
-        ),
-    )
-}
-
 pub(super) fn no_address(name: &str) -> ApiError {
     ApiError::new(
         ErrorCode::PeerUnreachable,
@@ -319,11 +242,12 @@ mod tests {
             (9, 30.0),
             (u32::MAX, 30.0),
         ] {
-            for _ in 0..50 {
-                let pause = backoff(attempt, first, max).as_secs_f64();
+            for jitter in [0.0, 0.25, 0.999] {
+                let pause = backoff(attempt, first, max, jitter).as_secs_f64();
+                let expected = longest * (0.5 + jitter / 2.0);
                 assert!(
-                    (longest / 2.0..=longest).contains(&pause),
-                    "attempt {attempt}: {pause}"
+                    (pause - expected).abs() < 1e-6,
+                    "attempt {attempt}: {pause} instead of {expected}"
                 );
             }
         }

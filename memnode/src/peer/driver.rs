@@ -8,26 +8,21 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
-use memproto::peer::record::{self, LENGTH_PREFIX_LEN, RECORD_MAX};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
-use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, trace};
 
 use super::link::PeerLink;
-use super::wire::{Notice, Wire, now};
+use super::wire::{LookedAt, Notice, Wire, now};
 use crate::body::Body;
-
-/// How much is read from the socket at a time: four full records, so that a fast sender costs few system calls.
-const READ_SIZE: usize = 4 * RECORD_LEN;
-
-/// A record with its length.
-const RECORD_LEN: usize = LENGTH_PREFIX_LEN + RECORD_MAX;
+use crate::patience::Patience;
+use crate::surroundings::Surroundings;
 
 /// How much the writer writes at a time is the machine's choice, about 256 KiB; this is the buffer it begins with.
 const WRITE_BUFFER_LEN: usize = 16 * 1024;
@@ -35,6 +30,9 @@ const WRITE_BUFFER_LEN: usize = 16 * 1024;
 /// How long the other side may take no byte at all while some wait for it: as long as the link's keepalive lets it say
 /// nothing. A node reads its links whatever else it does, so this is one that hangs, or means to.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
+
+/// How long a reader that always finds something when it looks again keeps its thread from others: some twenty requests one at a time.
+const TURN_MAX: Duration = Duration::from_micros(500);
 
 /// How long to wait where the machine names no time of its own: it always does, for its pings.
 const TIMER_DEFAULT: Duration = Duration::from_secs(1);
@@ -52,6 +50,8 @@ pub(super) trait Host: Send + Sync + 'static {
     fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
+    /// A message of pairing came.
+    fn pair(&self, link: &Arc<PeerLink>, message: PairMessage);
     /// Both sides agreed. Returns before any request of the peer is handled.
     fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64);
     /// The link is over; its tasks have ended.
@@ -73,18 +73,29 @@ pub(super) enum LinkEnd {
 }
 
 /// Drives a link until it is over. `goodbye_timeout` is how long the last bytes may take to leave.
-pub(super) async fn drive(link: Arc<PeerLink>, host: Arc<dyn Host>, goodbye_timeout: Duration) {
+pub(super) async fn drive(
+    link: Arc<PeerLink>,
+    host: Arc<dyn Host>,
+    goodbye_timeout: Duration,
+    patience: Patience,
+    surroundings: Surroundings,
+) {
     let wire = Arc::clone(link.wire());
     let mut writer = JoinSet::new();
-    writer.spawn(write(Arc::clone(&wire)));
+    writer.spawn(surroundings.task(write(Arc::clone(&wire))));
     let mut reader = Reader {
         link: Arc::clone(&link),
         host: Arc::clone(&host),
+        surroundings,
         handlers: JoinSet::new(),
         by_request: HashMap::new(),
         answered: false,
+        patience,
+        looked_at: None,
+        turn: Instant::now(),
     };
     let end = tokio::select! {
+        biased;
         end = reader.run() => end,
         // A writer that ended without an error has sent the last byte; the reader has a notice of why.
         Some(Ok(Err(error))) = writer.join_next() => error.into(),
@@ -145,21 +156,34 @@ async fn write_all(wire: &Wire, mut bytes: &[u8]) -> io::Result<()> {
 struct Reader {
     link: Arc<PeerLink>,
     host: Arc<dyn Host>,
+    surroundings: Surroundings,
     /// Requests of the peer that could not be answered at once. They end with the link.
     handlers: JoinSet<RequestId>,
     by_request: HashMap<RequestId, AbortHandle>,
     /// Whether the other side's program was heard to answer.
     answered: bool,
+    /// Whether the peer asks again as soon as it is answered.
+    patience: Patience,
+    /// While it looks whether it does.
+    looked_at: Option<LookedAt>,
+    /// Since when this task keeps its thread from others.
+    turn: Instant,
 }
 
 impl Reader {
     async fn run(&mut self) -> LinkEnd {
         let wire = Arc::clone(self.link.wire());
-        let mut input = Input::new();
         let mut timer = std::pin::pin!(tokio::time::sleep_until(next_timeout(&wire)));
         loop {
-            if let Some(end) = self.act_on_notices() {
-                return end;
+            match self.act_on_notices() {
+                Err(end) => return end,
+                // The answers to all that arrived together leave together.
+                Ok(true) => wire.flush(),
+                Ok(false) => {}
+            }
+            self.note_answered(&wire);
+            if self.look_again(&wire).await {
+                continue;
             }
             // Waking early costs nothing, so the timer is only ever moved forward.
             let due = next_timeout(&wire);
@@ -169,17 +193,8 @@ impl Reader {
             // A sender that is never slower would keep this thread from everyone else.
             tokio::task::consume_budget().await;
             tokio::select! {
-                read = input.read(&wire.stream) => match read {
-                    Ok(0) => return LinkEnd::Eof,
-                    Ok(bytes) => {
-                        wire.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                        if let Some(end) = self.take_records(&wire, &mut input) {
-                            return end;
-                        }
-                    }
-                    Err(error) => return error.into(),
-                },
-                () = wire.wake_reader.notified() => {}
+                // What is seldom ready comes first, for bytes of a busy link are always there.
+                biased;
                 Some(done) = self.handlers.join_next(), if !self.handlers.is_empty() => {
                     if let Ok(id) = done {
                         self.by_request.remove(&id);
@@ -189,44 +204,69 @@ impl Reader {
                     wire.say(|link| link.handle_timeout(now()));
                     timer.as_mut().reset(next_timeout(&wire));
                 }
+                () = wire.wake_reader.notified() => {}
+                readable = wire.stream.readable() => {
+                    self.turn = Instant::now();
+                    match readable.and_then(|()| wire.read()) {
+                        Ok(0) => return LinkEnd::Eof,
+                        Ok(_) => self.patience.found(),
+                        Err(error) if is_passing(&error) => {}
+                        Err(error) => return error.into(),
+                    }
+                }
             }
         }
     }
 
-    /// Gives the machine all whole records. Their answers leave together.
-    fn take_records(&mut self, wire: &Arc<Wire>, input: &mut Input) -> Option<LinkEnd> {
-        let now = now();
-        wire.hear(|link| link.note_received(now));
-        loop {
-            match input.next_record() {
-                Ok(Some(record)) => {
-                    let taken = wire.hear(|link| link.handle_record(record, now));
-                    // On an error the machine is closed, and its last notice says so.
-                    let end = self.act_on_notices();
-                    if end.is_some() || taken.is_err() {
-                        return end.or(taken.err().map(LinkEnd::Link));
-                    }
+    /// Looks for what the peer says next, where it is quick to, instead of being told of it. Returns whether something came.
+    ///
+    /// It does not give way to other tasks of its thread while it looks, which is not for long; others of its core have it in between.
+    async fn look_again(&mut self, wire: &Arc<Wire>) -> bool {
+        if self.looked_at.is_some() && self.turn.elapsed() >= TURN_MAX {
+            self.looked_at = None;
+            self.patience.found();
+            tokio::task::yield_now().await;
+            return false;
+        }
+        while self.patience.look_again() {
+            if self.looked_at.is_none() {
+                self.looked_at = wire.looked_at();
+            }
+            if self.looked_at.is_none() {
+                break;
+            }
+            match wire.look() {
+                Some(Ok(1..)) => {
+                    self.patience.found();
+                    return true;
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    wire.say(|link| link.close(Goodbye::ProtocolError));
-                    return Some(LinkEnd::Link(error.into()));
-                }
+                // Somebody else reads at this moment, or nothing came.
+                None => {}
+                Some(Err(error)) if is_passing(&error) => {}
+                // Who is told of it acts on it.
+                Some(Ok(0) | Err(_)) => break,
             }
         }
-        input.compact();
-        wire.flush();
+        self.looked_at = None;
+        false
+    }
+
+    /// Tells the node once that the other side's program answers.
+    fn note_answered(&mut self, wire: &Wire) {
         if !self.answered && wire.peek(|link| link.round_trip().is_some()) {
             self.answered = true;
             self.host.answered(&self.link);
         }
-        None
     }
 
-    fn act_on_notices(&mut self) -> Option<LinkEnd> {
+    /// Returns whether there were any.
+    fn act_on_notices(&mut self) -> Result<bool, LinkEnd> {
+        let mut any = false;
         while let Some(notice) = self.link.wire().next_notice() {
+            any = true;
             match notice {
                 Notice::TheirConsent(consent) => self.host.their_consent(&self.link, consent),
+                Notice::Pair(message) => self.host.pair(&self.link, message),
                 Notice::Agreed { quota_bytes } => self.host.agreed(&self.link, quota_bytes),
                 Notice::Request { id, request, body } => self.handle(id, request, body),
                 Notice::Cancelled(id) => {
@@ -234,10 +274,10 @@ impl Reader {
                         handler.abort();
                     }
                 }
-                Notice::Closed(reason) => return Some(reason.into()),
+                Notice::Closed(reason) => return Err(reason.into()),
             }
         }
-        None
+        Ok(any)
     }
 
     /// Answers at once where that needs no waiting; else a task does. A panic costs its request, not the link.
@@ -263,7 +303,9 @@ impl Reader {
                 }
             }),
         };
-        let handler = self.handlers.spawn(rest.map(move |()| id));
+        let handler = self
+            .handlers
+            .spawn(self.surroundings.task(rest.map(move |()| id)));
         self.by_request.insert(id, handler);
     }
 }
@@ -274,71 +316,20 @@ async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
     }
 }
 
+/// Whether a read that failed may be tried again.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
 fn next_timeout(wire: &Wire) -> tokio::time::Instant {
     let at = wire.peek(Link::poll_timeout);
     at.map_or_else(
         || tokio::time::Instant::now() + TIMER_DEFAULT,
         tokio::time::Instant::from_std,
     )
-}
-
-/// Bytes from the socket on their way to the machine, in one buffer that is used again and again.
-struct Input {
-    buffer: Vec<u8>,
-    /// Where the first byte that was not taken yet lies.
-    start: usize,
-    /// Behind the last byte that arrived.
-    end: usize,
-}
-
-impl Input {
-    fn new() -> Self {
-        Self {
-            buffer: vec![0; READ_SIZE + RECORD_LEN],
-            start: 0,
-            end: 0,
-        }
-    }
-
-    /// Reads what is there, waiting for the first byte. 0 is the end of the connection.
-    ///
-    /// # Cancel safety
-    /// Nothing is read before it completes.
-    async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
-        loop {
-            match stream.try_read(&mut self.buffer[self.end..]) {
-                Ok(bytes) => {
-                    self.end += bytes;
-                    return Ok(bytes);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The next whole record without its length, or `None` where it has not all arrived.
-    fn next_record(&mut self) -> Result<Option<&mut [u8]>, record::RecordError> {
-        let there = &self.buffer[self.start..self.end];
-        let Some(prefix) = there.first_chunk::<LENGTH_PREFIX_LEN>() else {
-            return Ok(None);
-        };
-        let length = record::check_length(*prefix)?;
-        let from = self.start + LENGTH_PREFIX_LEN;
-        if from + length > self.end {
-            return Ok(None);
-        }
-        self.start = from + length;
-        Ok(Some(&mut self.buffer[from..from + length]))
-    }
-
-    /// Makes room behind the part of a record that is left.
-    fn compact(&mut self) {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-    }
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> (PeerReply, Body) {

@@ -11,6 +11,10 @@ use memproto::peer::Consent;
 /// How many addresses are kept of each kind for one peer.
 const ADDRESSES_MAX: usize = super::config::ADDRESSES_MAX;
 
+/// How many processes of one identity are remembered: two that alternate are found with two, and some that crash at their
+/// start may lie between.
+const PROCESSES_MAX: usize = 8;
+
 /// What is fixed for the life of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LinkFacts {
@@ -47,7 +51,20 @@ pub(super) struct Slot<L> {
     pub(super) theirs: Option<Consent>,
     /// Whether requests may pass.
     pub(super) agreed: bool,
+    /// What the other side wants.
+    pub(super) purpose: Purpose,
     pub(super) since: Instant,
+}
+
+/// What a link is for, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// The usual one: where this side has not consented, its person is asked.
+    Consent,
+    /// It came while a code is offered here, and has not said yet whether it is about that.
+    Unknown,
+    /// A code is tried. It answers the question, and nobody is asked.
+    Pairing,
 }
 
 impl<L> Slot<L> {
@@ -94,6 +111,10 @@ pub(super) struct Entry<L> {
     pub(super) was_busy: bool,
     /// The consent to a link that the peer gave up for another one, which is about to arrive.
     pub(super) carried: Option<Carried>,
+    /// The incarnations of the processes that were met under this identity, the latest last.
+    pub(super) processes: Vec<u64>,
+    /// When, and at which address, one of them came back after another one: two nodes have this identity.
+    pub(super) shared: Option<(Instant, SocketAddr)>,
     /// Attempts to dial since both sides last agreed, for the pause before the next one.
     pub(super) attempts: u32,
     /// When it was last heard of, as a count, to forget the oldest first.
@@ -117,6 +138,21 @@ impl<L> Entry<L> {
             Some(slot) => Some(slot.facts.address),
             None => self.announced.first().or(self.reached.first()).copied(),
         }
+    }
+
+    /// Whether this process was met before, and another one since. A process that ended never comes back: it is one of two
+    /// that have the same identity.
+    pub(super) fn comes_back(&self, incarnation: u64) -> bool {
+        self.processes.last() != Some(&incarnation) && self.processes.contains(&incarnation)
+    }
+
+    /// Notes the process at the other end of a link that got a place.
+    pub(super) fn note_process(&mut self, incarnation: u64) {
+        self.processes.retain(|known| *known != incarnation);
+        if self.processes.len() == PROCESSES_MAX {
+            self.processes.remove(0);
+        }
+        self.processes.push(incarnation);
     }
 
     /// Where to dial the peer, the likeliest first.

@@ -4,8 +4,9 @@ use std::io;
 
 use memproto::peer::handshake::{self, HANDSHAKE_MESSAGE_MAX, HandshakeRandom, LENGTH_PREFIX_LEN};
 use memproto::peer::{Established, Handshake, HandshakeConfig, HandshakeError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use super::transport::Connection;
+use crate::surroundings::Surroundings;
 
 /// Why a handshake did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -41,20 +42,28 @@ pub(super) struct Shaken {
 }
 
 /// The side that dialled. Has no timeout of its own.
-pub(super) async fn initiate(stream: &mut TcpStream, config: HandshakeConfig) -> Result<Shaken, ShakeError> {
-    run(stream, Handshake::initiate(config, random())?).await
+pub(super) async fn initiate(
+    stream: &Connection,
+    config: HandshakeConfig,
+    surroundings: &Surroundings,
+) -> Result<Shaken, ShakeError> {
+    run(stream, Handshake::initiate(config, random(surroundings))?).await
 }
 
 /// The side that accepted. Has no timeout of its own. Holds at most [`HANDSHAKE_MESSAGE_MAX`] bytes of a stranger.
-pub(super) async fn respond(stream: &mut TcpStream, config: HandshakeConfig) -> Result<Shaken, ShakeError> {
-    run(stream, Handshake::respond(config, random())?).await
+pub(super) async fn respond(
+    stream: &Connection,
+    config: HandshakeConfig,
+    surroundings: &Surroundings,
+) -> Result<Shaken, ShakeError> {
+    run(stream, Handshake::respond(config, random(surroundings))?).await
 }
 
-fn random() -> HandshakeRandom {
-    HandshakeRandom::new(rand::random(), rand::random())
+fn random(surroundings: &Surroundings) -> HandshakeRandom {
+    HandshakeRandom::new(surroundings.random_bytes(), surroundings.random_bytes())
 }
 
-async fn run(stream: &mut TcpStream, mut handshake: Handshake) -> Result<Shaken, ShakeError> {
+async fn run(stream: &Connection, mut handshake: Handshake) -> Result<Shaken, ShakeError> {
     let mut buffer = [0; HANDSHAKE_MESSAGE_MAX];
     loop {
         if let Some(bytes) = handshake.poll_transmit() {

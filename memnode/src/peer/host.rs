@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use memproto::control::GrantUse;
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, LinkError, PeerReply, PeerRequest};
 use tracing::info;
 
 use super::Peers;
 use super::driver::{Host, LinkEnd};
-use super::entry::{Ended, Ending, Grant};
+use super::entry::{Ended, Ending, Grant, Purpose};
 use super::link::PeerLink;
 use crate::body::Body;
 
@@ -27,8 +28,16 @@ impl Host for Arc<Peers> {
     fn answered(&self, link: &Arc<PeerLink>) {
         if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
             slot.theirs.get_or_insert(Consent::Waiting);
+            // Whoever tries a code does so at once.
+            if slot.purpose == Purpose::Unknown {
+                slot.purpose = Purpose::Consent;
+            }
         }
         self.touch();
+    }
+
+    fn pair(&self, link: &Arc<PeerLink>, message: PairMessage) {
+        Peers::pair(self, link, message);
     }
 
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
@@ -95,6 +104,12 @@ impl Host for Arc<Peers> {
                 .and_then(|slot| slot.theirs)
         };
         info!(peer = %link.id(), name = link.name(), reason = %end, "the link to a peer ended");
+        if matches!(
+            end,
+            LinkEnd::Link(LinkError::ClosedByPeer(Goodbye::SharedIdentity))
+        ) {
+            self.note_twin(None, Vec::new());
+        }
         self.remove(link, ending(link.name(), end, theirs));
         self.ensure_redial(link.id());
     }
@@ -132,6 +147,12 @@ fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
             )),
         ),
         Some(Goodbye::Replaced) => (Ended::Lost, None),
+        Some(Goodbye::SharedIdentity) => (
+            Ended::Lost,
+            Some(format!(
+                "'{name}' is connected to another node that has the identity of this one"
+            )),
+        ),
         _ => (Ended::Lost, Some(end.to_string())),
     };
     Ending {

@@ -2,22 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use memproto::NodeId;
 use memproto::control::TrustedDevice;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::{Consent, Goodbye, Link, LinkConfig};
-use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::driver::{self, Host};
 use super::entry::{Ended, Ending, Grant, LinkFacts};
 use super::handshake::Shaken;
 use super::link::PeerLink;
+use super::transport::Connection;
 use super::wire::{Wire, now};
-use super::{CONSENT_LOOK_EVERY, Peers, State};
+use super::{CONSENT_LOOK_EVERY, Peers, State, pairing};
 use crate::hex;
+use crate::patience::Patience;
 use crate::trust::TrustError;
 
 impl Peers {
@@ -27,7 +28,7 @@ impl Peers {
     /// Why there is no place for it. The other side was told, or never learned who this side is.
     pub(super) fn adopt(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Connection,
         shaken: Shaken,
         address: SocketAddr,
         ours: Option<Grant>,
@@ -55,6 +56,8 @@ impl Peers {
             Arc::clone(&link),
             host,
             self.config.goodbye_timeout,
+            Patience::for_link(self.config.look_again, Arc::clone(&self.looking)),
+            self.surroundings().clone(),
         ));
         self.touch();
         placed.map(|_| link)
@@ -114,8 +117,14 @@ impl Peers {
                 return Err(Goodbye::Busy);
             }
             let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
-            let slot = state.table.slot_mut(facts.id, facts.serial);
-            (slot.and_then(|slot| slot.ours), replaced)
+            let State { table, pairing, .. } = &mut *state;
+            let slot = table.slot_mut(facts.id, facts.serial);
+            if let Some(slot) = slot {
+                slot.purpose = pairing::purpose_of(pairing, facts.we_dialled, now);
+                (slot.ours, replaced)
+            } else {
+                (None, replaced)
+            }
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -141,7 +150,10 @@ impl Peers {
         let (id, serial) = (link.id(), link.facts().serial);
         {
             let mut told = self.told();
-            self.state().table.ended(id, serial, ending, now());
+            let mut state = self.state();
+            state.table.ended(id, serial, ending, now());
+            state.pairing.link_ended(serial);
+            drop(state);
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);
                 self.events().peer_disconnected(id);
@@ -232,9 +244,10 @@ impl Peers {
             }
             let next = next.unwrap_or_else(|| now() + CONSENT_LOOK_EVERY);
             tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => {}
-                _ = changed.changed() => {}
+                biased;
                 () = self.stopping.cancelled() => return,
+                _ = changed.changed() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
             }
         }
     }
@@ -250,7 +263,7 @@ impl Peers {
             addresses.retain(|address| *address != facts.address);
             addresses.insert(0, facts.address);
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = Duration::from_millis(self.surroundings().unix_ms());
         self.trust.upsert(TrustedDevice {
             id: facts.id,
             public_key: hex::encode(&facts.public_key),

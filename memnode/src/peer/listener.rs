@@ -11,18 +11,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
+use super::transport::{Acceptor, Connection};
+use super::wire::now;
 use super::{Peers, handshake};
+use crate::surroundings::Surroundings;
 
 /// How long to wait before accepting again after the system refused, which it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the listening sockets. Port 0 takes a free one, for all addresses the same.
-pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
+pub(super) async fn bind(
+    surroundings: &Surroundings,
+    addresses: &[SocketAddr],
+) -> anyhow::Result<Vec<Acceptor>> {
+    let mut listeners: Vec<Acceptor> = Vec::new();
     for &address in addresses {
         let mut address = address;
         if address.port() == 0
@@ -30,10 +35,10 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpList
         {
             address.set_port(first.local_addr()?.port());
         }
-        let mut bound = TcpListener::bind(address).await;
+        let mut bound = surroundings.listen(address).await;
         if address.ip() == Ipv6Addr::UNSPECIFIED && bound.as_ref().is_err_and(lacks_ipv6) {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
-            bound = TcpListener::bind(address).await;
+            bound = surroundings.listen(address).await;
         }
         let listener = bound.map_err(|error| explain(&error, address))?;
         listeners.push(listener);
@@ -75,17 +80,18 @@ fn explain(error: &std::io::Error, address: SocketAddr) -> anyhow::Error {
 }
 
 /// The addresses on which the listeners really are.
-pub(super) fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
-    let addresses: std::io::Result<_> = listeners.iter().map(TcpListener::local_addr).collect();
+pub(super) fn addresses(listeners: &[Acceptor]) -> anyhow::Result<Vec<SocketAddr>> {
+    let addresses: std::io::Result<_> = listeners.iter().map(Acceptor::local_addr).collect();
     addresses.context("cannot ask the system for the listening address")
 }
 
 /// Accepts until the node stops.
-pub(super) async fn accept(peers: Arc<Peers>, listener: TcpListener) {
+pub(super) async fn accept(peers: Arc<Peers>, listener: Acceptor) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             () = peers.stopping.cancelled() => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => welcome(&peers, stream, address),
@@ -98,7 +104,7 @@ pub(super) async fn accept(peers: Arc<Peers>, listener: TcpListener) {
     }
 }
 
-fn welcome(peers: &Arc<Peers>, stream: TcpStream, address: SocketAddr) {
+fn welcome(peers: &Arc<Peers>, stream: Connection, address: SocketAddr) {
     let slot = peers.slots.take(address.ip().to_canonical());
     let number = slot.number;
     let guest = Arc::clone(peers);
@@ -114,22 +120,22 @@ fn welcome(peers: &Arc<Peers>, stream: TcpStream, address: SocketAddr) {
     }
 }
 
-async fn respond(peers: &Arc<Peers>, mut stream: TcpStream, address: SocketAddr) {
-    if let Err(error) = stream.set_nodelay(true) {
+async fn respond(peers: &Arc<Peers>, stream: Connection, address: SocketAddr) {
+    if let Err(error) = stream.set_nodelay() {
         debug!(%address, %error, "a connection was gone before its handshake");
         return;
     }
     // One that says nothing learns nothing, and does not count.
-    if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
+    if !stream.has_first_byte().await {
         debug!(%address, "a connection ended without a word");
         return;
     }
-    if !peers.state().strangers.admit(std::time::Instant::now()) {
+    if !peers.state().strangers.admit(now()) {
         debug!(%address, "strangers begin too many handshakes: this one is closed");
         return;
     }
     let config = peers.handshake_config(peers.config.default_grant_bytes);
-    match handshake::respond(&mut stream, config).await {
+    match handshake::respond(&stream, config, peers.surroundings()).await {
         Ok(shaken) => {
             if peers.trust.by_id(shaken.established.peer.node_id).is_some() {
                 peers.state().strangers.refund();
@@ -169,6 +175,15 @@ impl HandshakeSlots {
             per_address_max,
             taken: Arc::default(),
         }
+    }
+
+    /// How many places are taken.
+    pub(super) fn taken(&self) -> usize {
+        let taken = self.taken.lock();
+        taken
+            .expect("no code panics while it holds the handshake slots")
+            .slots
+            .len()
     }
 
     /// Takes a place for a connection from this address, if need be from the one that has waited longest: of the same

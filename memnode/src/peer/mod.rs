@@ -8,32 +8,42 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket), `link` (its
-//! handle). What people ask is in `connect`, `questions`, `consent`, `grants` and `resolve`, limits are in [`config`].
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
+//! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
+//! ask is in `connect`, `questions`, `consent`, `grants`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! what a connection is.
 
+mod attempt;
 pub mod config;
 mod connect;
 mod consent;
+mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
+mod gathering;
 mod grants;
 mod handshake;
 mod host;
+mod input;
 mod lifecycle;
 mod link;
 mod listener;
+mod looking;
+mod network;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transport;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -45,17 +55,24 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
+pub(crate) use diagnosis::{ClockOffset, Multicast};
 pub use grants::GrantChange;
 pub use link::PeerLink;
+pub use looking::{Heard, Looking, together};
+pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
 use crate::service::PeerEvents;
+use crate::surroundings::Surroundings;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use network::Network;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -71,10 +88,14 @@ pub struct Peers {
     state: Mutex<State>,
     /// Which link of each peer the service was told of. Held while it is told, so that it hears of the links of a peer in
     /// their order. Locked before `state`, never after.
-    told: Mutex<HashMap<NodeId, u64>>,
+    told: Mutex<BTreeMap<NodeId, u64>>,
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Changes when the network of this host did.
+    network_changes: watch::Sender<u64>,
+    /// Whether a link looks again for what its peer says: one does at a time.
+    looking: Arc<AtomicBool>,
     serials: AtomicU64,
     stopping: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -87,9 +108,12 @@ struct State {
     /// Addresses that a person's `connect` is dialling, while it is not known who is there.
     dialling: BTreeMap<u64, String>,
     /// Peers that are dialled again and again, with what ends the pause.
-    redials: HashMap<NodeId, Arc<Notify>>,
+    redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
+    network: Network,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -117,8 +141,10 @@ impl Peers {
         let state = State {
             table,
             dialling: BTreeMap::new(),
-            redials: HashMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            redials: BTreeMap::new(),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
+            network: Network::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -130,6 +156,8 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            network_changes: watch::Sender::new(0),
+            looking: Arc::default(),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
             tasks: Mutex::default(),
@@ -144,7 +172,7 @@ impl Peers {
     /// logged: `connect HOST:PORT` does without it.
     pub async fn start(self: &Arc<Self>, events: Arc<dyn PeerEvents>) -> anyhow::Result<Vec<SocketAddr>> {
         memproto::peer::handshake::check_node_name(&self.config.name)?;
-        let listeners = listener::bind(&self.config.listen).await?;
+        let listeners = listener::bind(&self.config.surroundings, &self.config.listen).await?;
         let addresses = listener::addresses(&listeners)?;
         anyhow::ensure!(
             self.events.set(events).is_ok(),
@@ -154,6 +182,10 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
+        if self.surroundings().are_the_systems() {
+            self.look_at_interfaces();
+            self.spawn(Arc::clone(self).watch_network());
+        }
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -185,7 +217,7 @@ impl Peers {
             .lock()
             .expect("no code panics while it holds mDNS")
             .take();
-        let goodbye = tokio::task::spawn_blocking(move || discovery.map(Discovery::stop));
+        let goodbye = discovery.map(|discovery| tokio::task::spawn_blocking(move || discovery.stop()));
         let mut tasks = std::mem::take(
             &mut *self
                 .tasks
@@ -194,7 +226,10 @@ impl Peers {
         );
         let all = async {
             while tasks.join_next().await.is_some() {}
-            goodbye.await
+            if let Some(goodbye) = goodbye {
+                // What mDNS panicked with was printed, and it is over now either way.
+                let _ = goodbye.await;
+            }
         };
         if tokio::time::timeout(self.config.stop_timeout, all).await.is_err() {
             warn!("some peer links did not end in time and were cut");
@@ -203,11 +238,23 @@ impl Peers {
         self.touch();
     }
 
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
+    }
+
+    /// What these peers, and so the node that they belong to, take from the machine.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.config.surroundings
+    }
+
     fn start_discovery(self: &Arc<Self>, addresses: &[SocketAddr]) -> anyhow::Result<()> {
         let announcement = Announcement {
             protocol_version: VERSION_MAX,
             id: self.identity.node_id(),
             name: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            interfaces: self.config.interfaces.clone(),
             listen: addresses.to_vec(),
         };
         let (peers, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
@@ -222,6 +269,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
+                self.state().network.discovery_error = Some(error.to_string());
                 warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
@@ -235,6 +283,10 @@ impl Peers {
                 self.ensure_redial(id);
             }
             DiscoveryEvent::Gone { id } => self.state().table.gone(id),
+            DiscoveryEvent::Twin { name, addresses } => {
+                self.note_announced_twin(entry::printable(&name), addresses);
+            }
+            DiscoveryEvent::TwinGone => self.note_twin_gone(),
         }
         self.touch();
     }
@@ -268,7 +320,7 @@ impl Peers {
     }
 
     /// Which link of each peer the service was told of; see the field.
-    fn told(&self) -> MutexGuard<'_, HashMap<NodeId, u64>> {
+    fn told(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
         self.told
             .lock()
             .expect("no code panics while it tells the service")
@@ -287,6 +339,6 @@ impl Peers {
             .expect("no code panics while it holds the tasks");
         // What has ended is let go here, so that the set does not grow with every connection ever made.
         while tasks.try_join_next().is_some() {}
-        (!self.stopping.is_cancelled()).then(|| tasks.spawn(task))
+        (!self.stopping.is_cancelled()).then(|| tasks.spawn(self.surroundings().task(task)))
     }
 }

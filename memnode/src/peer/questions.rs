@@ -111,6 +111,7 @@ impl Peers {
                 return Ok(info);
             }
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 () = &mut timeout => {}
                 () = self.stopping.cancelled() => {}
@@ -250,7 +251,7 @@ impl Peers {
     }
 
     /// The link of a peer, agreed or not.
-    fn any_link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
+    pub(super) fn any_link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
         self.state()
             .table
             .get(id)?

@@ -3,11 +3,11 @@
 //! Synchronous and without sockets or a clock: [`super::Peers`] holds it under one short lock and carries out what the
 //! table decides. `L` is the handle of a link.
 //!
-//! Two rules keep exactly one link between two nodes, see [`Table::admit`]: a process that restarted replaces its old
-//! link at once; and of two links that come of both sides dialling at once, both keep the one that the lower node id
+//! Three rules keep exactly one link between two nodes, see [`Table::admit`]: a process that restarted replaces its old
+//! link at once; of two processes that have the same identity, for a home was copied, the one that is here stays; and of two links that come of both sides dialling at once, both keep the one that the lower node id
 //! began.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use memproto::NodeId;
 use memproto::peer::Goodbye;
 
 use super::config::ADDRESSES_MAX;
-use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Slot, note_address, printable};
+use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Purpose, Slot, note_address, printable};
 
 /// How many links and entries there may be.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub(super) struct TableLimits {
 pub(super) struct Table<L> {
     own_id: NodeId,
     limits: TableLimits,
-    entries: HashMap<NodeId, Entry<L>>,
+    entries: BTreeMap<NodeId, Entry<L>>,
     touches: u64,
 }
 
@@ -39,7 +39,7 @@ impl<L> Table<L> {
         Self {
             own_id,
             limits,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             touches: 0,
         }
     }
@@ -174,7 +174,13 @@ impl<L> Table<L> {
                 && now.duration_since(carried.since) < limits.simultaneous_dial_window
         });
         let mut ours = ours.or(carried.map(|carried| carried.ours));
+        let comes_back = entry.comes_back(facts.incarnation);
+        if comes_back {
+            entry.shared = Some((now, facts.address));
+        }
         match &entry.link {
+            // Two processes that replaced each other's links would do so for ever: the one that is here stays.
+            Some(_) if comes_back => return Err(Goodbye::SharedIdentity),
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
                 return Err(Goodbye::Replaced);
             }
@@ -184,6 +190,7 @@ impl<L> Table<L> {
         }
         entry.name.clone_from(&facts.name);
         entry.last_error = None;
+        entry.note_process(facts.incarnation);
         if facts.we_dialled {
             note_address(&mut entry.reached, facts.address);
         }
@@ -193,6 +200,7 @@ impl<L> Table<L> {
             ours,
             theirs: None,
             agreed: false,
+            purpose: Purpose::Consent,
             since: now,
         };
         Ok(entry.link.replace(slot))
@@ -228,6 +236,11 @@ impl<L> Table<L> {
             since: now,
         });
         Some(slot)
+    }
+
+    /// Lets every peer be dialled without a pause, for the network is another one than before.
+    pub(super) fn forget_attempts(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.attempts = 0);
     }
 
     /// Notes that the person at this machine wants no link to a peer that has none.
@@ -269,6 +282,8 @@ impl<L> Table<L> {
             last_error: None,
             was_busy: false,
             carried: None,
+            processes: Vec::new(),
+            shared: None,
             attempts: 0,
             touched,
         });

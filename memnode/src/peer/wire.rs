@@ -7,17 +7,22 @@
 //! What arrived is sorted here too: replies and pieces of bodies go straight to who waits for them; what needs the rest
 //! of the node (requests, consent, the end) is queued for the reader, which acts on it without the lock.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{BodySpec, Consent, Event, Link, LinkError, PeerReply, PeerRequest, RequestId};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
+use super::gathering::{Gathering, Message};
+use super::input::Input;
+use super::looking;
+use super::transport::Connection;
 use crate::body::{Body, BodySender};
 
 /// How much may be sealed and written by the task that has something to say, before the rest is left to the writer.
@@ -28,6 +33,8 @@ const INLINE_MAX: usize = 64 * 1024;
 pub(super) enum Notice {
     /// What the person at the other side said.
     TheirConsent(Consent),
+    /// A message of pairing.
+    Pair(PairMessage),
     /// Both sides agreed.
     Agreed { quota_bytes: u64 },
     /// The peer asks for something.
@@ -42,15 +49,24 @@ pub(super) enum Notice {
     Closed(LinkError),
 }
 
+/// Why the lock of the input cannot be poisoned.
+const INPUT_WHOLE: &str = "no code panics while it reads from a link";
+
 /// A reply and its body, for who waits for it.
 pub(super) type ReplySender = oneshot::Sender<ApiResult<(PeerReply, Body)>>;
 
 /// See the module.
 pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Connection,
     /// For messages: the peer's name.
     name: String,
+    /// What arrived and is no whole record yet. Whoever reads holds it until the machine has what came; locked before `inner`, never after.
+    input: Mutex<Input>,
     inner: Mutex<Inner>,
+    /// How many look at the connection again and again, so that the reader need not be told of what arrives.
+    looking: AtomicU32,
+    /// How many requests of this side wait for their reply.
+    awaited: AtomicU32,
     /// There is something to write.
     pub(super) wake_writer: Notify,
     /// There are notices.
@@ -62,11 +78,13 @@ pub(super) struct Wire {
 struct Inner {
     link: Link,
     /// Requests of this side that wait for their reply.
-    replies: HashMap<RequestId, ReplySender>,
+    replies: BTreeMap<RequestId, ReplySender>,
     /// Bodies of the peer that somebody reads.
-    incoming: HashMap<RequestId, BodySender>,
+    incoming: BTreeMap<RequestId, BodySender>,
+    /// Small bodies of the peer that are not whole yet.
+    gathering: BTreeMap<RequestId, Gathering>,
     /// Bodies of this side whose writer may wait for room.
-    rooms: HashMap<RequestId, Arc<Notify>>,
+    rooms: BTreeMap<RequestId, Arc<Notify>>,
     notices: VecDeque<Notice>,
     /// Sealed bytes that the socket did not take yet; the writer's as soon as it comes.
     unsent: Vec<u8>,
@@ -78,13 +96,14 @@ struct Inner {
 
 impl Wire {
     /// `first` is what is to be sent before anything of the link: the last message of the handshake.
-    pub(super) fn new(link: Link, stream: TcpStream, first: Vec<u8>) -> Arc<Self> {
+    pub(super) fn new(link: Link, stream: Connection, first: Vec<u8>) -> Arc<Self> {
         let name = link.peer().name.clone();
         let inner = Inner {
             link,
-            replies: HashMap::new(),
-            incoming: HashMap::new(),
-            rooms: HashMap::new(),
+            replies: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            gathering: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             notices: VecDeque::new(),
             unsent: first,
             writing: false,
@@ -93,7 +112,10 @@ impl Wire {
         Arc::new(Self {
             stream,
             name,
+            input: Mutex::new(Input::new()),
             inner: Mutex::new(inner),
+            looking: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             wake_writer: Notify::new(),
             wake_reader: Notify::new(),
             sent_bytes: AtomicU64::new(0),
@@ -116,15 +138,88 @@ impl Wire {
         self.with(true, |inner| act(&mut inner.link))
     }
 
+    /// Reads what has arrived, for who was told that something has. Returns how many bytes came, 0 at the end of the connection.
+    pub(super) fn read(self: &Arc<Self>) -> io::Result<usize> {
+        let input = self.input.lock();
+        self.take_in(&mut input.expect(INPUT_WHOLE), |buffer| {
+            self.stream.try_read(buffer)
+        })
+    }
+
+    /// Reads what has arrived, for who looks without having been told. `None` where somebody else reads at this moment.
+    pub(super) fn look(self: &Arc<Self>) -> Option<io::Result<usize>> {
+        let mut input = match self.input.try_lock() {
+            Ok(input) => input,
+            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::Poisoned(_)) => panic!("{INPUT_WHOLE}"),
+        };
+        Some(self.take_in(&mut input, |buffer| self.stream.look(buffer)))
+    }
+
+    /// Reads once and gives the machine all records that are whole.
+    fn take_in(
+        self: &Arc<Self>,
+        input: &mut Input,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let bytes = input.fill(read)?;
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = now();
+        let mut is_whole = false;
+        loop {
+            match input.next_record() {
+                Ok(Some(record)) => {
+                    is_whole = true;
+                    // On an error the machine is closed, and its last notice says so.
+                    if self.hear(|link| link.handle_record(record, now)).is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.hear(|link| link.refuse_record(error));
+                    break;
+                }
+            }
+        }
+        if !is_whole {
+            self.hear(|link| link.note_received(now));
+        }
+        input.compact();
+        self.flush();
+        Ok(bytes)
+    }
+
+    /// Keeps the reader from being told of what arrives, for who looks again and again. `None` where nobody can.
+    pub(super) fn looked_at(self: &Arc<Self>) -> Option<LookedAt> {
+        if !self.stream.can_be_looked_at() {
+            return None;
+        }
+        if self.looking.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.stream.set_looked_at(true);
+        }
+        Some(LookedAt(Arc::clone(self)))
+    }
+
+    /// Whether requests of this side wait for their reply.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes what arrived, or lets time pass. What is to be sent waits for [`flush`](Self::flush), so that the answers to
     /// all that arrived together leave together.
-    pub(super) fn hear<R>(self: &Arc<Self>, act: impl FnOnce(&mut Link) -> R) -> R {
+    fn hear<R>(self: &Arc<Self>, act: impl FnOnce(&mut Link) -> R) -> R {
         self.with(false, |inner| act(&mut inner.link))
     }
 
     /// Writes what is to be sent, as far as the socket takes it now.
     pub(super) fn flush(self: &Arc<Self>) {
         self.with(true, |_| ());
+    }
+
+    /// Whether it is to be written at once what this thread says now, or later together with more.
+    fn asks_at_once(self: &Arc<Self>) -> bool {
+        !looking::note_asked(self)
     }
 
     /// Asks the peer. The waiter is registered before the request can leave. A body that is there as a whole goes along.
@@ -134,7 +229,8 @@ impl Wire {
         body: &Body,
         reply: ReplySender,
     ) -> ApiResult<RequestId> {
-        self.with(true, |inner| {
+        let at_once = self.asks_at_once();
+        self.with(at_once, |inner| {
             let id = inner
                 .link
                 .open_request(request, BodySpec { size: body.size() }, None)?;
@@ -198,6 +294,7 @@ impl Wire {
         self.with(true, |inner| {
             inner.replies.remove(&id);
             inner.incoming.remove(&id);
+            inner.gathering.remove(&id);
             inner.rooms.remove(&id);
             inner.link.cancel(id);
         });
@@ -235,12 +332,14 @@ impl Wire {
         let (replies, incoming, rooms) = {
             let mut inner = self.lock();
             let inner = &mut *inner;
+            inner.gathering.clear();
             (
                 std::mem::take(&mut inner.replies),
                 std::mem::take(&mut inner.incoming),
                 std::mem::take(&mut inner.rooms),
             )
         };
+        self.awaited.store(0, Ordering::Relaxed);
         // Behind the lock: who is woken, or dropped, may want it.
         replies
             .into_values()
@@ -267,6 +366,7 @@ impl Wire {
             if !inner.notices.is_empty() {
                 self.wake_reader.notify_one();
             }
+            self.awaited.store(inner.replies.len() as u32, Ordering::Relaxed);
             (result, std::mem::take(&mut inner.unwanted))
         };
         drop(unwanted);
@@ -307,24 +407,35 @@ impl Inner {
         while let Some(event) = self.link.poll_event() {
             match event {
                 Event::PeerConsent(consent) => self.notices.push_back(Notice::TheirConsent(consent)),
+                Event::Pair(message) => self.notices.push_back(Notice::Pair(message)),
                 Event::Agreed { quota_bytes } => self.notices.push_back(Notice::Agreed { quota_bytes }),
+                Event::Request { id, request, body } if Gathering::is_for(body) => {
+                    let gathering = Gathering::new(Message::Request(request), body);
+                    self.gathering.insert(id, gathering);
+                }
                 Event::Request { id, request, body } => {
                     let body = self.incoming_body(wire, id, body, false);
                     self.notices.push_back(Notice::Request { id, request, body });
                 }
                 Event::Reply { id, reply, body } => self.replied(wire, id, reply, body),
                 Event::Data { id, bytes } => {
-                    if let Some(body) = self.incoming.get(&id) {
+                    if let Some(gathering) = self.gathering.get_mut(&id) {
+                        gathering.take(bytes);
+                    } else if let Some(body) = self.incoming.get(&id) {
                         body.send(bytes);
                     }
                 }
                 Event::BodyEnd { id } => {
-                    if let Some(body) = self.incoming.remove(&id) {
+                    if let Some(gathering) = self.gathering.remove(&id) {
+                        self.gathered(id, gathering.finish());
+                    } else if let Some(body) = self.incoming.remove(&id) {
                         body.finish();
                     }
                 }
                 Event::BodyFailed { id, error } => {
-                    if let Some(body) = self.incoming.remove(&id) {
+                    if let Some(gathering) = self.gathering.remove(&id) {
+                        self.gathered(id, gathering.fail(error));
+                    } else if let Some(body) = self.incoming.remove(&id) {
                         body.fail(error);
                     }
                 }
@@ -342,10 +453,30 @@ impl Inner {
 
     fn replied(&mut self, wire: &Arc<Wire>, id: RequestId, reply: PeerReply, body: BodySpec) {
         self.drop_room(id);
+        if !self.replies.contains_key(&id) {
+            return;
+        }
+        if Gathering::is_for(body) {
+            let gathering = Gathering::new(Message::Reply(reply), body);
+            self.gathering.insert(id, gathering);
+            return;
+        }
+        let body = self.incoming_body(wire, id, body, true);
+        self.hand_over(id, reply, body);
+    }
+
+    /// A message and its small body are there.
+    fn gathered(&mut self, id: RequestId, (message, body): (Message, Body)) {
+        match message {
+            Message::Request(request) => self.notices.push_back(Notice::Request { id, request, body }),
+            Message::Reply(reply) => self.hand_over(id, reply, body),
+        }
+    }
+
+    fn hand_over(&mut self, id: RequestId, reply: PeerReply, body: Body) {
         let Some(waiter) = self.replies.remove(&id) else {
             return;
         };
-        let body = self.incoming_body(wire, id, body, true);
         if let Err(unwanted) = waiter.send(Ok((reply, body))) {
             self.unwanted.push(unwanted);
         }
@@ -362,6 +493,7 @@ impl Inner {
     fn cancelled(&mut self, id: RequestId) {
         self.drop_room(id);
         self.incoming.remove(&id);
+        self.gathering.remove(&id);
         self.notices.push_back(Notice::Cancelled(id));
     }
 
@@ -408,6 +540,24 @@ impl Inner {
         }
         if !self.unsent.is_empty() || made >= INLINE_MAX {
             wire.wake_writer.notify_one();
+        }
+    }
+}
+
+/// Somebody looks at the connection, until this is dropped.
+pub(super) struct LookedAt(Arc<Wire>);
+
+impl LookedAt {
+    /// At what is looked.
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.0
+    }
+}
+
+impl Drop for LookedAt {
+    fn drop(&mut self) {
+        if self.0.looking.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.stream.set_looked_at(false);
         }
     }
 }

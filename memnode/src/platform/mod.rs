@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use crate::wake::Clocks;
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
 #[cfg(target_os = "linux")]
@@ -11,6 +13,8 @@ mod memfd;
 mod memory;
 #[cfg(not(target_os = "linux"))]
 mod no_memfd;
+#[cfg(target_os = "linux")]
+mod tcp;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -63,10 +67,53 @@ pub fn return_freed_memory() {
     glibc::return_freed_memory();
 }
 
+/// Whether somebody looks at a TCP connection again and again, so that nobody needs to be told of the few bytes that arrive. Whoever waits for
+/// the socket is then told of `many` bytes and of its end alone, and once nobody looks any more at once of what is there.
+///
+/// Elsewhere than on Linux it does nothing: who waits is told for nothing.
+#[cfg(unix)]
+pub fn set_looked_at(socket: impl std::os::fd::AsFd, looked_at: bool, many: i32) {
+    #[cfg(target_os = "linux")]
+    // Where it is refused, who waits is told for nothing as well.
+    let _ = tcp::tell_of_arrivals_from(socket, if looked_at { many } else { 1 });
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, looked_at, many);
+}
+
+/// Lets a TCP socket hold only about so many bytes that it has not sent yet, so that what is said next is not stuck behind a full buffer of
+/// bulk. Elsewhere than on Linux it does nothing.
+#[cfg(unix)]
+pub fn limit_unsent(socket: impl std::os::fd::AsFd, bytes: i32) {
+    #[cfg(target_os = "linux")]
+    // Where it is refused the socket holds what the system gives every one.
+    let _ = tcp::limit_unsent(socket, bytes);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, bytes);
+}
+
 /// The time of day, up to some milliseconds late: on Linux as of the last tick of its clock, which costs a fifth of reading the clock itself
 /// (5 ns instead of 25).
 pub fn coarse_time() -> SystemTime {
     system::coarse_time()
+}
+
+/// The clocks by which sleep is noticed.
+pub fn clocks() -> Clocks {
+    system::clocks()
+}
+
+/// The monotonic clock and the wall clock of the standard library, for systems whose monotonic clock stops in sleep and
+/// which have no other one.
+#[cfg(not(target_os = "linux"))]
+fn clocks_portable() -> Clocks {
+    use std::sync::OnceLock;
+    use std::time::{Instant, UNIX_EPOCH};
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    Clocks {
+        awake: BEGIN.get_or_init(Instant::now).elapsed(),
+        with_sleep: None,
+        wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    }
 }
 
 /// The resident memory of this process in bytes as the system counts it, or `None` where it does not tell.

@@ -3,7 +3,7 @@
 //! Each key is read, set or deleted as it would be alone, and has its own answer. What has to go to peers goes there at
 //! the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -47,7 +47,7 @@ impl Service {
     /// # Cancel safety
     /// Dropped before it is done, each key either has the new value or the old one.
     pub async fn mset(&self, pairs: Vec<(String, Bytes)>, options: PutOptions) -> Vec<ApiResult<()>> {
-        let mut lasts: HashMap<String, usize> = HashMap::with_capacity(pairs.len());
+        let mut lasts: BTreeMap<String, usize> = BTreeMap::new();
         let mut values: Vec<Bytes> = Vec::with_capacity(pairs.len());
         // For each pair, the one among `values` that decides it.
         let mut deciding = Vec::with_capacity(pairs.len());

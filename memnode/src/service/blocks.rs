@@ -136,8 +136,15 @@ impl Service {
         let mut freed = Freed::default();
         let mut refused = None;
         for id in ids {
+            let owner = self.store.meta(id).map(|meta| meta.owner);
             let one = match self.free_own(id).await? {
-                Some(one) => Ok(one),
+                Some(one) => {
+                    if let Some(Owner::Peer(owner)) = owner {
+                        // It would go on to answer for a block that is gone.
+                        self.free_later(owner, vec![id]);
+                    }
+                    Ok(one)
+                }
                 None => self.free_elsewhere(id).await,
             };
             match one {
@@ -263,7 +270,10 @@ impl Service {
             match self.send_block(link, id, body, size, options, None).await {
                 Ok(()) => return Ok(link.id()),
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                Err(error) => tried.push((link.name().to_owned(), error)),
+                Err(error) => {
+                    self.free_unanswered(link, id, &error);
+                    tried.push((link.name().to_owned(), error));
+                }
             }
         }
         Err(placement::out_of_memory(refusal, &tried, size))
@@ -293,6 +303,14 @@ impl Service {
                 Ok(())
             }
             _ => Err(unexpected_reply(link)),
+        }
+    }
+
+    /// A peer went away before it said whether it stored a block, which now goes to another one: what may lie there is freed, now or when it
+    /// comes back.
+    pub(super) fn free_unanswered(&self, link: &PeerLink, id: BlockId, error: &ApiError) {
+        if error.code == ErrorCode::PeerUnreachable {
+            self.free_later(link.id(), vec![id]);
         }
     }
 

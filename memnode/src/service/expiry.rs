@@ -1,7 +1,7 @@
 //! How long data lives, and how it ends by itself: expired blocks and streams are taken out, and the keys that point to them disappear, here and
 //! on the peers that know of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -187,6 +187,7 @@ impl Service {
         let sweep = async {
             loop {
                 tokio::select! {
+                    biased;
                     () = self.store.expiry().due() => self.drop_expired().await,
                     torn = self.store.torn_streams() => self.drop_torn(torn).await,
                 }
@@ -216,7 +217,7 @@ impl Service {
                 if taken.is_empty() {
                     break;
                 }
-                let mut lying_on: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
+                let mut lying_on: BTreeMap<NodeId, Vec<BlockId>> = BTreeMap::new();
                 for (removed, version) in taken {
                     if let (Some(key), Some(version)) = (removed.key, version) {
                         self.news.push(&key, version, true);

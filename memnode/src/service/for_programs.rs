@@ -4,16 +4,18 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerUpdate,
-    PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
+    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
+    Stats, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
+use crate::doctor;
 use crate::local::Backend;
 use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
@@ -112,8 +114,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, patterns, cursor, limit))
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, &request).await)
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {
@@ -152,12 +154,32 @@ impl Backend for Service {
         self.counted(self.peers.decide(decision))
     }
 
+    async fn pair_offer(&self, offer: PairOffer) -> ApiResult<PairCodeShown> {
+        self.counted(self.peers.offer_pairing(&offer))
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait_pairing(wait).await)
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.join_pairing(join).await)
+    }
+
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
         Ok(self.peers.trusted())
     }
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        let node = doctor::Node {
+            peers: &self.peers,
+            listening: self.listening.get().map_or(&[], |at| &at.peer_addresses),
+        };
+        Ok(doctor::examine(&node, request.target.as_deref()).await)
     }
 
     fn request_stop(&self) {

@@ -148,8 +148,18 @@ impl Service {
                 };
                 self.outdate_for_peer(peer, &told)?
             }
-            PeerRequest::Reconcile { keys, complete } => self.reconcile_for_peer(peer, &keys, complete)?,
+            PeerRequest::Reconcile {
+                keys,
+                complete,
+                clock,
+            } => {
+                self.note_clock(peer, clock);
+                self.reconcile_for_peer(peer, &keys, complete)?
+            }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Clock => PeerReply::Clock {
+                unix_ms: self.unix_ms(),
+            },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();
@@ -158,6 +168,12 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
+            PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details,
+            } => self.keys_for_peer(&patterns, cursor, limit, details)?,
             PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(peer, &name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
@@ -390,7 +406,7 @@ impl Service {
         for told in keys {
             self.check_writer(peer, told)?;
             let outdated = self.outdate(told);
-            newer.extend(outdated.newer);
+            newer.extend(outdated.newer.filter(|_| !outdated.is_noted));
             is_kept &= !outdated.not_kept;
         }
         if is_kept {
@@ -398,7 +414,10 @@ impl Service {
         } else {
             self.news.forgot(peer);
         }
-        Ok(PeerReply::Reconciled { newer })
+        Ok(PeerReply::Reconciled {
+            newer,
+            clock: self.clock_reading(),
+        })
     }
 
     /// A peer speaks for itself: what it says to be written by another node would displace values in that one's name. Deletions are passed on.

@@ -4,7 +4,7 @@
 //! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
-//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
+//! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
 //! objects, [`expiry`] for how data ends by itself, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
@@ -16,6 +16,7 @@ pub mod from_peers;
 mod grants;
 mod intake;
 pub mod keys;
+pub mod listing;
 mod news;
 mod open_streams;
 mod rewind;
@@ -24,13 +25,14 @@ pub mod streams;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 mod unfinished;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, Stats};
@@ -43,11 +45,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::intake::Intake;
+use self::listing::Turns;
 use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
 pub use self::telling::ANNOUNCE_INTERVAL;
+use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
 use crate::counters::Counters;
 use crate::local::ConnectionGauge;
@@ -63,6 +67,10 @@ pub const ASK_ALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a deletion is remembered, so that a node that was away does not bring the key back.
 pub const DELETION_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long what a peer has pinned here is kept whatever happens while it is away: longer than a restart, a way between two networks and a lid
+/// that is closed over lunch.
+pub const ABSENT_GRACE: Duration = Duration::from_secs(60 * 60);
 
 /// How often deletions that are too old are looked for.
 const DELETION_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -203,7 +211,7 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
-    /// How long what a peer has pinned here is kept whatever happens while that peer is away.
+    /// See [`ABSENT_GRACE`].
     pub absent_grace: Ttl,
     /// See [`ANNOUNCE_INTERVAL`].
     pub announce_interval: Duration,
@@ -228,14 +236,16 @@ pub struct Service {
     counters: Counters,
     timings: Timings,
     /// The incarnation of each peer that was connected, to notice a restart.
-    incarnations: Mutex<HashMap<NodeId, u64>>,
+    incarnations: Mutex<BTreeMap<NodeId, u64>>,
     /// Blocks of ours on peers that are away, to be freed when they come back.
-    owed_frees: Mutex<HashMap<NodeId, Vec<BlockId>>>,
+    owed_frees: Mutex<BTreeMap<NodeId, Vec<BlockId>>>,
     news: News,
+    unconfirmed: Unconfirmed,
     /// Who tells each connected peer of the news.
-    announcers: Mutex<HashMap<NodeId, tokio::task::AbortHandle>>,
+    announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
     open_streams: OpenStreams,
+    turns: Turns,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -253,9 +263,11 @@ impl Service {
             incarnations: Mutex::default(),
             owed_frees: Mutex::default(),
             news: News::default(),
+            unconfirmed: Unconfirmed::default(),
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
+            turns: Turns::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),
@@ -269,6 +281,12 @@ impl Service {
     /// The peers.
     pub fn peers(&self) -> &Arc<Peers> {
         &self.peers
+    }
+
+    /// What lies here, for a simulation to look over.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn audited_store(&self) -> &Store {
+        &self.store
     }
 
     /// What the node counts.
@@ -310,6 +328,7 @@ impl Service {
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
+            warnings: self.peers.identity_warnings(),
         }
     }
 
@@ -382,7 +401,7 @@ impl Service {
         while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
             self.ask_for_what_is_lacking();
             self.store
-                .forget_deletions(self.config.deletion_memory, unix_ms());
+                .forget_deletions(self.config.deletion_memory, self.unix_ms());
         }
     }
 
@@ -398,12 +417,25 @@ impl Service {
         lock(&self.incarnations).is_empty() && !self.peers.trusts_any()
     }
 
+    /// The wall clock of this node.
+    fn unix_ms(&self) -> u64 {
+        self.peers.surroundings().unix_ms()
+    }
+
+    /// The version of a write now: by the foremost clock of the connected nodes.
     fn tick(&self) -> Version {
-        lock(&self.clock).tick(unix_ms())
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).tick(unix_ms)
+    }
+
+    /// What this node's hybrid clock shows.
+    fn clock_reading(&self) -> u64 {
+        let unix_ms = self.unix_ms() + self.news.lead_ms();
+        lock(&self.clock).reading(unix_ms)
     }
 
     fn observe(&self, version: Version) -> bool {
-        lock(&self.clock).observe(version, unix_ms())
+        lock(&self.clock).observe(version, self.unix_ms())
     }
 
     /// Runs something in the background, until it ends or the node stops.
@@ -414,6 +446,7 @@ impl Service {
         let work = async move {
             stop.run_until_cancelled(work).await;
         };
+        let work = self.peers.surroundings().task(work);
         Some(self.tasks.spawn_on(work, &runtime).abort_handle())
     }
 
@@ -488,13 +521,6 @@ fn unexpected_reply(link: &PeerLink) -> ApiError {
             link.name()
         ),
     )
-}
-
-fn unix_ms() -> u64 {
-    // Before 1970 the clock is wrong anyway, and the hybrid clock goes on counting from what it has seen.
-    platform::coarse_time()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The maps behind these locks stay whole when a thread panics: each change is one call on the map.

@@ -10,9 +10,9 @@
 //!
 //! This module neither sends nor stores anything; see `telling`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use memproto::peer::message::{KeyVersion, RECONCILE_BATCH_MAX};
 use memproto::{NodeId, Version};
@@ -47,6 +47,8 @@ pub(super) struct News {
     unsettled: AtomicUsize,
     /// Whether a settled peer is too far behind.
     is_behind: AtomicBool,
+    /// The greatest lead of a connected peer.
+    lead_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,7 +57,7 @@ struct Log {
     /// The number of the first write in the log; they are counted from the start of the node.
     first: u64,
     key_bytes: usize,
-    listeners: HashMap<NodeId, Listener>,
+    listeners: BTreeMap<NodeId, Listener>,
 }
 
 /// Where a peer stands.
@@ -63,10 +65,14 @@ struct Listener {
     /// Of its process, which keeps in mind what it was told.
     incarnation: u64,
     is_connected: bool,
-    /// The number of the first write that it has not been told.
+    /// The number of the first write that it has not confirmed.
     next: u64,
+    /// The number of the first write that was not sent to it over the present link.
+    unsent: u64,
     stage: Stage,
-    /// Whether it knows, by the present link, of all keys of this node.
+    /// Whether what was sent to it over the present link makes it know all keys of this node.
+    is_sent_all: bool,
+    /// Whether it has confirmed that.
     knows_ours: bool,
     /// Whether it was asked to tell all its keys, since this node had not all of them in mind.
     is_asked: bool,
@@ -74,6 +80,8 @@ struct Listener {
     is_kept: bool,
     /// Whether this node knows, by the present link, of all its keys.
     is_known: bool,
+    /// By how many milliseconds its clock was ahead of this node's when it was heard of last.
+    lead_ms: u64,
 }
 
 /// How a peer gets to know what it was not told.
@@ -94,11 +102,14 @@ impl Listener {
             incarnation,
             is_connected: false,
             next: 0,
+            unsent: 0,
             stage: Stage::NeedsAll,
+            is_sent_all: false,
             knows_ours: false,
             is_asked: false,
             is_kept: false,
             is_known: false,
+            lead_ms: 0,
         }
     }
 
@@ -107,11 +118,11 @@ impl Listener {
     }
 
     fn needs_all(&mut self) {
-        (self.stage, self.knows_ours) = (Stage::NeedsAll, false);
+        (self.stage, self.is_sent_all, self.knows_ours) = (Stage::NeedsAll, false, false);
     }
 
     fn has_news(&self, end: u64) -> bool {
-        self.stage == Stage::NeedsAll || self.next < end || !self.knows_ours
+        self.stage == Stage::NeedsAll || self.unsent < end || !self.is_sent_all
     }
 }
 
@@ -137,6 +148,7 @@ impl News {
     /// A peer has connected. Returns whether this node has all keys in mind that this process of it told; otherwise it has to be asked to tell them.
     pub(super) fn connected(&self, peer: NodeId, incarnation: u64) -> bool {
         let mut log = lock(&self.log);
+        let first = log.first;
         if log.listeners.len() >= LISTENERS_MAX {
             log.listeners.retain(|_, listener| listener.is_connected);
         }
@@ -144,10 +156,15 @@ impl News {
             .listeners
             .entry(peer)
             .or_insert_with(|| Listener::new(incarnation));
-        if listener.incarnation != incarnation {
-            *listener = Listener::new(incarnation);
+        if listener.incarnation != incarnation || listener.next < first {
+            *listener = Listener {
+                is_kept: listener.is_kept && listener.incarnation == incarnation,
+                ..Listener::new(incarnation)
+            };
         }
-        (listener.is_connected, listener.knows_ours, listener.is_known) = (true, false, false);
+        (listener.is_connected, listener.is_known) = (true, false);
+        (listener.is_sent_all, listener.knows_ours) = (false, false);
+        listener.unsent = listener.next;
         let is_kept = listener.is_kept;
         self.settle(&mut log);
         is_kept
@@ -181,6 +198,17 @@ impl News {
             listener.is_kept |= complete && listener.is_asked;
             listener.is_known = complete && listener.is_kept;
         });
+    }
+
+    /// By how much the clock of a peer is ahead of this node's.
+    pub(super) fn note_lead(&self, peer: NodeId, lead_ms: u64) {
+        self.change(peer, |listener| listener.lead_ms = lead_ms);
+    }
+
+    /// By how many milliseconds the foremost clock of the connected peers is ahead of this node's. It errs by the time that a message takes, on the
+    /// small side.
+    pub(super) fn lead_ms(&self) -> u64 {
+        self.lead_ms.load(Ordering::Relaxed)
     }
 
     /// A peer asks to be told of all keys.
@@ -231,7 +259,7 @@ impl News {
         self.arrived.notify_waiters();
     }
 
-    /// What a peer is to be told next.
+    /// What a peer is to be told next. It counts as sent: [`told`](Self::told) confirms it, and a peer that connects anew is sent what it did not confirm.
     pub(super) fn next(&self, peer: NodeId) -> Next {
         let mut log = lock(&self.log);
         let (first, end) = (log.first, log.end());
@@ -240,16 +268,17 @@ impl News {
         };
         if listener.stage == Stage::NeedsAll {
             // What is written from now on may be missed by who goes through the store.
-            (listener.stage, listener.next) = (Stage::Telling, end);
+            (listener.stage, listener.next, listener.unsent) = (Stage::Telling, end, end);
             return Next::All;
         }
         if !listener.has_news(end) {
             return Next::Nothing;
         }
-        let from = listener.next;
+        let from = listener.unsent;
         let behind = end.min(from + RECONCILE_BATCH_MAX as u64);
         // One that has caught up once is told soon enough, whatever is on its way.
-        let complete = listener.knows_ours || behind == end;
+        let complete = listener.is_sent_all || behind == end;
+        (listener.unsent, listener.is_sent_all) = (behind, complete);
         let skip = (from - first) as usize;
         let keys = log.writes.iter().skip(skip).take((behind - from) as usize);
         Next::Batch {
@@ -268,12 +297,13 @@ impl News {
         });
     }
 
-    /// A peer was told of the writes up to this one.
+    /// A peer has confirmed that it was told of the writes up to this one, and of all before.
     pub(super) fn told(&self, peer: NodeId, behind: u64, complete: bool) {
         self.change(peer, |listener| {
             // Where it fell off the log meanwhile, or asked for all, it begins anew.
             if listener.stage == Stage::Follows {
-                (listener.next, listener.knows_ours) = (behind, complete);
+                listener.next = listener.next.max(behind);
+                listener.knows_ours |= complete;
             }
         });
     }
@@ -326,6 +356,8 @@ impl News {
             .connected()
             .any(|(_, listener)| listener.is_settled() && end - listener.next > BACKLOG_MAX);
         self.is_behind.store(is_behind, Ordering::Release);
+        let lead = log.connected().map(|(_, listener)| listener.lead_ms).max();
+        self.lead_ms.store(lead.unwrap_or(0), Ordering::Relaxed);
         let is_wanted = |listener: &Listener| listener.is_connected || listener.stage == Stage::Follows;
         self.is_wanted
             .store(log.listeners.values().any(is_wanted), Ordering::Release);
@@ -352,7 +384,13 @@ impl Log {
         }
         let first = self.first;
         for listener in self.listeners.values_mut() {
-            if listener.next < first {
+            // What was sent and is not confirmed yet need not be kept, unless the link fails.
+            let needed = if listener.is_connected {
+                listener.unsent
+            } else {
+                listener.next
+            };
+            if needed < first {
                 listener.needs_all();
             }
         }
@@ -401,7 +439,8 @@ mod tests {
     fn tell(news: &News, peer: NodeId) -> Vec<Option<u64>> {
         let mut told = Vec::new();
         loop {
-            match news.next(peer) {
+            let next = news.next(peer);
+            match next {
                 Next::All => {
                     told.push(None);
                     news.told_all(peer);

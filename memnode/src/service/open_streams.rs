@@ -4,7 +4,7 @@
 //! [`ABANDONED_GRACE`]; where it finishes the stream it asks how many chunks lie here, and a number that is too
 //! small tells it that it was away for too long.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub const ABANDONED_GRACE: Duration = Duration::from_secs(10);
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct OpenStreams {
-    chunks: Mutex<HashMap<(NodeId, BlockId), HashSet<BlockId>>>,
+    chunks: Mutex<BTreeMap<(NodeId, BlockId), BTreeSet<BlockId>>>,
 }
 
 impl OpenStreams {
@@ -43,7 +43,7 @@ impl OpenStreams {
     }
 
     /// The stream is finished: its chunks stay. Returns which there were.
-    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> HashSet<BlockId> {
+    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> BTreeSet<BlockId> {
         lock(&self.chunks).remove(&(writer, stream)).unwrap_or_default()
     }
 
@@ -51,7 +51,7 @@ impl OpenStreams {
     pub(super) fn abandon(&self, writer: NodeId) -> Vec<BlockId> {
         let mut chunks = lock(&self.chunks);
         chunks
-            .extract_if(|(of, _), _| *of == writer)
+            .extract_if(.., |(of, _), _| *of == writer)
             .flat_map(|(_, chunks)| chunks)
             .collect()
     }

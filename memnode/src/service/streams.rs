@@ -3,7 +3,7 @@
 //! A stream passes through this node without being held by it: a few chunks are under way at a time, and the pace of the
 //! slowest part is the pace of all. What is under way is bounded by [`WRITE_WINDOW`] and [`READ_AHEAD`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -169,8 +169,8 @@ impl Service {
 }
 
 /// The chunks of a stream on each node.
-pub(super) fn chunks_by_holder(manifest: &Manifest) -> HashMap<NodeId, Vec<BlockId>> {
-    let mut by_holder: HashMap<NodeId, Vec<BlockId>> = HashMap::new();
+pub(super) fn chunks_by_holder(manifest: &Manifest) -> BTreeMap<NodeId, Vec<BlockId>> {
+    let mut by_holder: BTreeMap<NodeId, Vec<BlockId>> = BTreeMap::new();
     for chunk in manifest.chunks() {
         by_holder
             .entry(manifest.holder(chunk))
@@ -296,7 +296,10 @@ impl StreamWriter {
                         return Ok(chunk);
                     }
                     Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
-                    Err(error) => tried.push((link.name().to_owned(), error)),
+                    Err(error) => {
+                        service.free_unanswered(&link, id, &error);
+                        tried.push((link.name().to_owned(), error));
+                    }
                 }
             }
             if !may_stay {
@@ -318,7 +321,7 @@ impl StreamWriter {
 
     /// Makes the stream known. Every holder must still have its chunks, or the stream could not be read back.
     async fn finish(mut self) -> ApiResult<Stored> {
-        let mut chunks_on: HashMap<NodeId, u64> = HashMap::new();
+        let mut chunks_on: BTreeMap<NodeId, u64> = BTreeMap::new();
         for chunk in &self.placed {
             *chunks_on.entry(chunk.holder).or_default() += 1;
         }

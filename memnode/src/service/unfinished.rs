@@ -1,6 +1,6 @@
 //! What a write has placed before it is done.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use memproto::{BlockId, NodeId};
@@ -12,7 +12,7 @@ use super::Service;
 pub(super) struct Unfinished {
     service: Arc<Service>,
     here: Vec<BlockId>,
-    on_peers: HashMap<NodeId, Vec<BlockId>>,
+    on_peers: BTreeMap<NodeId, Vec<BlockId>>,
 }
 
 impl Unfinished {
@@ -20,7 +20,7 @@ impl Unfinished {
         Self {
             service,
             here: Vec::new(),
-            on_peers: HashMap::new(),
+            on_peers: BTreeMap::new(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Drop for Unfinished {
         for id in self.here.drain(..) {
             self.service.store.remove(id);
         }
-        for (holder, ids) in self.on_peers.drain() {
+        for (holder, ids) in std::mem::take(&mut self.on_peers) {
             self.service.free_later(holder, ids);
         }
     }

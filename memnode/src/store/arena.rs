@@ -5,7 +5,7 @@
 //! worth it when as many slots of its class are free as a page has, twice over; emptying it moves at most one slot for each that was
 //! freed before.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 #[cfg(test)]
 mod tests;

@@ -157,7 +157,7 @@ impl Index {
     }
 
     /// How many places lie between the one where a search begins and the one where it ends, for the entry where it takes longest.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn longest_search(&self) -> usize {
         let places = self
             .places

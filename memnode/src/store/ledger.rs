@@ -16,6 +16,21 @@ use super::charges::{Charge, Reservation, charged};
 use super::{ENTRY_OVERHEAD, Owner, Usage};
 use crate::size::ByteSize;
 
+/// The part of the budget that notes of keys of other nodes may take, as a divisor: an eighth. Without a note a read costs a question to all peers;
+/// without memory a write is refused. An eighth of 1 GiB has notes of some four million keys.
+const NOTES_SHARE: u64 = 8;
+
+/// Whether notes have room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotesCharge {
+    /// It was taken.
+    Taken,
+    /// Notes have all that they may have.
+    NoShare,
+    /// The budget has no room.
+    NoRoom,
+}
+
 /// The budget and the accounts of all owners.
 ///
 /// The counters are independent sums, nobody infers other memory from them, so `Relaxed` suffices throughout.
@@ -26,6 +41,8 @@ pub(super) struct Ledger {
     peers_used: AtomicU64,
     /// Of `used`, the blocks of class cache that can be evicted.
     cache: AtomicU64,
+    /// Of `used`, the notes of keys of other nodes.
+    notes: AtomicU64,
     local: Arc<Account>,
     peers: RwLock<HashMap<NodeId, Arc<Account>>>,
 }
@@ -87,6 +104,7 @@ impl Ledger {
             used: AtomicU64::new(0),
             peers_used: AtomicU64::new(0),
             cache: AtomicU64::new(0),
+            notes: AtomicU64::new(0),
             local: Account::new(Owner::Local, u64::MAX),
             peers: RwLock::default(),
         })
@@ -222,6 +240,24 @@ impl Ledger {
         let wanted = account.used.load(Relaxed).saturating_add(more);
         let missing = wanted.saturating_sub(account.quota.load(Relaxed));
         (missing, account.cache.load(Relaxed))
+    }
+
+    /// Takes so many bytes for notes of keys of other nodes, or nothing.
+    pub(super) fn charge_notes(&self, bytes: u64) -> NotesCharge {
+        if !add_within(&self.notes, bytes, self.budget.load(Relaxed) / NOTES_SHARE) {
+            return NotesCharge::NoShare;
+        }
+        if !self.settle_entry(bytes, 0) {
+            self.notes.fetch_sub(bytes, Relaxed);
+            return NotesCharge::NoRoom;
+        }
+        NotesCharge::Taken
+    }
+
+    /// Gives back so many bytes of what was taken for notes.
+    pub(super) fn give_back_notes(&self, bytes: u64) {
+        self.notes.fetch_sub(bytes, Relaxed);
+        self.give_back(&self.local, bytes);
     }
 
     /// What a peer uses that is not of class cache.

@@ -120,7 +120,7 @@ impl Lent {
     }
 
     /// The peers that have any block here.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn owners(&self) -> impl Iterator<Item = NodeId> {
         self.of.keys().copied()
     }

@@ -10,14 +10,14 @@
 //!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
 //! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks. `lent`: the blocks of each peer.
 //! - `prepared`: what is on its way in. `room`: making room for it by eviction. `absent`: peers that are away.
-//! - `index`: from hashes to entries, by key and by id. `queues`, `ghosts`: which entry of class cache goes first. `ledger`, `charges`: the
-//!   accounts, and what was taken from them.
+//! - `index`: from hashes to entries, by key and by id. `notes`, `numbers`: which other node answers for a key, in at most
+//!   32 bytes. `queues`, `ghosts`: which entry of class cache goes first. `ledger`, `charges`: the accounts, and what was taken from them.
 //!
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod absent;
 mod arena;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 mod charges;
 mod entry;
@@ -26,6 +26,8 @@ mod index;
 mod keys;
 mod ledger;
 mod lent;
+mod notes;
+mod numbers;
 mod outside;
 mod pages;
 mod prepared;
@@ -53,6 +55,8 @@ use crate::span::memory_len;
 use crate::value::Value;
 use absent::Absentee;
 use arena::Handle;
+#[cfg(any(test, fuzzing, feature = "simulation"))]
+pub use audit::Audit;
 pub use charges::{Charge, Reservation};
 use entry::Kind;
 pub use keys::SetSmall;
@@ -64,6 +68,7 @@ pub use records::{
     Usage,
 };
 use room::Wanted;
+pub use shard::Scanned;
 use shard::{Common, Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
@@ -178,6 +183,7 @@ impl Store {
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
             hasher,
+            numbers: Arc::default(),
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
@@ -490,12 +496,11 @@ impl Store {
         lock(&self.inner.shards[id.as_u64() as usize % self.shards()])
     }
 
-    /// A key with its tag, and its shard.
+    /// A key with its hash, and its shard.
     fn place_of_key<'a>(&self, key: &'a str) -> (Key<'a>, usize) {
         let bytes = key.as_bytes();
         let hash = hash_of_key(&self.inner.common.hasher, bytes);
-        let tag = hash as u32;
-        (Key { bytes, tag }, (hash >> 32) as usize % self.shards())
+        (Key { bytes, hash }, (hash >> 32) as usize % self.shards())
     }
 }
 

@@ -94,7 +94,7 @@ impl Outside {
     }
 
     /// What is charged for it beside its entry, whatever it is.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(super) fn charged(&self) -> u64 {
         match self {
             Outside::Block { .. } => self.block_charge(),

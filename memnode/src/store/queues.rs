@@ -8,7 +8,7 @@
 //!
 //! The queues are lists through the entries themselves, so that one that is freed or moved leaves no trace.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 
 use super::arena::{Arena, Handle};

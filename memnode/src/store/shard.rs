@@ -5,10 +5,11 @@
 //!
 //! What entries cost and who pays for them is in `costs`, what goes where room is needed in `eviction`.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 mod costs;
 mod eviction;
+mod noting;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -24,10 +25,12 @@ use super::entry::{Entry, EntryMut, HEADER_LEN, Kind, Lane, OUTSIDE_LEN, Parts};
 use super::index::Index;
 use super::ledger::Ledger;
 use super::lent::Lent;
+use super::notes::Notes;
+use super::numbers::NodeNumbers;
 use super::outside::Outside;
 use super::pages::PagePool;
 use super::queues::Queues;
-use super::records::{BlockMeta, Found, KeyNote, KeyRecord, KeyValue, Lookup, Object, Place, Removed};
+use super::records::{BlockMeta, Found, KeyRecord, KeyValue, Lookup, Object, Place, Removed};
 use crate::expiry::{Expiry, Moment, Queue};
 use crate::ids::BlockIds;
 pub(super) use costs::{Lack, cost_of_lent, entry_cost};
@@ -52,13 +55,21 @@ pub(super) struct Common {
     pub(super) ledger: Arc<Ledger>,
     pub(super) expiry: Arc<Expiry>,
     pub(super) hasher: SeedableRandomState,
+    pub(super) numbers: Arc<NodeNumbers>,
 }
 
-/// A name that is looked for: a key with its tag.
+/// A name that is looked for: a key with its hash.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) tag: u32,
+    pub(super) hash: u64,
+}
+
+impl Key<'_> {
+    /// What the index has of the hash.
+    pub(super) fn tag(self) -> u32 {
+        self.hash as u32
+    }
 }
 
 /// What an entry that is added is to be.
@@ -116,12 +127,45 @@ pub(super) struct Displaced {
     pub(super) outside: Option<Outside>,
 }
 
+/// A key that a scan meets, and its value, for as long as the look at it lasts.
+pub struct Scanned<'a> {
+    shard: &'a Shard,
+    entry: Entry<'a>,
+    /// The key.
+    pub key: &'a str,
+}
+
+impl Scanned<'_> {
+    /// The size of the value in bytes.
+    pub fn size(&self) -> u64 {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(self.entry.payload().len() as u64, Outside::size)
+    }
+
+    /// The class; `None` where the bytes lie on a peer, which alone knows it.
+    pub fn class(&self) -> Option<BlockClass> {
+        (!matches!(self.place(), Place::At(_))).then(|| self.entry.class())
+    }
+
+    /// Where the bytes lie.
+    pub fn place(&self) -> Place {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(Place::Here, Outside::place)
+    }
+
+    /// When the value expires; `None` is never.
+    pub fn expires(&self) -> Option<Moment> {
+        self.entry.expires()
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Shard {
     common: Common,
     arena: Arena,
     by_key: Index,
     by_id: Index,
+    notes: Notes,
     outside: Slab<Outside>,
     queues: Queues,
     lent: Lent,
@@ -137,6 +181,7 @@ impl Shard {
             arena: Arena::new(pool),
             by_key: Index::default(),
             by_id: Index::default(),
+            notes: Notes::default(),
             outside: Slab::new(),
             queues: Queues::default(),
             lent: Lent::default(),
@@ -162,7 +207,7 @@ impl Shard {
 
     pub(super) fn find_key(&self, key: Key<'_>) -> Option<Handle> {
         self.by_key
-            .find(key.tag, |handle| self.entry(handle).key() == key.bytes)
+            .find(key.tag(), |handle| self.entry(handle).key() == key.bytes)
     }
 
     pub(super) fn find_id(&self, id: BlockId) -> Option<Handle> {
@@ -182,11 +227,10 @@ impl Shard {
     /// What a key names, which counts as a read.
     pub(super) fn look_up(&mut self, key: Key<'_>) -> Lookup<'_> {
         let Some(handle) = self.find_key(key) else {
-            return Lookup::Absent;
+            return self.noted(key).map_or(Lookup::Absent, Lookup::Theirs);
         };
         let entry = self.entry(handle);
         match entry.kind() {
-            Kind::Theirs => Lookup::Theirs(entry.version(self.common.here)),
             Kind::Deleted => Lookup::Deleted(entry.version(self.common.here)),
             Kind::Inline | Kind::Outside if !self.is_live(handle) => Lookup::Absent,
             Kind::Inline | Kind::Outside => {
@@ -231,7 +275,6 @@ impl Shard {
         let entry = self.entry(handle);
         let value = match (entry.kind(), entry.id()) {
             (Kind::Inline | Kind::Outside, Some(id)) => KeyValue::Ours(id),
-            (Kind::Theirs, _) => KeyValue::Theirs,
             _ => KeyValue::Deleted,
         };
         KeyRecord {
@@ -384,13 +427,12 @@ impl Shard {
         Ok(handle)
     }
 
-    /// Puts a note about a key in the place of what is known of it. The entry is paid whether there is room or not.
-    pub(super) fn put_note(
+    /// Records a deletion in the place of what is known of a key. The entry is paid whether there is room or not.
+    pub(super) fn put_deletion(
         &mut self,
         old: Option<Handle>,
         key: Key<'_>,
         version: Version,
-        note: KeyNote,
     ) -> Result<Displaced, NoPage> {
         let new = New {
             key: Some(key),
@@ -398,10 +440,7 @@ impl Shard {
             time: version.time,
             expires: None,
             class: BlockClass::Pinned,
-            kind: match note {
-                KeyNote::Theirs => Kind::Theirs,
-                KeyNote::Deleted => Kind::Deleted,
-            },
+            kind: Kind::Deleted,
             payload: version.node.as_bytes(),
         };
         self.put(old, new)
@@ -467,19 +506,31 @@ impl Shard {
         };
         let key: Box<str> = key.into();
         let name = Key {
-            tag: self.tag_of_key(key.as_bytes()),
+            hash: self.hash_of_key(key.as_bytes()),
             bytes: key.as_bytes(),
         };
-        let recorded = version.map(|version| self.put_note(Some(handle), name, version, KeyNote::Deleted));
+        let recorded = version.map(|version| self.put_deletion(Some(handle), name, version));
         let mut displaced = match recorded {
             Some(Ok(displaced)) => displaced,
-            // Without memory for the note the key is forgotten instead.
+            // Without memory for the record the key is forgotten instead.
             Some(Err(NoPage)) | None => self.remove(handle),
         };
         if let Some(removed) = &mut displaced.removed {
             removed.key = Some(key);
         }
         displaced
+    }
+
+    /// What a scan tells of an entry: nothing of a deletion, and of what has expired.
+    pub(super) fn scanned(&self, handle: Handle) -> Option<Scanned<'_>> {
+        let entry = self.entry(handle);
+        let is_listed = entry.kind() != Kind::Deleted && self.is_live(handle);
+        let key = str::from_utf8(entry.key()).ok().filter(|_| is_listed)?;
+        Some(Scanned {
+            shard: self,
+            entry,
+            key,
+        })
     }
 
     /// Calls `each` with the entries that have a key, see [`Index::scan`].
@@ -493,7 +544,7 @@ impl Shard {
     }
 
     /// Number of entries that have a key.
-    pub(super) fn keys_known(&self) -> usize {
+    pub(super) fn keyed_count(&self) -> usize {
         self.by_key.len()
     }
 
@@ -540,7 +591,8 @@ impl Shard {
         let handle = self.arena.take(parts.len()).ok_or(NoPage)?;
         parts.write(self.arena.slot_mut(handle));
         if let Some(key) = new.key {
-            self.by_key.insert(key.tag, handle);
+            self.by_key.insert(key.tag(), handle);
+            self.drop_note(key);
         }
         if let Some(id) = new.id {
             self.by_id.insert(self.tag_of_id(id), handle);
@@ -548,7 +600,7 @@ impl Shard {
         }
         let bytes = self.charged(self.entry(handle));
         if self.entry(handle).class() == BlockClass::Cache {
-            let tag = new.key.map(|key| key.tag);
+            let tag = new.key.map(Key::tag);
             self.queues.enter(&mut self.arena, handle, tag, bytes);
         }
         self.count(handle, true);
@@ -663,7 +715,11 @@ impl Shard {
     }
 
     fn tag_of_key(&self, key: &[u8]) -> u32 {
-        super::hash_of_key(&self.common.hasher, key) as u32
+        self.hash_of_key(key) as u32
+    }
+
+    fn hash_of_key(&self, key: &[u8]) -> u64 {
+        super::hash_of_key(&self.common.hasher, key)
     }
 }
 

@@ -118,6 +118,14 @@ ops! {
     Stop = 74, "STOP";
     /// JSON: changes what a peer may use.
     PeerUpdate = 75, "PEER_UPDATE";
+    /// JSON: offers a code for pairing.
+    PairOffer = 80, "PAIR_OFFER";
+    /// JSON: waits for what becomes of it.
+    PairWait = 81, "PAIR_WAIT";
+    /// JSON: tries the code of another node.
+    PairJoin = 82, "PAIR_JOIN";
+    /// JSON: why nodes do not find or reach each other.
+    Doctor = 83, "DOCTOR";
 }
 
 impl Op {

@@ -46,10 +46,12 @@ pub enum Kind {
     Credit = 9,
     /// The sender no longer wants its request answered. No payload.
     Cancel = 10,
+    /// A message of pairing, see [`super::pairing`].
+    Pair = 11,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Ping,
         Kind::Pong,
         Kind::Consent,
@@ -60,6 +62,7 @@ impl Kind {
         Kind::Fail,
         Kind::Credit,
         Kind::Cancel,
+        Kind::Pair,
     ];
 
     /// The flags that this kind knows.
@@ -73,7 +76,10 @@ impl Kind {
 
     /// Whether the frame concerns one request, and so has an id.
     const fn has_id(self) -> bool {
-        !matches!(self, Kind::Ping | Kind::Pong | Kind::Consent | Kind::Goodbye)
+        !matches!(
+            self,
+            Kind::Ping | Kind::Pong | Kind::Consent | Kind::Goodbye | Kind::Pair
+        )
     }
 }
 
@@ -190,6 +196,7 @@ pub const fn encode_goodbye(reason: Goodbye) -> u8 {
         Goodbye::ConsentExpired => 5,
         Goodbye::Busy => 6,
         Goodbye::ProtocolError => 7,
+        Goodbye::SharedIdentity => 8,
         Goodbye::Other => 255,
     }
 }
@@ -210,6 +217,7 @@ pub fn decode_goodbye(payload: &[u8]) -> Result<Goodbye, &'static str> {
         5 => Goodbye::ConsentExpired,
         6 => Goodbye::Busy,
         7 => Goodbye::ProtocolError,
+        8 => Goodbye::SharedIdentity,
         _ => Goodbye::Other,
     })
 }
@@ -244,7 +252,7 @@ mod tests {
         }
         for (at, byte) in [
             (0, 0),
-            (0, 11),
+            (0, 12),
             (0, 255),
             (1, 2),
             (2, 1),

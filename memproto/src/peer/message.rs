@@ -9,6 +9,7 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
+use crate::listing::ListedKey;
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 use crate::version::Version;
 
@@ -86,6 +87,8 @@ pub enum PeerRequest {
         keys: Vec<KeyVersion>,
         /// Whether the receiver has now been told of all keys of the sender.
         complete: bool,
+        /// The sender's hybrid clock, as [`Version::time`].
+        clock: u64,
     },
     /// Asks for the sender's grant and what it uses of it.
     Usage,
@@ -116,6 +119,19 @@ pub enum PeerRequest {
     },
     /// Asks to be told of all keys anew: what was told before could not be kept.
     Retell,
+    /// Asks for keys that the receiver answers for, without asking others, a page at a time.
+    Keys {
+        /// Globs, see [`crate::pattern`]; a key that matches any of them comes.
+        patterns: Vec<String>,
+        /// 0 for the first page, then that of the last reply; below 2^[`OWN_CURSOR_BITS`](crate::listing::OWN_CURSOR_BITS).
+        cursor: u64,
+        /// How many keys at most, from 1 on; the receiver may return fewer, also none, and a cursor.
+        limit: u32,
+        /// Whether what is known of the values is to come too.
+        details: bool,
+    },
+    /// Asks for the receiver's wall clock, to compare.
+    Clock,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -169,6 +185,8 @@ pub enum PeerReply {
     Reconciled {
         /// The keys of which the receiver knows a newer version.
         newer: Vec<KeyVersion>,
+        /// The hybrid clock of the one that replies.
+        clock: u64,
     },
     /// To `Usage`.
     Usage(GrantUse),
@@ -190,6 +208,18 @@ pub enum PeerReply {
     Newest(Option<KeyState>),
     /// To `Retell`: it is going to.
     Retelling,
+    /// To `Keys`: as many as a [`KeysPage`](crate::local::keys::KeysPage) has room for.
+    Keys {
+        /// The keys, in no order: all with details or none.
+        keys: Vec<ListedKey>,
+        /// With which cursor to ask for the next page, greater than the one before; 0 where this was the last.
+        cursor: u64,
+    },
+    /// To `Clock`.
+    Clock {
+        /// Milliseconds since 1970, as the responder's wall clock has it.
+        unix_ms: u64,
+    },
 }
 
 /// Where a block lies.

@@ -1,6 +1,7 @@
 //! Echo servers: what the sockets and the scheduler of this machine cost, with no store behind them.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
@@ -14,7 +15,11 @@ const BUFFER_LEN: usize = 64 * 1024;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The Unix socket to listen at
-    socket: PathBuf,
+    #[arg(required_unless_present = "tcp")]
+    socket: Option<PathBuf>,
+    /// Listen at this TCP address instead
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["socket", "tokio"])]
+    tcp: Option<SocketAddr>,
     /// Serve on tokio's default runtime instead of one blocking thread for each connection
     #[arg(long)]
     tokio: bool,
@@ -22,17 +27,26 @@ pub(crate) struct Args {
 
 /// Serves until it is killed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let listener = UnixListener::bind(&args.socket).context("cannot listen")?;
+    if let Some(address) = args.tcp {
+        let listener = TcpListener::bind(address).context("cannot listen")?;
+        return serve_blocking(|| {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
+    }
+    let socket = args.socket.as_ref().context("no socket to listen at")?;
+    let listener = UnixListener::bind(socket).context("cannot listen")?;
     if args.tokio {
         serve_tokio(listener)
     } else {
-        serve_blocking(&listener)
+        serve_blocking(|| Ok(listener.accept()?.0))
     }
 }
 
-fn serve_blocking(listener: &UnixListener) -> Result<()> {
+fn serve_blocking<S: Read + Write + Send + 'static>(accept: impl Fn() -> io::Result<S>) -> Result<()> {
     loop {
-        let (mut stream, _) = listener.accept()?;
+        let mut stream = accept()?;
         std::thread::spawn(move || {
             let mut buffer = vec![0; BUFFER_LEN];
             while let Ok(read @ 1..) = stream.read(&mut buffer) {

@@ -1,27 +1,35 @@
 //! `cargo xtask bench`: what MemCloud costs and gives, measured on this machine.
 //!
 //! - [`local`]: a node on its own host beside Redis and memcached, over Unix sockets, against the marks.
+//! - [`mesh`]: a node and its peers on other hosts, in network namespaces, beside Redis over the network, against the marks.
 //! - [`cache`]: how well the store chooses what to evict, beside LRU and FIFO, and what a victim costs.
 //! - [`memory`]: how much memory a node really takes for its budget, after churn, and what it gives back.
 //!
 //! They share:
 //! - `servers`: installs, starts and ends what is measured.
 //! - `client`: one blocking client for all protocols, so that the servers are compared and not their clients.
+//! - `asker`: small requests, one at a time or many at once, and what they take.
 //! - `echo`: the servers that do nothing but answer, which is what a round trip costs at the least.
-//! - `figures`: medians and quantiles. `random`: numbers that are the same in each run.
+//! - `figures`: medians and quantiles. `line`, `judgement`, `table`: figures beside their marks.
+//! - `random`: numbers that are the same in each run.
 //!
 //! It is a program of its own, not a part of `xtask`, because it is built like what it measures: with the optimisation that ships.
 //! Nothing is left running. Results go to stdout, progress to stderr.
 
+mod asker;
 mod cache;
 mod client;
 mod cpus;
 mod echo;
 mod figures;
+mod judgement;
+mod line;
 mod local;
 mod memory;
+mod mesh;
 mod random;
 mod servers;
+mod table;
 
 use std::process::ExitCode;
 
@@ -35,11 +43,13 @@ use xtask::interrupt;
 enum Chore {
     /// A node beside Redis, memcached and bare echo servers, all on Unix sockets of this machine
     Local(local::Args),
+    /// Nodes on several hosts of this machine, beside a bare echo and Redis over the same network (root)
+    Mesh(mesh::Args),
     /// What the store evicts, beside LRU and FIFO, and what a victim costs
     Cache(cache::Args),
     /// The memory that a node takes for its budget, under churn, and gives back
     Memory(memory::Args),
-    /// Serve as a bare echo server until killed: a part of `local`
+    /// Serve as a bare echo server until killed: a part of `local` and `mesh`
     #[command(hide = true)]
     Echo(echo::Args),
 }
@@ -62,6 +72,7 @@ fn run(chore: &Chore) -> Result<()> {
     interrupt::catch()?;
     match chore {
         Chore::Local(args) => local::run(args),
+        Chore::Mesh(args) => mesh::run(args),
         Chore::Cache(args) => cache::run(args),
         Chore::Memory(args) => memory::run(args),
         Chore::Echo(_) => unreachable!("it returned above"),

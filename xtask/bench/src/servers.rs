@@ -13,6 +13,7 @@ use xtask::{node, wait};
 
 use crate::client::{Client, Protocol};
 use crate::cpus::Cpus;
+use crate::line::Column;
 
 /// How long a server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ const TIMED_POLL: Duration = Duration::from_micros(200);
 const MEMORY_BYTES: u64 = 6 << 30;
 
 /// The servers beside MemCloud, which are also the names of their packages.
-const REDIS: &str = "redis-server";
+pub(crate) const REDIS: &str = "redis-server";
 const MEMCACHED: &str = "memcached";
 
 /// The columns of the table.
@@ -44,9 +45,8 @@ pub(crate) enum Kind {
     MemCloud,
 }
 
-impl Kind {
-    /// All, in the order of the columns.
-    pub(crate) const ALL: [Kind; 5] = [
+impl Column for Kind {
+    const ALL: &'static [Kind] = &[
         Kind::EchoBlocking,
         Kind::EchoTokio,
         Kind::Memcached,
@@ -54,8 +54,7 @@ impl Kind {
         Kind::MemCloud,
     ];
 
-    /// The head of the column.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Kind::EchoBlocking => "echo, blocking",
             Kind::EchoTokio => "echo, tokio",
@@ -64,7 +63,9 @@ impl Kind {
             Kind::MemCloud => "MemCloud",
         }
     }
+}
 
+impl Kind {
     /// What it speaks.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
@@ -114,16 +115,11 @@ impl Starter {
     /// Installs what is missing and builds MemCloud as it ships.
     ///
     /// # Errors
-    /// When a server is missing and cannot be installed: then the message says which, and how.
+    /// As [`ensure_installed`].
     pub(crate) fn prepare(kinds: &[Kind], cpus: Option<Cpus>) -> Result<Self> {
-        let missing: Vec<_> = [(Kind::Redis, REDIS), (Kind::Memcached, MEMCACHED)]
-            .into_iter()
-            .filter(|(kind, program)| kinds.contains(kind) && !is_installed(program))
-            .map(|(_, program)| program)
-            .collect();
-        if !missing.is_empty() {
-            install(&missing)?;
-        }
+        let stores = [(Kind::Redis, REDIS), (Kind::Memcached, MEMCACHED)];
+        let wanted = stores.into_iter().filter(|(kind, _)| kinds.contains(kind));
+        ensure_installed(wanted.map(|(_, program)| (program, program)))?;
         let memnode = build::memnode(Profile::Release)?;
         if let Some(cpus) = &cpus {
             cpus.be_client()?;
@@ -285,6 +281,21 @@ impl Servers {
 /// When it cannot be made.
 pub(crate) fn folder() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("memcloud-bench-").tempdir()?)
+}
+
+/// Sees to it that these programs are there, each named with its package.
+///
+/// # Errors
+/// When one is missing and cannot be installed: then the message says which, and how.
+pub(crate) fn ensure_installed<'a>(programs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let missing: Vec<_> = programs
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(&missing)
 }
 
 fn is_installed(program: &str) -> bool {

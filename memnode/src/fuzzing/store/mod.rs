@@ -279,6 +279,17 @@ impl Play {
     fn check(&mut self) {
         self.find_orphans();
         let (usage, audit) = (self.store.usage(), self.store.audit());
+        let noted = self
+            .model
+            .known
+            .iter()
+            .filter(|known| matches!(known.what, What::Theirs));
+        // A shard has none, or a table that is large enough for all keys of a script.
+        let noted = noted.count().min(SHARDS) as u64;
+        let tables = u64::from(noted > 0)..=noted;
+        assert!(audit.note_bytes.is_multiple_of(Store::COST_OF_FIRST_NOTES));
+        assert!(tables.contains(&(audit.note_bytes / Store::COST_OF_FIRST_NOTES)));
+        self.model.note_bytes = audit.note_bytes;
         assert_eq!(usage, self.model.usage());
         assert_eq!(audit.cache_bytes, usage.cache_bytes);
         let entries = self.model.known.iter().map(Known::entry_cost);

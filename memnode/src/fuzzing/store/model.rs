@@ -121,7 +121,9 @@ impl Known {
         let expires = self.expires_hours.is_some();
         match &self.what {
             What::Small(bytes) => Store::cost_of_small(key_len, bytes.len(), self.class, expires),
-            What::Theirs | What::Deleted => Store::cost_of_note(key_len),
+            What::Deleted => Store::cost_of_deletion(key_len),
+            // It is no entry.
+            What::Theirs => 0,
             What::Block { .. } if self.owner() != Owner::Local => Store::cost_of_lent_entry(self.class),
             What::Block { .. } | What::At(..) | What::Stream(_) => {
                 Store::cost_of_outside(key_len, self.class, expires)
@@ -162,6 +164,8 @@ pub(super) struct Model {
     pub(super) evictions: u64,
     /// Peers that are away with data here, and when what they have pinned may go.
     pub(super) absent: BTreeMap<NodeId, u64>,
+    /// What the notes of keys of other nodes take together, as the store said last: the model knows only between which bounds that is.
+    pub(super) note_bytes: u64,
 }
 
 impl Model {
@@ -191,6 +195,7 @@ impl Model {
             .iter()
             .filter_map(|known| Some((known.owner(), known.outside_cost()?)));
         entries
+            .chain([(Owner::Local, self.note_bytes)])
             .chain(outside)
             .chain(self.orphans.iter().copied())
             .chain(self.held.iter().copied())

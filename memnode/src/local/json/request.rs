@@ -1,12 +1,16 @@
 //! A line, read into an operation.
 
-use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerUpdate, PeerWait, TrustRemoval};
+use memproto::control::{
+    ConnectRequest, ConsentDecision, DoctorRequest, PairJoin, PairOffer, PairWait, PeerName, PeerUpdate,
+    PeerWait, TrustRemoval,
+};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
+use memproto::local::keys::KeysRequest;
 use memproto::{BlockId, LifetimeChange, ValueName};
 use serde_json::Value;
 
-use super::arguments::{self, Encoding, Fields, Hello, Keys, Put, PutMany, Read};
+use super::arguments::{self, Encoding, Fields, Hello, Put, PutMany, Read};
 use super::{LINE_MAX, VALUE_MAX};
 
 /// The longest `id` in bytes, as it stands in the line.
@@ -28,7 +32,7 @@ pub(super) enum Operation {
     Load(BlockId, Read),
     Free(Vec<BlockId>),
     Stream(Put),
-    Keys(Keys),
+    Keys(KeysRequest),
     Status,
     Stats,
     Peers,
@@ -40,6 +44,10 @@ pub(super) enum Operation {
     ConsentDecide(ConsentDecision),
     TrustList,
     TrustRemove(TrustRemoval),
+    PairOffer(PairOffer),
+    PairWait(PairWait),
+    PairJoin(PairJoin),
+    Doctor(DoctorRequest),
     Stop,
 }
 
@@ -144,7 +152,11 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "peer_update" => Operation::PeerUpdate(arguments::args(fields)?),
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
+        "pair_offer" => Operation::PairOffer(arguments::args(fields)?),
+        "pair_wait" => Operation::PairWait(arguments::args(fields)?),
+        "pair_join" => Operation::PairJoin(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
+        "doctor" => Operation::Doctor(arguments::args(fields)?),
         op => {
             let bare = match op {
                 "ping" => Operation::Ping,
@@ -201,8 +213,8 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop",
-            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|ttl_ms|token",
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop|pair_offer|pair_join|doctor",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|local|details|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());

@@ -92,7 +92,7 @@ async fn a_restarted_peer_replaces_its_old_link_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_that_dial_at_once_have_one_link() {
-    for round in 0..10 {
+    for round in 0..40 {
         let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
         let (to_b, to_a) = tokio::join!(a.connect(&b, false), b.connect(&a, false));
         for info in [to_b, to_a] {

@@ -4,6 +4,8 @@
 
 mod consent;
 mod links;
+mod network;
+mod pairing;
 mod strangers;
 mod table;
 mod transfer;

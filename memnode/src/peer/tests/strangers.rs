@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::surroundings::Surroundings;
 
 /// Reads until the other side closes. Returns how much it said.
 async fn read_to_end(stream: &mut TcpStream) -> usize {
@@ -156,7 +157,7 @@ async fn an_address_with_another_node_is_not_taken_for_the_peer() {
 #[tokio::test]
 async fn a_port_in_use_is_a_clear_error() {
     let b = TestNode::start("NodeB").await;
-    let error = super::super::listener::bind(&[b.address])
+    let error = super::super::listener::bind(&Surroundings::system(), &[b.address])
         .await
         .unwrap_err()
         .to_string();

@@ -199,3 +199,33 @@ fn a_goodbye_removes_a_discovered_peer_without_a_link() {
     assert!(table.get(id(1)).is_none());
     assert!(table.get(id(2)).is_some());
 }
+
+#[test]
+fn of_two_processes_with_one_identity_the_one_that_is_here_stays() {
+    let (mut table, now) = (table(), Instant::now());
+    let mut serial = 0;
+    let mut admit = |table: &mut Table<u64>, incarnation| {
+        serial += 1;
+        let facts = LinkFacts {
+            incarnation,
+            ..facts(9, serial, false)
+        };
+        table.admit(facts, None, serial, now).map(|_| serial)
+    };
+    // Nobody can know better than that the second one is a restart.
+    admit(&mut table, 1).unwrap();
+    let second = admit(&mut table, 2).unwrap();
+    assert_eq!(table.get(id(9)).unwrap().shared, None);
+    for _ in 0..3 {
+        assert_eq!(admit(&mut table, 1), Err(Goodbye::SharedIdentity));
+        assert_eq!(table.links().next().unwrap().link, second);
+    }
+    assert!(table.get(id(9)).unwrap().shared.is_some());
+    // When that one goes, the other one is as good.
+    table.ended(id(9), second, ending(Ended::Lost), now).unwrap();
+    let first = admit(&mut table, 1).unwrap();
+    assert_eq!(admit(&mut table, 2), Err(Goodbye::SharedIdentity));
+    // A restart is one, whatever was before.
+    table.ended(id(9), first, ending(Ended::Lost), now).unwrap();
+    admit(&mut table, 3).unwrap();
+}

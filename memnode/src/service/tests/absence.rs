@@ -102,7 +102,7 @@ async fn a_borrower_that_is_back_late_keeps_what_is_left_and_is_told_what_is_gon
         None,
         "it is said once, and then forgotten"
     );
-    assert_eq!(borrower.keys(), [""; 0]);
+    assert_eq!(borrower.keys().await, [""; 0]);
 }
 
 #[tokio::test]

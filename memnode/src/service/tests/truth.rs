@@ -60,7 +60,7 @@ impl TestNode {
     /// Lets the node's clock go ahead, as that of a machine that is set wrong.
     fn go_ahead(&self, by: Duration) {
         let future = Version {
-            time: (unix_ms() + by.as_millis() as u64) << memproto::version::VERSION_COUNTER_BITS,
+            time: (self.service.unix_ms() + by.as_millis() as u64) << memproto::version::VERSION_COUNTER_BITS,
             node: NodeId::from_bytes([9; 16]),
         };
         assert!(self.service.observe(future));

@@ -15,6 +15,10 @@ pub(in crate::store) struct ShardAudit {
     pub(in crate::store) entry_bytes: u64,
     /// What the blocks of class cache are charged, with their entries.
     pub(in crate::store) cache_bytes: u64,
+    /// What the table of notes is charged.
+    pub(in crate::store) note_bytes: u64,
+    /// How many notes there are of keys of each node.
+    pub(in crate::store) notes: BTreeMap<NodeId, u64>,
     /// Bytes of the pages.
     pub(in crate::store) held_bytes: u64,
     /// How many places of an index the longest search looks at.
@@ -80,6 +84,15 @@ impl Shard {
         assert_eq!(self.expiring.len(), expiring);
         assert_eq!(self.audit_lent(), lent);
         assert_eq!(self.sums, sums);
+        audit.note_bytes = self.notes.bytes();
+        for (hash, note) in self.notes.all() {
+            assert_eq!(self.notes.find(hash), Some(note));
+            *audit
+                .notes
+                .entry(self.common.numbers.node(note.node))
+                .or_default() += 1;
+        }
+        assert_eq!(audit.notes.values().sum::<u64>(), self.notes.len() as u64);
         audit.longest_search = self.by_id.longest_search().max(self.by_key.longest_search());
         audit
     }
@@ -117,8 +130,10 @@ impl Shard {
         assert_eq!(keyed.len(), self.by_key.len());
         for &handle in &keyed {
             let bytes = self.entry(handle).key();
-            let tag = self.tag_of_key(bytes);
-            assert_eq!(self.find_key(super::Key { bytes, tag }), Some(handle));
+            let hash = self.hash_of_key(bytes);
+            let key = super::Key { bytes, hash };
+            assert_eq!(self.find_key(key), Some(handle));
+            assert_eq!(self.noted(key), None, "what has an entry has no note");
             let has_id = self.entry(handle).id().is_some();
             assert_eq!(seen.insert(handle.to_u32()), !has_id);
         }

@@ -46,7 +46,7 @@ pub(in crate::store) fn cost_of_lent(key_len: usize, class: BlockClass) -> u64 {
 
 impl Shard {
     /// What an entry and its value are charged.
-    pub(super) fn charged(&self, entry: Entry<'_>) -> u64 {
+    pub(in crate::store) fn charged(&self, entry: Entry<'_>) -> u64 {
         charged(entry, &self.outside)
     }
 

@@ -109,7 +109,7 @@ fn a_key_ends_with_its_value_and_is_remembered_where_there_is_a_version() {
             .all(|(removed, by)| removed.key.is_some() == by.is_some())
     );
     assert_eq!(store.key("remembered").unwrap().version, version(11));
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(10));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(10));
     store.audit();
 }
 

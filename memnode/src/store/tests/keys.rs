@@ -150,7 +150,11 @@ fn a_value_over_a_note_takes_its_place() {
     let store = store();
     for (time, note) in [(1, KeyNote::Theirs), (3, KeyNote::Deleted)] {
         store.note("k", version(time), note);
-        assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+        let cost = match note {
+            KeyNote::Theirs => Store::COST_OF_FIRST_NOTES,
+            KeyNote::Deleted => Store::cost_of_deletion(1),
+        };
+        assert_eq!(store.usage().used_bytes, cost);
         let id = set(&store, "k", &[5; 60], time + 1).unwrap();
         assert_eq!(
             store.usage().used_bytes,
@@ -206,11 +210,11 @@ fn removing_by_id_ends_the_key_or_records_its_end() {
     };
     assert_eq!(store.key("k"), Some(record));
     assert!(store.look_up("k", |lookup| matches!(lookup, Lookup::Deleted(_))));
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
     // What has no key leaves no trace.
     put(&store, Owner::Local, 1, 10).unwrap();
     store.remove_recording(id(1), Some(version(3)), |_| true).unwrap();
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub struct Established {
     pub peer: PeerIdentity,
     /// Six digits, the same on both sides unless somebody sits between.
     pub code: String,
+    /// The hash over all messages of the handshake and both identities: the same on both sides, and no other session has it.
+    pub transcript: [u8; 32],
     /// Whether this side began the connection.
     pub we_dialled: bool,
     /// The version of the protocol that both speak.

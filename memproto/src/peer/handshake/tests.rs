@@ -1,5 +1,7 @@
 //! Pairs of handshakes, honest and attacked.
 
+mod attacks;
+
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 

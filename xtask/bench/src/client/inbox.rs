@@ -1,7 +1,7 @@
 //! What was read from a socket and not yet looked at.
 
+use std::fs::File;
 use std::io::{IoSliceMut, Read};
-use std::os::unix::net::UnixStream;
 
 use anyhow::{Result, ensure};
 
@@ -40,7 +40,7 @@ impl Inbox {
     }
 
     /// Reads once: what the socket has, as far as there is room.
-    pub(super) fn read_some(&mut self, mut socket: &UnixStream) -> Result<()> {
+    pub(super) fn read_some(&mut self, mut socket: &File) -> Result<()> {
         if self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -52,7 +52,7 @@ impl Inbox {
     }
 
     /// Reads until so many bytes are there.
-    pub(super) fn need(&mut self, socket: &UnixStream, len: usize) -> Result<()> {
+    pub(super) fn need(&mut self, socket: &File, len: usize) -> Result<()> {
         ensure!(len <= self.buffer.len(), "a reply of {len} bytes is too long");
         while self.end - self.start < len {
             self.read_some(socket)?;
@@ -61,11 +61,7 @@ impl Inbox {
     }
 
     /// Fills `slices`, first with what is there, then straight from the socket.
-    pub(super) fn read_all_of(
-        &mut self,
-        mut socket: &UnixStream,
-        mut slices: &mut [IoSliceMut<'_>],
-    ) -> Result<()> {
+    pub(super) fn read_all_of(&mut self, mut socket: &File, mut slices: &mut [IoSliceMut<'_>]) -> Result<()> {
         while self.start < self.end && !slices.is_empty() {
             let taken = slices[0].len().min(self.end - self.start);
             slices[0][..taken].copy_from_slice(&self.buffer[self.start..self.start + taken]);
@@ -86,12 +82,15 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
     #[test]
     fn bytes_come_in_order_however_they_are_read() {
         let (mut here, there) = UnixStream::pair().unwrap();
+        let there = File::from(OwnedFd::from(there));
         let mut inbox = Inbox::new(8);
         here.write_all(b"abcdefgh").unwrap();
         inbox.need(&there, 3).unwrap();

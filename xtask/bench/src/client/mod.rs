@@ -7,6 +7,8 @@
 //! - `native`: the frames of MemCloud's protocol that have no fixed form: greeting, bodies with credit, control.
 //! - `inbox`: what was read and not yet looked at.
 //!
+//! The socket is one of any kind, behind a file: the same calls serve all of them.
+//!
 //! Every reply is checked: its kind, its length, and in MemCloud's protocol the ids of the requests.
 
 mod inbox;
@@ -14,7 +16,10 @@ mod large;
 mod native;
 mod prepared;
 
+use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -59,7 +64,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Client {
     protocol: Protocol,
-    socket: UnixStream,
+    socket: File,
     inbox: Inbox,
     /// Requests of MemCloud's protocol that were queued.
     outbox: BytesMut,
@@ -72,13 +77,19 @@ impl Client {
         let socket = UnixStream::connect(path)?;
         socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
         socket.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        let mut client = Self {
-            protocol,
-            socket,
-            inbox: Inbox::new(INBOX_LEN),
-            outbox: BytesMut::new(),
-            last_id: FIRST_ID,
-        };
+        Self::greeted(protocol, socket.into())
+    }
+
+    /// The same on a TCP connection, on which nothing waits for more to send.
+    pub(crate) fn over_tcp(protocol: Protocol, socket: TcpStream) -> Result<Self> {
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        socket.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        Self::greeted(protocol, socket.into())
+    }
+
+    fn greeted(protocol: Protocol, socket: OwnedFd) -> Result<Self> {
+        let mut client = Self::new(protocol, socket);
         match protocol {
             Protocol::MemCloud => client.greet()?,
             Protocol::Redis => client.expect(b"PING\r\n", b"+PONG\r\n")?,
@@ -86,6 +97,21 @@ impl Client {
             Protocol::Echo => client.expect(b"hello", b"hello")?,
         }
         Ok(client)
+    }
+
+    fn new(protocol: Protocol, socket: OwnedFd) -> Self {
+        Self {
+            protocol,
+            socket: File::from(socket),
+            inbox: Inbox::new(INBOX_LEN),
+            outbox: BytesMut::new(),
+            last_id: FIRST_ID,
+        }
+    }
+
+    /// What it speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     fn expect(&mut self, request: &[u8], reply: &[u8]) -> Result<()> {

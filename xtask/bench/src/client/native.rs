@@ -127,6 +127,20 @@ impl Client {
         Ok((header.request, outcome))
     }
 
+    /// Reads a key that is nowhere.
+    ///
+    /// # Errors
+    /// When there is one, or the node answers with another error than that.
+    pub(crate) fn miss(&mut self, key: &str) -> Result<()> {
+        self.queue(Op::Get, |out| read(key).encode(out), &[]);
+        self.flush()?;
+        match self.outcome()?.1 {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) => anyhow::bail!("there is a key {key}"),
+        }
+    }
+
     /// Asks for one of the control objects without arguments.
     pub(crate) fn control<T: DeserializeOwned>(&mut self, op: Op) -> Result<T> {
         self.queue(op, |_| (), &[]);

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use anyhow::{Result, bail, ensure};
 use bytes::{BufMut, BytesMut};
+use memproto::Placement;
 use memproto::local::reply::ReadReply;
+use memproto::local::request::PutRequest;
 use memproto::local::{FrameHeader, HEADER_LEN, Op};
 
 use super::native;
@@ -43,9 +45,22 @@ impl Prepared {
     /// # Errors
     /// When the keys are not all of one length: then the requests would not be either.
     pub(crate) fn new(protocol: Protocol, keys: &[String], value: Value<'_>) -> Result<Self> {
+        Self::placed(protocol, keys, value, &Placement::Auto)
+    }
+
+    /// The same with values that are to lie somewhere, where the protocol can say so.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn placed(
+        protocol: Protocol,
+        keys: &[String],
+        value: Value<'_>,
+        placement: &Placement,
+    ) -> Result<Self> {
         let mut bytes = BytesMut::new();
         for (index, key) in keys.iter().enumerate() {
-            encode(protocol, index as u64 + 1, key, value, &mut bytes);
+            encode(protocol, index as u64 + 1, key, value, placement, &mut bytes);
         }
         ensure!(
             keys.iter().all(|key| key.len() == keys[0].len()),
@@ -69,12 +84,22 @@ impl Prepared {
     }
 }
 
-fn encode(protocol: Protocol, id: u64, key: &str, value: Value<'_>, out: &mut BytesMut) {
+fn encode(
+    protocol: Protocol,
+    id: u64,
+    key: &str,
+    value: Value<'_>,
+    placement: &Placement,
+    out: &mut BytesMut,
+) {
     match (protocol, value) {
         (Protocol::Echo, Value::Bytes(bytes)) => out.put_slice(bytes),
         (Protocol::Echo, Value::Len(len)) => out.put_bytes(b'x', len),
         (Protocol::MemCloud, Value::Bytes(bytes)) => {
-            let put = native::put(Some(key), bytes.len() as u64);
+            let put = PutRequest {
+                placement: placement.clone(),
+                ..native::put(Some(key), bytes.len() as u64)
+            };
             native::put_frame(out, Op::Set, id, |out| put.encode(out), bytes);
         }
         (Protocol::MemCloud, Value::Len(_)) => {
@@ -248,20 +273,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use super::super::{FIRST_ID, INBOX_LEN, Inbox};
     use super::*;
 
     /// A client of a server that sends these replies, whatever it is asked.
     fn ask(protocol: Protocol, value: Value<'_>, count: usize, replies: &[u8]) -> Result<()> {
         let (socket, mut server) = UnixStream::pair()?;
         socket.set_read_timeout(Some(super::super::REPLY_TIMEOUT))?;
-        let mut client = Client {
-            protocol,
-            socket,
-            inbox: Inbox::new(INBOX_LEN),
-            outbox: BytesMut::new(),
-            last_id: FIRST_ID,
-        };
+        let mut client = Client::new(protocol, socket.into());
         let keys: Vec<_> = (0..count).map(|key| format!("key:{key}")).collect();
         let requests = Prepared::new(protocol, &keys, value)?;
         server.write_all(replies)?;

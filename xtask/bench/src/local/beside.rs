@@ -9,10 +9,10 @@ use xtask::size::{exact, rate_mib};
 
 use super::Setting;
 use super::large::{LargeAsker, STORES};
-use super::line::Line;
-use super::marks::Mark;
-use super::small::{Asker, quantile_us};
+use super::marks::{Line, Mark};
+use crate::asker::{Asker, quantile_us};
 use crate::client::{Body, Client, Request};
+use crate::line::Column as _;
 use crate::random::pattern;
 use crate::servers::{Kind, Server};
 
@@ -63,7 +63,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Line>> {
 }
 
 fn run(setting: &Setting, server: &Server, len: u64) -> Result<Sample> {
-    let mut asker = Asker::start(server, Request::Get, 0)?;
+    let mut asker = Asker::start(server.connect()?, Request::Get, 0)?;
     let start = Instant::now();
     let alone = asker.time_each(|now| now - start < setting.time)?;
 

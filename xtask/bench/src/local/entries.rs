@@ -8,9 +8,9 @@ use xtask::{interrupt, wait};
 
 use super::Setting;
 use super::large::STORES;
-use super::line::Line;
-use super::marks::Mark;
+use super::marks::{Line, Mark};
 use crate::client::{Prepared, Protocol, Value};
+use crate::line::Column as _;
 use crate::random::pattern;
 use crate::servers::{Kind, Server};
 

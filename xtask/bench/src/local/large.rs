@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use xtask::interrupt;
 
 use super::Setting;
-use super::line::Line;
-use super::marks::Mark;
+use super::marks::{Line, Mark};
 use crate::client::{Client, Request};
+use crate::line::Column as _;
 use crate::random::pattern;
 use crate::servers::{Kind, Server};
 

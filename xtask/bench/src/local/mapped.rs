@@ -11,10 +11,10 @@ use xtask::size::exact;
 
 use super::Setting;
 use super::large::{LargeAsker, STORES};
-use super::line::Line;
-use super::marks::Mark;
-use super::small::quantile_us;
+use super::marks::{Line, Mark};
+use crate::asker::quantile_us;
 use crate::client::{Body, Request};
+use crate::line::Column as _;
 use crate::random::pattern;
 use crate::servers::{Kind, Server};
 

@@ -1,9 +1,11 @@
 //! What MemCloud's figures are to reach, and whether they do.
 
-use serde::Serialize;
-
-use super::line::Line;
+use crate::judgement::Judgement;
+use crate::line::{self, Column as _};
 use crate::servers::Kind;
+
+/// A line of the table of `bench local`.
+pub(super) type Line = line::Line<Kind>;
 
 /// What MemCloud's figure is compared with, and how.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,86 +26,42 @@ pub(super) enum Mark {
     AtLeastBest(f64),
 }
 
-/// A mark beside what was measured.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct Judgement {
-    /// The mark in words.
-    pub(super) mark: String,
-    /// MemCloud's figure in the terms of the mark: a ratio, or the figure itself.
-    pub(super) value: Option<f64>,
-    /// What `value` is, such as `of Redis`; empty where it is the figure itself.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) of: String,
-    /// Whether it is reached; `None` where a figure is missing.
-    pub(super) reached: Option<bool>,
+impl Line {
+    /// With a mark that MemCloud's figure is to reach.
+    pub(super) fn mark(self, mark: Mark) -> Self {
+        let judgement = mark.judge(&self);
+        self.judged(judgement)
+    }
 }
 
 impl Mark {
     /// Compares the medians of a line.
-    pub(super) fn judge(self, line: &Line) -> Judgement {
+    fn judge(self, line: &Line) -> Judgement {
         let ours = line.figure(Kind::MemCloud);
         let stores = || Some((line.figure(Kind::Memcached)?, line.figure(Kind::Redis)?));
         let lower = stores().map(|(memcached, redis)| memcached.min(redis));
         let higher = stores().map(|(memcached, redis)| memcached.max(redis));
         let over = |other: Option<f64>| Some(ours? / other?);
-        let better = "of the better store".to_owned();
+        let better = "of the better store";
         let of = |kind: Kind| format!("of {}", kind.name());
-        let (mark, value, of, reached): (_, _, _, fn(f64, f64) -> bool) = match self {
-            Mark::AtMost(limit, kind) => (
-                (format!("at most {limit}"), limit),
-                over(line.figure(kind)),
-                of(kind),
-                at_most,
-            ),
-            Mark::AtMostBest(limit) => ((format!("at most {limit}"), limit), over(lower), better, at_most),
-            Mark::AtMostOwn(limit, own, name) => (
-                (format!("at most {limit}"), limit),
-                over(Some(own)),
-                format!("of {name}"),
-                at_most,
-            ),
-            Mark::Below(limit) => ((format!("below {limit}"), limit), ours, String::new(), below),
-            Mark::TimesFaster(limit) => (
-                (format!("at least {limit} times as fast"), limit),
+        match self {
+            Mark::AtMost(limit, kind) => Judgement::at_most(limit, over(line.figure(kind)), of(kind)),
+            Mark::AtMostBest(limit) => Judgement::at_most(limit, over(lower), better),
+            Mark::AtMostOwn(limit, own, name) => {
+                Judgement::at_most(limit, over(Some(own)), format!("of {name}"))
+            }
+            Mark::Below(limit) => Judgement::below(limit, ours),
+            Mark::TimesFaster(limit) => Judgement::at_least(
+                limit,
                 over(lower).map(f64::recip),
-                "times as fast as the better store".to_owned(),
-                at_least,
-            ),
-            Mark::AtLeast(limit, kind) => (
-                (format!("at least {limit}"), limit),
-                over(line.figure(kind)),
-                of(kind),
-                at_least,
-            ),
-            Mark::AtLeastBest(limit) => (
-                (format!("at least {limit}"), limit),
-                over(higher),
-                better,
-                at_least,
-            ),
-        };
-        let (mark, limit) = mark;
-        Judgement {
-            mark,
-            value,
-            of,
-            reached: value.map(|value| reached(value, limit)),
+                "times as fast as the better store",
+            )
+            .worded(format!("at least {limit} times as fast")),
+            Mark::AtLeast(limit, kind) => Judgement::at_least(limit, over(line.figure(kind)), of(kind)),
+            Mark::AtLeastBest(limit) => Judgement::at_least(limit, over(higher), better),
         }
     }
 }
-
-fn at_most(value: f64, limit: f64) -> bool {
-    value <= limit
-}
-
-fn below(value: f64, limit: f64) -> bool {
-    value < limit
-}
-
-fn at_least(value: f64, limit: f64) -> bool {
-    value >= limit
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,14 +4,13 @@
 //! - `small`, `large`: requests for values of 1 KiB, and of a MiB and more.
 //! - `mapped`: large values that do not cross the socket.
 //! - `entries`: the memory that an entry costs. `beside`: what a stream costs others. `start`: how soon a server answers.
-//! - `line`, `marks`: figures and what they are to reach. `table`: both as Markdown.
+//! - `marks`: what the figures are to reach. `table`: both as Markdown.
 //!
 //! The servers take turns with each load, forwards and backwards, so that what else this machine does meets all of them.
 
 mod beside;
 mod entries;
 mod large;
-mod line;
 mod mapped;
 mod marks;
 mod rows;
@@ -27,8 +26,9 @@ use tempfile::TempDir;
 use xtask::interrupt;
 
 use crate::cpus::Cpus;
+use crate::line::Column as _;
 use crate::servers::{Kind, Server, Servers, Starter, folder};
-use line::Line;
+use marks::Line;
 use rows::Row;
 
 /// The arguments of `cargo xtask bench local`.
@@ -74,7 +74,7 @@ struct Setting {
 pub(crate) fn run(args: &Args) -> Result<()> {
     // Before this process is kept to some of them.
     let cores = std::thread::available_parallelism()?.get();
-    let starter = Starter::prepare(&Kind::ALL, args.cpus.clone())?;
+    let starter = Starter::prepare(Kind::ALL, args.cpus.clone())?;
     let (runs, run_ms, part) = if args.quick {
         (3, 50, 8)
     } else {

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::line::Line;
+use super::marks::Line;
 use super::small::Shape;
 use super::{Setting, beside, entries, large, mapped, small, start};
 use crate::client::Request;

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use super::Setting;
 use super::large::STORES;
-use super::line::Line;
-use super::marks::Mark;
+use super::marks::{Line, Mark};
 
 /// Measures from the start of the process to its first answer, each time in a new folder: a node makes its identity and its token
 /// then, as at its very first start.

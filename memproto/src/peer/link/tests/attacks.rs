@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::peer::codec::{self, MESSAGE_MAX};
 use crate::peer::frame::{self, FLAG_END, FLAG_MORE, Kind};
+use crate::peer::pairing::{PairMessage, PairRefusal};
 use crate::peer::record::{RECORD_PLAINTEXT_MAX, RecordError, Sealer};
 
 /// A link and a peer that has the keys but writes its own frames.
@@ -307,6 +308,40 @@ fn a_flood_of_pings_closes_the_link() {
 }
 
 #[test]
+fn a_stranger_has_few_messages_of_pairing_and_none_is_consent() {
+    let pair = |out: &mut Vec<u8>| frame::put(out, Kind::Pair, 0, 0, &[4, 1]);
+    let mut forger = Forger::new();
+    for _ in 0..PAIRS_BEFORE_CONSENT_MAX {
+        forger.send(pair).unwrap();
+        assert_eq!(
+            forger.link.poll_event(),
+            Some(Event::Pair(PairMessage::Refuse(PairRefusal::NoOffer)))
+        );
+    }
+    assert_eq!(forger.link.our_consent(), Consent::Waiting);
+    assert_eq!(forger.link.their_consent(), Consent::Waiting);
+    let why = forger.refused(pair);
+    assert!(why.contains("too many messages of pairing"), "{why}");
+
+    let mut forger = Forger::new();
+    let why = forger.refused(|out| frame::put(out, Kind::Pair, 0, 0, &[1; 32]));
+    assert!(why.contains("wrong length"), "{why}");
+}
+
+/// A peer that asks and does not read holds a few answers, not more.
+#[test]
+fn answers_of_pairing_do_not_pile_up() {
+    let mut forger = Forger::agreed();
+    for _ in 0..10 * PAIRS_MAX {
+        forger.link.pair(PairMessage::Refuse(PairRefusal::NoOffer));
+    }
+    let mut out = Vec::new();
+    assert!(forger.link.poll_transmit(forger.now, &mut out));
+    let each = frame::HEADER_LEN + 2;
+    assert!(out.len() < (PAIRS_MAX + 1) * each + 100, "{} bytes", out.len());
+}
+
+#[test]
 fn data_for_a_cancelled_request_is_dropped_up_to_one_window() {
     let mut forger = Forger::agreed();
     let id = forger.link.open_request(&store(), BodySpec::NONE, None).unwrap();
@@ -391,7 +426,7 @@ proptest! {
     #[test]
     fn random_frames_never_break_more_than_the_link(
         frames in proptest::collection::vec(
-            (1_u8..=10, 0_u8..2, 0_u64..8, proptest::collection::vec(any::<u8>(), 0..40)), 1..60),
+            (1_u8..=11, 0_u8..2, 0_u64..8, proptest::collection::vec(any::<u8>(), 0..40)), 1..60),
         asks in 0_usize..4,
     ) {
         let mut forger = Forger::agreed();

@@ -148,6 +148,7 @@ fn long_messages_span_records() {
     let long = PeerRequest::Reconcile {
         keys: (0..256).map(key).collect(),
         complete: false,
+        clock: 0,
     };
     let mut pair = Pair::agreed();
     let id = pair.links[0].open_request(&long, BodySpec::NONE, None).unwrap();
@@ -171,6 +172,7 @@ fn long_messages_span_records() {
     assert_eq!(pair.take_events(1), expected);
     let reply = PeerReply::Reconciled {
         newer: (0..MESSAGE_MAX / 1_024).map(key).collect(),
+        clock: 0,
     };
     assert!(pair.links[1].reply(id, &reply, BodySpec::exact(5)));
     pair.settle();
@@ -188,6 +190,7 @@ fn long_messages_span_records() {
     let huge = PeerRequest::Reconcile {
         keys: (0..MESSAGE_MAX / 1_024).map(key).collect(),
         complete: false,
+        clock: 0,
     };
     let refused = pair.links[0].open_request(&huge, BodySpec::NONE, None);
     assert_eq!(refused.unwrap_err().code, ErrorCode::TooLarge);
@@ -357,6 +360,39 @@ fn the_round_trip_is_measured() {
     }
     pair.settle();
     assert_eq!(pair.links[0].round_trip(), Some(Duration::from_millis(40)));
+}
+
+#[test]
+fn a_peer_in_doubt_has_to_answer_a_new_ping() {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let mut pair = Pair::agreed();
+    // One that answers stays, however often it is asked.
+    for _ in 0..3 {
+        pair.links[0].check(pair.now, WITHIN);
+        pair.settle();
+        pair.pass(WITHIN);
+        assert!(!pair.links[0].is_closed());
+    }
+    // The answer to a ping from before the doubt may have waited in the socket: it is no sign of life.
+    pair.pass(PING_AFTER);
+    let ping = pair.records(0);
+    for record in ping {
+        pair.deliver(1, record).unwrap();
+    }
+    let pong = pair.records(1);
+    pair.links[0].check(pair.now, WITHIN);
+    for record in pong {
+        pair.deliver(0, record).unwrap();
+    }
+    assert!(!pair.records(0).is_empty(), "a ping that nobody answers");
+    assert_eq!(pair.links[0].poll_timeout(), Some(pair.now + WITHIN));
+    pair.now += WITHIN;
+    pair.links[0].note_received(pair.now);
+    pair.links[0].handle_timeout(pair.now);
+    let closed = Event::Closed {
+        reason: LinkError::TimedOut(WITHIN),
+    };
+    assert_eq!(pair.take_events(0), [closed]);
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! `cargo xtask bench mesh`: a program whose data lies on another host, served by MemCloud and by what it would use otherwise.
+//!
+//! The hosts are network namespaces of this machine on one bridge ([`xtask::lab`]), with real programs in them. A program asks
+//! the node of its own host, over that one's Unix socket; the node asks its peer. Beside it the same client asks servers of the other
+//! host itself: a bare echo, Redis, and Redis behind a tunnel that encrypts.
+//!
+//! - `rows`: what can be measured, in the order of the table.
+//! - `small`: requests for values of 1 KiB. `beside`: the same while a stream fills the wire.
+//! - `crowd`: what the number of peers costs. `discovery`: how soon a node is seen.
+//! - `scene`: hosts with nodes that agreed. `others`: the servers beside them.
+//! - `marks`: what the figures are to reach.
+
+mod beside;
+mod crowd;
+mod discovery;
+mod marks;
+mod others;
+mod rows;
+mod scene;
+mod small;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use xtask::build::{Profile, Programs};
+use xtask::interrupt;
+
+use crate::line::Column as _;
+use crate::table;
+use marks::{Kind, Line};
+use rows::Row;
+
+/// The arguments of `cargo xtask bench mesh`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many runs of each server with each load; the table has their medians
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// How long each run asks, in milliseconds
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    run_ms: u64,
+    /// A short run, to see that all works: three runs of 50 ms
+    #[arg(long, conflicts_with_all = ["runs", "run_ms"])]
+    quick: bool,
+    /// Measure these rows alone; several are separated by commas
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    only: Vec<Row>,
+    /// Print all figures of all runs as JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How it is measured.
+#[derive(Debug)]
+struct Setting {
+    programs: Programs,
+    runs: u32,
+    time: Duration,
+}
+
+/// Builds, installs, measures and prints the table.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (runs, run_ms) = if args.quick {
+        (3, 50)
+    } else {
+        (args.runs, args.run_ms)
+    };
+    let setting = Setting {
+        programs: Programs::build(Profile::Release)?,
+        runs,
+        time: Duration::from_millis(run_ms),
+    };
+    let mut lines = Vec::new();
+    for row in Row::all() {
+        if args.only.is_empty() || args.only.contains(&row) {
+            interrupt::check()?;
+            eprintln!("{row}");
+            lines.extend(row.measure(&setting)?);
+        }
+    }
+    let report = Report {
+        runs,
+        run_ms,
+        cores: std::thread::available_parallelism()?.get(),
+        quick: args.quick,
+        lines: &lines,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.render());
+    }
+    Ok(())
+}
+
+/// All that came out.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    runs: u32,
+    run_ms: u64,
+    cores: usize,
+    quick: bool,
+    lines: &'a [Line],
+}
+
+impl Report<'_> {
+    /// A sentence on how it was measured, the table, and how many marks are reached.
+    fn render(&self) -> String {
+        let mut out = format!(
+            "Medians of {} alternating runs of {} ms each; all hosts share {} cores.{}\n\n",
+            self.runs,
+            self.run_ms,
+            self.cores,
+            if self.quick {
+                " A quick run: only to see that all works."
+            } else {
+                ""
+            }
+        );
+        table::render("on another host", self.lines, &mut out);
+        out
+    }
+}
+
+impl Setting {
+    /// Lets these take turns, forwards and backwards. Returns the runs of each, in the order of `all`.
+    fn take_turns<K: Copy + PartialEq, T>(
+        &self,
+        all: &[K],
+        mut measure: impl FnMut(K) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        let mut runs: Vec<_> = all.iter().map(|_| Vec::new()).collect();
+        for _ in 0..self.runs {
+            for &index in &order {
+                interrupt::check()?;
+                runs[index].push(measure(all[index])?);
+            }
+            order.reverse();
+        }
+        Ok(runs)
+    }
+
+    /// The same for some columns of the table. Returns the runs of all of them, none of those that have no turn.
+    fn alternate<T>(&self, kinds: &[Kind], measure: impl FnMut(Kind) -> Result<T>) -> Result<Vec<Vec<T>>> {
+        let mut measured = self.take_turns(kinds, measure)?;
+        let mut runs: Vec<_> = Kind::ALL.iter().map(|_| Vec::new()).collect();
+        for kind in kinds.iter().rev() {
+            runs[*kind as usize] = measured.pop().unwrap_or_default();
+        }
+        Ok(runs)
+    }
+}

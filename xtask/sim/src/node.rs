@@ -1,0 +1,152 @@
+//! One process of a node: the daemon's own parts, as `memnode::node` puts them together, on a simulated host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use memnode::hex;
+use memnode::identity::Identity;
+use memnode::memory_file::MemoryFiles;
+use memnode::peer::{Peers, PeersConfig};
+use memnode::service::{
+    ABANDONED_GRACE, ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig,
+};
+use memnode::store::{Store, StoreConfig};
+use memnode::surroundings::Surroundings;
+use memnode::trust::TrustStore;
+use memproto::NodeId;
+use memproto::control::TrustedDevice;
+use tokio_util::sync::CancellationToken;
+
+use crate::defect::{Defect, Front};
+use crate::host::Host;
+use crate::network::Network;
+use crate::random::Random;
+
+/// The budget of each node: far more than a run stores, for what is refused or evicted is not what is looked at here.
+const BUDGET_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What each node grants each other one.
+const GRANT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Shards of each store: fewer than a real node has, so that a small number of keys meet in them.
+const SHARDS: usize = 2;
+
+/// Who a node is: the same for all its processes.
+#[derive(Clone)]
+pub struct Device {
+    identity: Identity,
+}
+
+impl Device {
+    /// The device on a machine, which follows from the seed.
+    pub fn of_machine(seed: u64, machine: usize) -> Self {
+        let mut secret = [0; 32];
+        Random::new(seed, "identity", machine as u64).fill(&mut secret);
+        Self {
+            identity: Identity::from_secret(&secret),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// As the others know it.
+    fn as_trusted(&self, machine: usize) -> TrustedDevice {
+        TrustedDevice {
+            id: self.id(),
+            public_key: hex::encode(&self.identity.public_key()),
+            name: name_of(machine),
+            quota_bytes: GRANT_BYTES,
+            trusted_at_unix_secs: 0,
+            addresses: vec![Network::address_of(machine)],
+        }
+    }
+}
+
+/// The name of the node on a machine.
+pub fn name_of(machine: usize) -> String {
+    format!("n{machine}")
+}
+
+/// See the module.
+pub struct Process {
+    /// The machine under it.
+    pub host: Arc<Host>,
+    /// What it does.
+    pub service: Arc<Service>,
+    /// Which process of its node it is, counted from 0.
+    pub generation: u64,
+    stop: CancellationToken,
+}
+
+impl Process {
+    /// Starts a node that trusts all others.
+    ///
+    /// # Errors
+    /// As those of the node itself: that is a fault of the simulation.
+    pub async fn start(
+        devices: &[Device],
+        machine: usize,
+        generation: u64,
+        host: Arc<Host>,
+        random: &mut Random,
+        defect: Option<Defect>,
+    ) -> anyhow::Result<Self> {
+        let device = &devices[machine];
+        let others = devices.iter().enumerate().filter(|(other, _)| *other != machine);
+        let trust = TrustStore::in_memory(others.map(|(other, device)| device.as_trusted(other)));
+        let surroundings = Surroundings::simulated(Arc::clone(&host) as _);
+        let peers = PeersConfig {
+            listen: vec![Network::address_of(machine)],
+            discovery: false,
+            surroundings: surroundings.clone(),
+            ..PeersConfig::new(name_of(machine), random.bits(), GRANT_BYTES)
+        };
+        let peers = Peers::new(peers, device.identity.clone(), trust);
+        let config = ServiceConfig {
+            name: name_of(machine),
+            node_id: device.id(),
+            home: PathBuf::new(),
+            socket: PathBuf::new(),
+            deletion_memory: DELETION_MEMORY,
+            announce_interval: ANNOUNCE_INTERVAL,
+            abandoned_grace: ABANDONED_GRACE,
+            absent_grace: ABSENT_GRACE.try_into().context("an hour is no time to live")?,
+            files: MemoryFiles::new(0),
+        };
+        let store = StoreConfig {
+            budget_bytes: BUDGET_BYTES,
+            node_id: device.id(),
+            first_block_id: random.bits(),
+        };
+        let store = Store::seeded(store, SHARDS, random.bits());
+        let stop = CancellationToken::new();
+        let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let events = Front::of(&service, defect);
+        peers
+            .start(events)
+            .await
+            .context("a simulated node does not start")?;
+        let sweeper = Arc::clone(&service);
+        tokio::spawn(surroundings.task(async move { sweeper.sweep_expired().await }));
+        let sweeper = Arc::clone(&service);
+        tokio::spawn(surroundings.task(async move { sweeper.sweep_deletions().await }));
+        Ok(Self {
+            host,
+            service,
+            generation,
+            stop,
+        })
+    }
+
+    /// Ends it as a person would: the peers are told.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.service.peers().stop().await;
+        self.service.finish().await;
+        self.host.kill();
+    }
+}
