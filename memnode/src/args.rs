@@ -187,6 +187,17 @@ pub struct Settings {
     /// How long a code of `memcli pair` is good.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub pair_timeout: Duration,
+    /// Whether to show a notification on the desktop when a peer asks for consent: with `notify-send`, on macOS with `osascript`.
+    /// Nothing is shown where there is no such program.
+    #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
+    #[arg(num_args = 0..=1, require_equals = false, default_missing_value = "true")]
+    #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub notify: bool,
+
+    /// The trusted peers that may free all that this host's programs stored (`memcli flush --peer`), by name, id or the first digits of the
+    /// id, separated by commas; `all` is every connected peer. A peer chooses its name itself: an id is certain.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Peers")]
+    pub allow_flush: Vec<String>,
 
     /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
     #[arg(long, value_name = "FILE", help_heading = "Local API")]

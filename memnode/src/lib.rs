@@ -22,6 +22,7 @@ pub mod local;
 pub mod logging;
 pub mod memory_file;
 pub mod node;
+pub mod notify;
 mod patience;
 pub mod peer;
 pub mod placement;

@@ -41,11 +41,12 @@ impl Surroundings {
         }
     }
 
-    /// Whether the system's network interfaces, and the clocks by which sleep is noticed, are the node's.
-    pub fn are_the_systems(&self) -> bool {
+    /// Whether they are those of the system.
+    pub fn is_system(&self) -> bool {
         #[cfg(any(test, feature = "simulation"))]
-        return self.simulated.is_none();
-        #[cfg(not(any(test, feature = "simulation")))]
+        if self.simulated.is_some() {
+            return false;
+        }
         true
     }
 
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn those_of_the_system_are_what_a_node_gets_by_itself() {
         let surroundings = Surroundings::default();
-        assert!(surroundings.simulated.is_none());
+        assert!(surroundings.is_system());
         assert_ne!(
             surroundings.random_bytes::<32>(),
             surroundings.random_bytes::<32>()

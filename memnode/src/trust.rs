@@ -135,6 +135,12 @@ impl TrustStore {
         self.lock().get(&id).cloned()
     }
 
+    /// Whether another device is trusted under the name of one that is not.
+    pub fn has_namesake(&self, id: NodeId, name: &str) -> bool {
+        let devices = self.lock();
+        !devices.contains_key(&id) && devices.values().any(|device| device.name == name)
+    }
+
     /// The devices that this name, id or prefix of an id (at least [`ID_PREFIX_LEN_MIN`] digits) may mean. An exact
     /// name goes before a prefix: where one or more devices have it, only they are meant.
     pub fn find(&self, text: &str) -> Vec<TrustedDevice> {

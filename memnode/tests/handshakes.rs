@@ -197,6 +197,7 @@ fn handshakes_that_stop_at_each_byte_leave_memory_and_places_as_they_were() {
         target: node_a.address.to_string(),
         quota_bytes: None,
         once: true,
+        accept_new_key: false,
     };
     let info = runtime.block_on(node_b.peers.connect(request)).unwrap();
     assert_eq!(info.state, PeerState::WaitingForTheirConsent);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorCode;
 use crate::id::NodeId;
 
 /// What a node is and where it listens: `node status`.
@@ -17,6 +18,9 @@ pub struct NodeStatus {
     pub name: String,
     /// The id derived from the identity key.
     pub node_id: NodeId,
+    /// The Ed25519 public key, 64 hexadecimal digits: what `trust add` takes on other nodes.
+    #[serde(default)]
+    pub public_key: String,
     /// The version of `memnode`, such as `0.1.0`.
     pub version: String,
     /// The process id.
@@ -181,7 +185,7 @@ pub struct PeerInfo {
     pub round_trip_us: Option<u64>,
     /// What this node may use there; known while connected.
     pub borrowed: Option<GrantUse>,
-    /// What the peer may use here.
+    /// What the peer may use here; known while connected, or while it uses any.
     pub lent: Option<GrantUse>,
     /// Bytes sent over the present link.
     pub sent_bytes: u64,
@@ -189,19 +193,28 @@ pub struct PeerInfo {
     pub received_bytes: u64,
     /// Whether the peer is trusted for good.
     pub trusted: bool,
+    /// Whether this node is trusted for good there, else until the link ends; known while connected.
+    #[serde(default)]
+    pub trusts_us: Option<bool>,
     /// The six-digit code of the present handshake, for two people to compare.
     pub code: Option<String>,
     /// Why the last attempt or link failed.
     pub last_error: Option<String>,
+    /// The kind of `last_error`: `denied`, `timeout` where nobody answered the question for consent, `peer_unreachable` and others.
+    #[serde(default)]
+    pub last_error_code: Option<ErrorCode>,
+    /// Something odd about it.
+    #[serde(default)]
+    pub warning: Option<ConsentWarning>,
 }
 
-/// Something odd about a peer that asks for consent.
+/// Something odd about a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsentWarning {
     /// A trusted device has this name, but another key: a reinstalled machine, or an impostor.
     KnownNameNewKey,
-    /// This key is trusted under another name.
+    /// This key is trusted, and was known under another name.
     KnownKeyNewName,
 }
 
@@ -228,6 +241,24 @@ pub struct ConsentRequest {
     pub expires_in_secs: u64,
     /// Something odd about it.
     pub warning: Option<ConsentWarning>,
+}
+
+/// The peers that wait for an answer, and a number that changes with them: the reply to a [`ConsentWait`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsentState {
+    /// Another number whenever other peers wait, or one asks anew; below 2^53. It counts nothing.
+    pub revision: u64,
+    /// Who waits, the oldest first.
+    pub requests: Vec<ConsentRequest>,
+}
+
+/// Waits until other peers wait for an answer than those that the caller knows of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ConsentWait {
+    /// The revision that the caller knows; without one the answer comes at once.
+    pub known_revision: Option<u64>,
+    /// After how many milliseconds to answer all the same; at most ten minutes count.
+    pub timeout_ms: u64,
 }
 
 /// The answer to a [`ConsentRequest`].
@@ -262,6 +293,9 @@ pub struct ConnectRequest {
     pub quota_bytes: Option<u64>,
     /// Whether this side's consent ends with the link. Otherwise the peer is trusted here for good once it agreed.
     pub once: bool,
+    /// Whether to go on where `HOST:PORT` leads to a node with the name of a trusted device but another key.
+    #[serde(default)]
+    pub accept_new_key: bool,
 }
 
 /// Offers a code with which another node pairs with this one: `pair`.
@@ -364,10 +398,39 @@ pub struct TrustedDevice {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What `free` or `trust remove` gave back.
+/// Trusts a device for good that need not have been met yet: `trust add`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustAddition {
+    /// Its Ed25519 public key, 64 hexadecimal digits.
+    pub public_key: String,
+    /// The name by which it is known until it is met, 1 to 63 bytes.
+    pub name: String,
+    /// How much of this node's budget it may use. Where absent, what it was trusted with before, or the default grant.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+}
+
+/// What `trust add` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustAdded {
+    /// The device as it is trusted now.
+    pub device: TrustedDevice,
+    /// Whether it was trusted before: then its name and quota were replaced.
+    pub was_trusted: bool,
+}
+
+/// Frees all that the programs of a node's own host stored: `flush`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FlushRequest {
+    /// Name, id or unambiguous prefix of the id of the peer to flush; without one it is this node.
+    #[serde(default)]
+    pub peer: Option<String>,
+}
+
+/// What `free`, `flush` or `trust remove` gave back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Freed {
-    /// Number of blocks.
+    /// Number of blocks and streams; of a `flush` the values of keys as well.
     pub blocks: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -134,6 +134,8 @@ fn is_one(element: &Element, c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::replay::replay;
     use super::*;
 
@@ -170,6 +172,16 @@ mod tests {
     #[test]
     fn the_corpus_of_peer_link_passes() {
         replay("peer_link", peer_link);
+    }
+
+    proptest! {
+        /// Where a fuzzer has not been for long. The first byte chooses the way, so that each has its share.
+        #[test]
+        fn any_records_and_pairings_pass(way in 0_u8..4, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let input = [&[way], &bytes[..]].concat();
+            peer_records(&input);
+            peer_pairing(&input);
+        }
     }
 
     #[test]

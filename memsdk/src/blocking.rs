@@ -34,8 +34,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, Freed, NodeStatus, PairCodeShown,
-    PairJoin, PeerInfo, PeerUpdated, PeerWait, Stats, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, Freed,
+    NodeStatus, PairCodeShown, PairJoin, PeerInfo, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition,
+    TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
@@ -329,6 +330,11 @@ impl MemCloud {
         self.driver.run(self.cloud.consent_requests())
     }
 
+    /// Waits until other peers wait for an answer than at the known revision, or `timeout_ms` passed; at once where no revision is known.
+    pub fn wait_consent(&self, wait: ConsentWait) -> Result<ConsentState> {
+        self.driver.run(self.cloud.wait_consent(wait))
+    }
+
     /// Answers one of them.
     pub fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.driver.run(self.cloud.decide(decision))
@@ -354,6 +360,11 @@ impl MemCloud {
         self.driver.run(self.cloud.trusted())
     }
 
+    /// Trusts a device for good by its public key; replaces the name and quota of one that is trusted.
+    pub fn trust(&self, addition: TrustAddition) -> Result<TrustAdded> {
+        self.driver.run(self.cloud.trust(addition))
+    }
+
     /// Trusts a device no longer and ends its link.
     pub fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
         self.driver.run(self.cloud.distrust(peer, free_data))
@@ -362,6 +373,16 @@ impl MemCloud {
     /// Looks for what keeps nodes apart.
     pub fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
         self.driver.run(self.cloud.doctor(target))
+    }
+
+    /// Frees all keys, blocks and streams that programs of this host stored. What peers stored here stays.
+    pub fn flush(&self) -> Result<Freed> {
+        self.driver.run(self.cloud.flush())
+    }
+
+    /// Frees all that programs of a peer's own host stored there, where its owner allows that.
+    pub fn flush_peer(&self, peer: &str) -> Result<Freed> {
+        self.driver.run(self.cloud.flush_peer(peer))
     }
 
     /// Asks the node to stop.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
-    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
-    Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -29,6 +29,9 @@ const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a flush may take at least: some ten million keys, or a million that peers are told of.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// How long a pairing may take once somebody tries a code: finding the node, dialling, the exchange and the agreement, each with the
 /// node's own deadline (3, 8, 10 and 10 s).
@@ -310,6 +313,14 @@ impl MemCloud {
         self.control(Op::ConsentList, None::<&()>, self.timeout()).await
     }
 
+    /// Waits until other peers wait for an answer than at the known revision, or `timeout_ms` passed; at once where no revision is known.
+    pub async fn wait_consent(&self, wait: ConsentWait) -> Result<ConsentState> {
+        let timeout = self
+            .timeout()
+            .saturating_add(Duration::from_millis(wait.timeout_ms));
+        self.control(Op::ConsentWait, Some(&wait), timeout).await
+    }
+
     /// Answers one of them.
     pub async fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.control(Op::ConsentDecide, Some(&decision), self.timeout())
@@ -346,6 +357,11 @@ impl MemCloud {
         self.control(Op::TrustList, None::<&()>, self.timeout()).await
     }
 
+    /// Trusts a device for good by its public key, also one that was never met; replaces the name and quota of one that is trusted.
+    pub async fn trust(&self, addition: TrustAddition) -> Result<TrustAdded> {
+        self.control(Op::TrustAdd, Some(&addition), self.timeout()).await
+    }
+
     /// Trusts a device no longer and ends its link; with `free_data` also frees what it stored here.
     pub async fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
         let removal = TrustRemoval {
@@ -363,6 +379,22 @@ impl MemCloud {
             target: target.map(str::to_owned),
         };
         self.control(Op::Doctor, Some(&request), self.timeout().max(DOCTOR_TIMEOUT))
+            .await
+    }
+
+    /// Frees all keys, blocks and streams that programs of this host stored, wherever they lie. What peers stored here stays.
+    pub async fn flush(&self) -> Result<Freed> {
+        self.flush_at(None).await
+    }
+
+    /// Frees all that programs of a peer's own host stored there, where its owner allows that to this node.
+    pub async fn flush_peer(&self, peer: &str) -> Result<Freed> {
+        self.flush_at(Some(peer.to_owned())).await
+    }
+
+    async fn flush_at(&self, peer: Option<String>) -> Result<Freed> {
+        let timeout = self.timeout().max(FLUSH_TIMEOUT);
+        self.control(Op::Flush, Some(&FlushRequest { peer }), timeout)
             .await
     }
 

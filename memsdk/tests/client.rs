@@ -141,6 +141,7 @@ async fn every_operation_reaches_the_node() {
         target: "NodeB".to_owned(),
         quota_bytes: None,
         once: true,
+        accept_new_key: false,
     };
     let peer = cloud.connect_peer(request).await.unwrap();
     assert_eq!(

@@ -6,6 +6,7 @@ mod block;
 mod connect;
 mod consent;
 mod doctor;
+mod flush;
 mod key;
 mod keys;
 mod logs;
@@ -47,13 +48,16 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Pair(args) => pair::pair(args, context).await,
-        Command::Peer(PeerCommand::List) => peer::list(context).await,
+        Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
         Command::Peer(PeerCommand::Update(args)) => peer_update::update(args, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
+        Command::Trust(TrustCommand::Key) => trust::key(context).await,
+        Command::Trust(TrustCommand::Add(args)) => trust::add(args, context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
         Command::Doctor(args) => doctor::doctor(args, context).await,
+        Command::Flush(args) => flush::flush(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

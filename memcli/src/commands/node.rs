@@ -194,6 +194,7 @@ mod tests {
         NodeStatus {
             name: "NodeA".to_owned(),
             node_id: NodeId::from_bytes([0xa1; 16]),
+            public_key: "00".repeat(32),
             version: "0.1.0".to_owned(),
             pid: 12345,
             uptime_secs: 7500,

@@ -1,9 +1,10 @@
 //! Says why two machines do not find or reach each other, and what to do: `memcli doctor`.
 //!
-//! [`host`] looks at this machine, [`peer`] at one peer or address, [`firewall`] knows the packet filters that people have.
+//! `host` and `clock` look at this machine, `peer` at one peer or address, [`firewall`] knows the packet filters that people have.
 //! The checks look and ask; they change nothing, and a peer that is tried never learns who tried: the handshake is broken
 //! off when the peer has proved who it is.
 
+mod clock;
 pub mod firewall;
 mod host;
 mod peer;
@@ -56,7 +57,7 @@ pub async fn examine(node: &Node<'_>, target: Option<&str>) -> DoctorReport {
         node.peers.was_reached(),
     ));
     checks.extend(host::local_network(&multicast));
-    checks.extend(host::clock(
+    checks.extend(clock::clock(
         node.peers.clock_set(),
         &node.peers.clock_offsets().await,
     ));

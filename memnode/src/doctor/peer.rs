@@ -133,8 +133,11 @@ async fn of_address(node: &Node<'_>, target: &str) -> Vec<Check> {
         sent_bytes: 0,
         received_bytes: 0,
         trusted: false,
+        trusts_us: None,
         code: None,
         last_error: None,
+        last_error_code: None,
+        warning: None,
     };
     of_addresses(node, &addresses, &subject).await
 }

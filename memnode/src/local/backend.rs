@@ -4,9 +4,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
-    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
-    Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
@@ -146,6 +146,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Who waits for the consent of the person at this machine.
     fn consent_list(&self) -> impl Future<Output = ApiResult<Vec<ConsentRequest>>> + Send;
 
+    /// Waits until others wait.
+    fn consent_wait(&self, wait: ConsentWait) -> impl Future<Output = ApiResult<ConsentState>> + Send;
+
     /// Answers one of them.
     fn consent_decide(
         &self,
@@ -164,11 +167,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The devices that are trusted for good.
     fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;
 
+    /// Trusts one by its key.
+    fn trust_add(&self, addition: TrustAddition) -> impl Future<Output = ApiResult<TrustAdded>> + Send;
+
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
 
     /// Looks for what keeps nodes apart.
     fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
+
+    /// Frees all that the programs of a node stored.
+    fn flush(&self, request: FlushRequest) -> impl Future<Output = ApiResult<Freed>> + Send;
 
     /// Asks the node to stop; returns at once.
     fn request_stop(&self);

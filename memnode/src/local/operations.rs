@@ -267,6 +267,19 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     cx,
                 );
             }
+            Op::ConsentWait => {
+                self.tell(
+                    header,
+                    |b, args| async move { json(&b.consent_wait(args).await?) },
+                    cx,
+                );
+            }
+            Op::TrustAdd => self.tell(
+                header,
+                |b, args| async move { json(&b.trust_add(args).await?) },
+                cx,
+            ),
+            Op::Flush => self.tell(header, |b, args| async move { json(&b.flush(args).await?) }, cx),
             Op::TrustRemove => {
                 self.tell(
                     header,

@@ -6,7 +6,7 @@
 //! learned who dials, so that the others can be dropped without a trace.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -108,7 +108,7 @@ impl Peers {
             Ok(shaken) => shaken.map_err(unshaken),
             Err(_) => Err(Obstacle::Mute(timeout)),
         };
-        if matches!(shaken, Err(Obstacle::OwnIdentity)) && !self.is_own(address.ip()) {
+        if matches!(shaken, Err(Obstacle::OwnIdentity)) && self.is_of_another_host(address.ip()) {
             self.note_twin(None, vec![address]);
         }
         let shaken = shaken?;
@@ -232,11 +232,6 @@ impl Obstacle {
             }
         }
     }
-}
-
-/// Whether an address leads to this host whatever its interfaces.
-pub(super) fn is_this_host(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
 use memproto::peer::Goodbye;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Peers;
 use super::entry::{Ended, Grant};
@@ -33,6 +33,8 @@ pub(super) struct Target {
     pub(super) id: Option<NodeId>,
     /// Where.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Whether a node is refused that has the name of a trusted device, but another key.
+    pub(super) known_names_only: bool,
 }
 
 impl Peers {
@@ -44,6 +46,14 @@ impl Peers {
     ) -> Result<Dialled, ApiError> {
         let offered = ours.map_or(self.config.default_grant_bytes, |grant| grant.quota_bytes);
         let met = self.race(target, offered).await?;
+        let peer = &met.shaken.established.peer;
+        if target.known_names_only && self.trust.has_namesake(peer.node_id, &peer.name) {
+            warn!(
+                peer = %peer.node_id, name = peer.name, address = %met.address,
+                "a node with the name of a trusted device, but another key, is not connected to"
+            );
+            return Err(known_name_new_key(met.address, &peer.name, peer.node_id));
+        }
         self.take_up(met.stream, met.shaken, met.address, ours)
     }
 
@@ -116,6 +126,8 @@ impl Peers {
                     label: address.clone(),
                     id: None,
                     addresses,
+                    // Dialling is no consent: the warning stands beside the question.
+                    known_names_only: false,
                 };
                 let id = match self.dial(&target, None).await? {
                     Dialled::Link(link) => link.id(),
@@ -217,6 +229,20 @@ pub(super) async fn resolve_host(text: &str) -> Result<Vec<SocketAddr>, ApiError
     } else {
         Ok(addresses)
     }
+}
+
+/// As SSH does: whoever has the name of a device that is trusted, but not its key, is not talked to by mistake.
+fn known_name_new_key(address: SocketAddr, name: &str, id: NodeId) -> ApiError {
+    ApiError::new(
+        ErrorCode::Denied,
+        format!(
+            "the node at {address} calls itself '{name}', as a trusted device does, but its key is another one ({}). Either that \
+             machine was set up anew, or somebody pretends to be it: ask its owner for the id that `memcli node status` shows \
+             there. If it is the same machine, remove the old key with `memcli trust remove {name}` and connect again; if there \
+             are two machines of this name, connect with --accept-new-key",
+            id.fingerprint()
+        ),
+    )
 }
 
 pub(super) fn no_address(name: &str) -> ApiError {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use memproto::NodeId;
 use memproto::control::PeerState;
+use memproto::error::ErrorCode;
 use memproto::limits::NODE_NAME_LEN_MAX;
 use memproto::peer::Consent;
 
@@ -107,8 +108,10 @@ pub(super) struct Entry<L> {
     pub(super) unreachable: bool,
     pub(super) trusted: bool,
     pub(super) last_error: Option<String>,
-    /// Whether `last_error` says that the peer has no room for a link now.
-    pub(super) was_busy: bool,
+    /// Whether it was trusted under another name when its present or last link came up.
+    pub(super) renamed: bool,
+    /// The kind of `last_error`: what `connect` answers with where there is one.
+    pub(super) last_code: ErrorCode,
     /// The consent to a link that the peer gave up for another one, which is about to arrive.
     pub(super) carried: Option<Carried>,
     /// The incarnations of the processes that were met under this identity, the latest last.
@@ -197,8 +200,8 @@ pub(super) struct Ending {
     pub(super) data_is_gone: bool,
     /// Whether the peer gave this link up for another one.
     pub(super) replaced: bool,
-    /// Whether the peer had no room for it.
-    pub(super) busy: bool,
+    /// The kind of `error`.
+    pub(super) code: ErrorCode,
     pub(super) error: Option<String>,
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use memproto::NodeId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
-use memproto::peer::Consent;
 
 use super::Peers;
+use super::entry::Grant;
 use super::link::PeerLink;
 
 /// What [`Peers::set_grant`] changed.
@@ -62,13 +62,14 @@ impl Peers {
         let link = {
             let state = self.state();
             let slot = state.table.get(id).and_then(|entry| entry.link.as_ref());
-            slot.filter(|slot| slot.ours.is_some())
-                .map(|slot| Arc::clone(&slot.link))
+            slot.and_then(|slot| Some((slot.ours?, Arc::clone(&slot.link))))
         };
-        if let Some(link) = link {
-            link.set_consent(Consent::Agreed {
+        if let Some((ours, link)) = link {
+            let ours = Grant {
                 quota_bytes: link.lent_quota_bytes(),
-            });
+                ..ours
+            };
+            link.set_consent(self.agreement(id, ours));
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use memproto::control::GrantUse;
+use memproto::error::ErrorCode;
 use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, LinkError, PeerReply, PeerRequest};
 use tracing::info;
@@ -49,7 +50,7 @@ impl Host for Arc<Peers> {
                 slot.agreed
             })
         };
-        if let Consent::Agreed { quota_bytes } = consent {
+        if let Consent::Agreed { quota_bytes, .. } = consent {
             link.note_borrowed(GrantUse {
                 quota_bytes,
                 ..link.borrowed()
@@ -159,7 +160,12 @@ fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
         ended,
         data_is_gone: by_peer == Some(Goodbye::Stopping),
         replaced: by_peer == Some(Goodbye::Replaced),
-        busy: by_peer == Some(Goodbye::Busy),
+        code: match by_peer {
+            _ if denied => ErrorCode::Denied,
+            Some(Goodbye::ConsentExpired) => ErrorCode::Timeout,
+            Some(Goodbye::Busy) => ErrorCode::Busy,
+            _ => ErrorCode::PeerUnreachable,
+        },
         error,
     }
 }

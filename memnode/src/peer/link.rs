@@ -137,7 +137,7 @@ impl PeerLink {
 
     /// Tells the peer what the person at this machine said.
     pub(super) fn set_consent(&self, consent: Consent) {
-        if let Consent::Agreed { quota_bytes } = consent {
+        if let Consent::Agreed { quota_bytes, .. } = consent {
             self.lent_quota_bytes.store(quota_bytes, Ordering::Relaxed);
         }
         self.wire.say(|link| link.set_consent(consent));

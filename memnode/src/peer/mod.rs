@@ -10,7 +10,7 @@
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
 //! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
 //! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
-//! ask is in `connect`, `questions`, `consent`, `grants`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! ask is in `connect`, `questions`, `consent`, `grants`, `watching`, `trusting`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
 //! what a connection is.
 
 mod attempt;
@@ -39,6 +39,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transport;
+mod trusting;
+mod watching;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -182,10 +184,8 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
-        if self.surroundings().are_the_systems() {
-            self.look_at_interfaces();
-            self.spawn(Arc::clone(self).watch_network());
-        }
+        self.look_at_interfaces();
+        self.spawn(Arc::clone(self).watch_network());
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -299,6 +299,16 @@ impl Peers {
             offered_quota_bytes,
             incarnation: self.config.incarnation,
         }
+    }
+
+    /// Whether the node stops, so that nothing changes any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// The Ed25519 public key of this node.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.identity.public_key()
     }
 
     fn consent_limits(&self) -> ConsentLimits {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use memproto::NodeId;
 use tracing::{debug, info, warn};
 
+use super::Peers;
 use super::wire::now;
-use super::{Peers, attempt};
 use crate::interfaces::{self, Interface};
 use crate::wake::{Clocks, Jump, WakeWatch};
 
@@ -61,6 +61,10 @@ pub(crate) struct ClockSet {
 impl Peers {
     /// Looks after the network until the node stops.
     pub(super) async fn watch_network(self: Arc<Self>) {
+        if !self.surroundings().is_system() {
+            // Nor do this host's clocks say when a simulated one slept.
+            return;
+        }
         let mut watch = WakeWatch::new(Clocks::now(), LOOK_EVERY);
         loop {
             tokio::select! {
@@ -87,8 +91,13 @@ impl Peers {
         }
     }
 
-    /// Takes note of the interfaces. Returns whether an address came or went since the last time.
+    /// Takes note of the interfaces. Returns whether an address that leads to others came or went since the last time: what
+    /// containers do among themselves is no news.
     pub(super) fn look_at_interfaces(&self) -> bool {
+        if !self.surroundings().is_system() {
+            // A simulated machine has one address, and its peers are not where this host's interfaces lead.
+            return false;
+        }
         let interfaces: Arc<[Interface]> = match interfaces::list(&self.config.interfaces) {
             Ok(interfaces) => interfaces.into(),
             Err(error) => {
@@ -97,15 +106,15 @@ impl Peers {
             }
         };
         let mut state = self.state();
-        let moved = state.network.interfaces != interfaces;
+        let moved = !used_interfaces(&state.network.interfaces).eq(used_interfaces(&interfaces));
         if moved {
             let addresses: Vec<_> = used_interfaces(&interfaces)
                 .flat_map(|interface| &interface.subnets)
                 .map(ToString::to_string)
                 .collect();
             debug!(?addresses, "the addresses of this host");
-            state.network.interfaces = interfaces;
         }
+        state.network.interfaces = interfaces;
         moved
     }
 
@@ -131,15 +140,15 @@ impl Peers {
         Arc::clone(&self.state().network.interfaces)
     }
 
-    /// Whether an address leads to this host.
-    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
+    /// Whether an address is that of another host for sure: in a network of this host, and not its own. One beyond a router
+    /// may be this host's by a way back through the router.
+    pub(super) fn is_of_another_host(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        attempt::is_this_host(ip)
-            || self
-                .interfaces()
-                .iter()
-                .flat_map(|interface| &interface.subnets)
-                .any(|subnet| subnet.address == ip)
+        let interfaces = self.interfaces();
+        let subnets = || interfaces.iter().flat_map(|interface| &interface.subnets);
+        !ip.is_loopback()
+            && subnets().any(|subnet| subnet.contains(ip))
+            && subnets().all(|subnet| subnet.address != ip)
     }
 
     /// When the wall clock was last set by much while this node ran.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memproto::NodeId;
+use memproto::error::ErrorCode;
 use memproto::peer::Goodbye;
 
 use super::config::ADDRESSES_MAX;
@@ -128,10 +129,17 @@ impl<L> Table<L> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.connecting += 1;
             entry.last_error = None;
-            // The person changed their mind, and a trusted peer that does not answer now is dialled again.
-            if matches!(entry.ended, Ended::Released | Ended::Denied) {
-                entry.ended = Ended::Never;
-            }
+        }
+        self.want(id);
+    }
+
+    /// Notes that the person wants a link to a peer, also where they said something else before: a trusted peer that does
+    /// not answer now is dialled again.
+    pub(super) fn want(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && matches!(entry.ended, Ended::Released | Ended::Denied)
+        {
+            entry.ended = Ended::Never;
         }
     }
 
@@ -149,7 +157,9 @@ impl<L> Table<L> {
     /// the other side has no reason to drop the link that there is.
     ///
     /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
-    /// consent that was given to that one, for the person's answer was about the peer.
+    /// consent that was given to that one while that one was not agreed, or where both sides dialled at once: the person's
+    /// answer was about the peer. Where the peer dials again after both had agreed, its old link has ended, and a consent that
+    /// was for that link alone with it.
     ///
     /// # Errors
     /// The reason with which the link is to be closed.
@@ -184,7 +194,11 @@ impl<L> Table<L> {
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
                 return Err(Goodbye::Replaced);
             }
-            Some(old) if old.facts.incarnation == facts.incarnation => ours = ours.or(old.ours),
+            Some(old) if old.facts.incarnation == facts.incarnation => {
+                let crossed = old.facts.we_dialled != facts.we_dialled
+                    && now.duration_since(old.since) < limits.simultaneous_dial_window;
+                ours = ours.or(old.ours.filter(|_| crossed || !old.agreed));
+            }
             None if links >= limits.peers_max => return Err(Goodbye::Busy),
             _ => {}
         }
@@ -229,7 +243,7 @@ impl<L> Table<L> {
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
         entry.ended = ending.ended;
         entry.last_error = ending.error;
-        entry.was_busy = ending.busy;
+        entry.last_code = ending.code;
         entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
             ours,
             incarnation: slot.facts.incarnation,
@@ -280,7 +294,8 @@ impl<L> Table<L> {
             unreachable: false,
             trusted: false,
             last_error: None,
-            was_busy: false,
+            renamed: false,
+            last_code: ErrorCode::PeerUnreachable,
             carried: None,
             processes: Vec::new(),
             shared: None,

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, Freed, NodeStatus,
-    PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait,
-    Stats, TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
@@ -150,6 +150,10 @@ impl Backend for Service {
         Ok(self.peers.consent_requests())
     }
 
+    async fn consent_wait(&self, wait: ConsentWait) -> ApiResult<ConsentState> {
+        Ok(self.peers.consent_wait(wait).await)
+    }
+
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         self.counted(self.peers.decide(decision))
     }
@@ -170,6 +174,10 @@ impl Backend for Service {
         Ok(self.peers.trusted())
     }
 
+    async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
+        self.counted(self.peers.trust_add(&addition))
+    }
+
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
     }
@@ -180,6 +188,14 @@ impl Backend for Service {
             listening: self.listening.get().map_or(&[], |at| &at.peer_addresses),
         };
         Ok(doctor::examine(&node, request.target.as_deref()).await)
+    }
+
+    async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {
+        let flushed = match request.peer {
+            None => Service::flush(self).await,
+            Some(peer) => self.flush_peer(&peer).await,
+        };
+        self.counted(flushed)
     }
 
     fn request_stop(&self) {

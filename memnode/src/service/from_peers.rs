@@ -2,8 +2,8 @@
 //!
 //! A request gets here only over a link to which both sides agreed. A peer reads what lies here, stores
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
-//! stored here only that node or the person at this machine frees. What each request may do is the table in section 5.8 of
-//! docs/protocol/peer.md. Sizes and counts were checked by the codec.
+//! stored here only that node or the person at this machine frees. A flush is for those alone whom the person allowed it. What each request may do is the
+//! table in section 5.8 of docs/protocol/peer.md. Sizes and counts were checked by the codec.
 
 use std::ops::ControlFlow;
 
@@ -183,6 +183,7 @@ impl Service {
                 self.news.retell(peer);
                 PeerReply::Retelling
             }
+            PeerRequest::Flush => self.flush_for_peer(peer).await?,
         };
         Ok((reply, Body::empty()))
     }

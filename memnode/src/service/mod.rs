@@ -5,12 +5,13 @@
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
 //! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
-//! objects, [`expiry`] for how data ends by itself, `grants` for what a peer may use here, and [`from_peers`] for what
+//! objects, [`expiry`] and [`flush`] for how data ends, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
 pub mod blocks;
 pub mod expiry;
+pub mod flush;
 mod for_programs;
 pub mod from_peers;
 mod grants;
@@ -44,6 +45,7 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::flush::FlushAllowed;
 pub use self::intake::Intake;
 use self::listing::Turns;
 use self::news::News;
@@ -54,6 +56,7 @@ pub use self::telling::ANNOUNCE_INTERVAL;
 use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
 use crate::counters::Counters;
+use crate::hex;
 use crate::local::ConnectionGauge;
 use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
@@ -217,6 +220,8 @@ pub struct ServiceConfig {
     pub announce_interval: Duration,
     /// Where large blocks lie.
     pub files: MemoryFiles,
+    /// Which peers may flush this node.
+    pub allow_flush: FlushAllowed,
 }
 
 /// Where the node listens.
@@ -315,6 +320,7 @@ impl Service {
         NodeStatus {
             name: self.config.name.clone(),
             node_id: self.config.node_id,
+            public_key: hex::encode(&self.peers.public_key()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),

@@ -2,6 +2,7 @@
 
 mod absence;
 mod authorisation;
+mod flush;
 mod grants;
 mod races;
 
@@ -58,7 +59,7 @@ impl TestNode {
 
     /// A node in a home that may have been used before: its identity and its trust are kept there.
     async fn start_in(folder: tempfile::TempDir, name: &str, budget_bytes: u64) -> Self {
-        Self::start_announcing(folder, name, budget_bytes, ANNOUNCE_INTERVAL).await
+        Self::start_with(folder, name, budget_bytes, |_| ()).await
     }
 
     async fn start_announcing(
@@ -67,20 +68,35 @@ impl TestNode {
         budget_bytes: u64,
         announce_interval: Duration,
     ) -> Self {
+        Self::start_with(folder, name, budget_bytes, |config| {
+            config.announce_interval = announce_interval
+        })
+        .await
+    }
+
+    /// As [`start_in`](Self::start_in), with a service that `change` sets otherwise.
+    async fn start_with(
+        folder: tempfile::TempDir,
+        name: &str,
+        budget_bytes: u64,
+        change: impl FnOnce(&mut ServiceConfig),
+    ) -> Self {
         let home = Home::open(folder.path().join("home")).unwrap();
         let identity = Identity::load_or_create(&home).unwrap();
         let trust = TrustStore::load(&home).unwrap();
-        let config = ServiceConfig {
+        let mut config = ServiceConfig {
             name: name.to_owned(),
             node_id: identity.node_id(),
             home: home.path().to_owned(),
             socket: home.path().join("memnode.sock"),
             deletion_memory: DELETION_MEMORY,
-            announce_interval,
+            announce_interval: ANNOUNCE_INTERVAL,
             abandoned_grace: Duration::from_millis(50),
             absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
+            allow_flush: FlushAllowed::default(),
         };
+        change(&mut config);
         let peers_config = PeersConfig {
             listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
             discovery: false,
@@ -120,6 +136,7 @@ impl TestNode {
             target: other.address.to_string(),
             quota_bytes: None,
             once: false,
+            accept_new_key: false,
         };
         let info = self.service.peers().connect(request).await.unwrap();
         assert_eq!(info.state, PeerState::WaitingForTheirConsent);
@@ -580,6 +597,7 @@ async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
         target: b.address.to_string(),
         quota_bytes: None,
         once: false,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     a.wait_for(&b, PeerState::Connected).await;
@@ -616,6 +634,7 @@ async fn a_peer_that_restarts_loses_what_it_held_and_nobody_waits_for_it() {
             target: a.address.to_string(),
             quota_bytes: None,
             once: false,
+            accept_new_key: false,
         })
         .await
         .unwrap();
@@ -735,6 +754,7 @@ async fn a_stream_whose_node_goes_away_in_the_middle_leaves_nothing_on_its_holde
         target: b.address.to_string(),
         quota_bytes: None,
         once: false,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     a.wait_for(&b, PeerState::Connected).await;

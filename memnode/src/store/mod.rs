@@ -457,6 +457,24 @@ impl Store {
         freed
     }
 
+    /// The ids of all that programs of this host stored, one shard at a time: `shard` counts from 0, `None` is behind the last. Chunks are
+    /// left out: they belong to their streams.
+    pub fn ids_of_programs(&self, shard: usize) -> Option<Vec<BlockId>> {
+        let shard = lock(self.inner.shards.get(shard)?);
+        let is_of_programs = |handle| {
+            // What lies elsewhere has no block here, and is always this node's own.
+            shard
+                .meta(handle)
+                .is_none_or(|meta| meta.owner == Owner::Local && meta.chunk_of.is_none())
+        };
+        let all = shard.identified().into_iter();
+        Some(
+            all.filter(|&(handle, _)| is_of_programs(handle))
+                .map(|(_, id)| id)
+                .collect(),
+        )
+    }
+
     /// Grants a peer this much of the budget, or nothing more (`None`). What it has stays, also where it is more.
     pub fn set_quota(&self, node: NodeId, quota_bytes: Option<u64>) {
         self.ledger().set_quota(node, quota_bytes);

@@ -16,7 +16,8 @@
 //! Two keys with one hash share a note. The hash is seeded, so that nobody can look for such keys, and 64 bits are enough that nobody meets them: with
 //! a million notes the chance is 2.7e-8 that any two of them do (n^2 / 2^65), and a key that has no note finds one with a chance of 5e-14. It would then
 //! be looked for on a node that does not have it, which costs a round trip, and is asked for everywhere else after that. A value is never taken from a
-//! note; a write of this node is taken for overwritten only by what arrives in the moment between its version and its entry. Deletions are no notes: their entries have the whole key, for a wrong match would hide a value.
+//! note, and no other node drops one because of it; a write of this node is taken for overwritten only by what arrives in the moment between its version
+//! and its entry. Deletions are no notes: their entries have the whole key, for a wrong match would hide a value.
 
 /// The number of homes of the smallest table that holds anything.
 const HOMES_MIN: usize = 16;

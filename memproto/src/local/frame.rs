@@ -126,6 +126,12 @@ ops! {
     PairJoin = 82, "PAIR_JOIN";
     /// JSON: why nodes do not find or reach each other.
     Doctor = 83, "DOCTOR";
+    /// JSON: waits for a change of who waits for consent.
+    ConsentWait = 90, "CONSENT_WAIT";
+    /// JSON: trusts a device by its key.
+    TrustAdd = 91, "TRUST_ADD";
+    /// JSON: frees what the programs of a node stored.
+    Flush = 92, "FLUSH";
 }
 
 impl Op {

@@ -18,9 +18,9 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport, DoctorRequest, NodeStatus, PairCodeShown,
-    PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerUpdate, PeerUpdated, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -120,6 +120,9 @@ fn request(op: Op, payload: &[u8]) {
         Op::PairWait => return json::<PairWait>(payload),
         Op::PairJoin => return json::<PairJoin>(payload),
         Op::Doctor => return json::<DoctorRequest>(payload),
+        Op::ConsentWait => return json::<ConsentWait>(payload),
+        Op::TrustAdd => return json::<TrustAddition>(payload),
+        Op::Flush => return json::<FlushRequest>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -166,11 +169,14 @@ fn reply(op: Op, payload: &[u8]) {
         Op::PeerUpdate => json::<PeerUpdated>(payload),
         Op::PairOffer => json::<PairCodeShown>(payload),
         Op::Connect | Op::PeerWait | Op::Disconnect | Op::PairWait | Op::PairJoin => {
-            json::<PeerInfo>(payload)
+            json::<PeerInfo>(payload);
         }
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
         Op::Doctor => json::<DoctorReport>(payload),
+        Op::ConsentWait => json::<ConsentState>(payload),
+        Op::TrustAdd => json::<TrustAdded>(payload),
+        Op::TrustRemove | Op::Flush => json::<Freed>(payload),
         _ => {}
     }
 }

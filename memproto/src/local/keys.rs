@@ -58,7 +58,8 @@ impl<P: AsRef<str>> KeysRequest<P> {
     /// Writes the arguments.
     pub fn encode(&self, out: &mut BytesMut) {
         let KeysOptions { local, details } = self.options;
-        out.put_u32_le(LOCAL * u32::from(local) | DETAILS * u32::from(details));
+        let bit = |bit, is_set| if is_set { bit } else { 0 };
+        out.put_u32_le(bit(LOCAL, local) | bit(DETAILS, details));
         out.put_u32_le(self.limit);
         out.put_u64_le(self.cursor);
         out.put_u32_le(self.patterns.len() as u32);

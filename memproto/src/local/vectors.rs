@@ -201,7 +201,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 missing,
                 cursor,
             } = KeysReply::decode(payload)?;
-            let keys: Vec<Value> = keys.into_iter().map(listed_key).collect();
+            let keys: Vec<Value> = keys.iter().map(listed_key).collect();
             json!({"keys": keys, "missing": missing, "cursor": cursor.to_string()})
         }
         (false, Op::Mget | Op::Mdel) => {
@@ -240,7 +240,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
 }
 
 /// A key of a listing: a text, or where it has details an object.
-fn listed_key(listed: ListedKey) -> Value {
+fn listed_key(listed: &ListedKey) -> Value {
     let Some(details) = listed.details else {
         return json!(listed.key);
     };
@@ -567,7 +567,7 @@ fn refused_arguments_have_the_codes_of_the_vectors() {
 proptest! {
     #[test]
     fn arguments_of_random_bytes_never_panic(
-        op in 0u8..80,
+        op in 0u8..100,
         from_node: bool,
         payload in proptest::collection::vec(any::<u8>(), 0..100),
     ) {

@@ -177,7 +177,10 @@ impl Play {
             6 => self.request_of_the_peer(a, b),
             7 => {
                 let quota_bytes = u64::from(a);
-                self.link.set_consent(Consent::Agreed { quota_bytes });
+                self.link.set_consent(Consent::Agreed {
+                    quota_bytes,
+                    for_good: false,
+                });
             }
             8 => self.consent_of_the_peer(a),
             9 => self.ask(a),
@@ -246,7 +249,10 @@ impl Play {
             0 => Consent::Denied,
             1 => Consent::Waiting,
             7 => return self.pair_of_the_peer(what),
-            _ => Consent::Agreed { quota_bytes: 1 },
+            _ => Consent::Agreed {
+                quota_bytes: 1,
+                for_good: false,
+            },
         };
         let mut record = Vec::new();
         frame::put(&mut record, Kind::Consent, 0, 0, &frame::encode_consent(consent));

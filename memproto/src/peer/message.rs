@@ -132,6 +132,9 @@ pub enum PeerRequest {
     },
     /// Asks for the receiver's wall clock, to compare.
     Clock,
+    /// Frees all that the programs of the receiver's own host stored, wherever it lies. Refused unless the person there
+    /// allowed it to the sender.
+    Flush,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -165,9 +168,9 @@ pub enum PeerReply {
     },
     /// To `Locate`.
     Located(Option<Location>),
-    /// To `Free`.
+    /// To `Free` and `Flush`.
     Freed {
-        /// How many of the ids were there.
+        /// How many of the ids were there; of a `Flush` the keys, blocks and streams.
         blocks: u64,
         /// Their bytes.
         bytes: u64,

@@ -170,7 +170,10 @@ fn first_record(established: Established) -> Value {
         Kind::Consent,
         0,
         0,
-        &frame::encode_consent(Consent::Agreed { quota_bytes: 1 << 30 }),
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 30,
+            for_good: false,
+        }),
     );
     frame::put(&mut out, Kind::Ping, 0, 0, &1_u64.to_le_bytes());
     let plaintext = hex(&out[4..]);
@@ -261,7 +264,20 @@ fn frames_and_messages_give_the_known_bytes() {
         Kind::Consent,
         0,
         0,
-        &frame::encode_consent(Consent::Agreed { quota_bytes: 1 << 32 }),
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 32,
+            for_good: false,
+        }),
+    );
+    add(
+        "CONSENT agreed for good",
+        Kind::Consent,
+        0,
+        0,
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 32,
+            for_good: true,
+        }),
     );
     add(
         "CONSENT denied",
@@ -516,6 +532,7 @@ fn requests() -> Vec<Value> {
             },
             Some(0),
         ),
+        (PeerRequest::Flush, Some(0)),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();

@@ -9,7 +9,7 @@ use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
 use memnode::service::{
-    ABANDONED_GRACE, ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig,
+    ABANDONED_GRACE, ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
 };
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
@@ -113,8 +113,10 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
+            // Longer than any run.
+            absent_grace: ABSENT_GRACE.try_into()?,
+            allow_flush: FlushAllowed::new(&[]),
             abandoned_grace: ABANDONED_GRACE,
-            absent_grace: ABSENT_GRACE.try_into().context("an hour is no time to live")?,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {

@@ -126,10 +126,8 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
         world.start(machine).await?;
     }
     let mut programs = JoinSet::new();
-    for machine in 0..world.plan.nodes {
-        for index in 0..world.plan.programs {
-            programs.spawn(Program::new(world, machine, index).run());
-        }
+    for (index, &machine) in world.plan.programs.iter().enumerate() {
+        programs.spawn(Program::new(world, machine, index).run());
     }
     let mut whole = heal(world, &mut ran).await;
     for episode in &world.plan.episodes {

@@ -1,8 +1,8 @@
 //! A line, read into an operation.
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, DoctorRequest, PairJoin, PairOffer, PairWait, PeerName, PeerUpdate,
-    PeerWait, TrustRemoval,
+    ConnectRequest, ConsentDecision, ConsentWait, DoctorRequest, FlushRequest, PairJoin, PairOffer, PairWait,
+    PeerName, PeerUpdate, PeerWait, TrustAddition, TrustRemoval,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
@@ -48,6 +48,9 @@ pub(super) enum Operation {
     PairWait(PairWait),
     PairJoin(PairJoin),
     Doctor(DoctorRequest),
+    ConsentWait(ConsentWait),
+    TrustAdd(TrustAddition),
+    Flush(FlushRequest),
     Stop,
 }
 
@@ -155,6 +158,9 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "pair_offer" => Operation::PairOffer(arguments::args(fields)?),
         "pair_wait" => Operation::PairWait(arguments::args(fields)?),
         "pair_join" => Operation::PairJoin(arguments::args(fields)?),
+        "consent_wait" => Operation::ConsentWait(arguments::args(fields)?),
+        "trust_add" => Operation::TrustAdd(arguments::args(fields)?),
+        "flush" => Operation::Flush(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
         "doctor" => Operation::Doctor(arguments::args(fields)?),
         op => {

@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, DoctorReport,
-    DoctorRequest, Freed, GrantUse, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo,
-    PeerName, PeerState, PeerUpdate, PeerUpdated, PeerWait, Stats, TrustRemoval, TrustedDevice,
+    Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, ConsentState,
+    ConsentWait, DoctorReport, DoctorRequest, FlushRequest, Freed, GrantUse, NodeStatus, PairCodeShown,
+    PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerState, PeerUpdate, PeerUpdated, PeerWait, Stats,
+    TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::listing::{KeyDetails, ListedKey, MissingNode};
@@ -156,8 +157,11 @@ fn peer(name: &str, state: PeerState) -> PeerInfo {
         sent_bytes: 0,
         received_bytes: 0,
         trusted: false,
+        trusts_us: None,
         code: None,
         last_error: None,
+        last_error_code: None,
+        warning: None,
     }
 }
 
@@ -356,6 +360,7 @@ impl Backend for Fake {
         Ok(NodeStatus {
             name: "fake".to_owned(),
             node_id: self.node_id(),
+            public_key: "00".repeat(32),
             version: "0.1.0".to_owned(),
             pid: 1,
             uptime_secs: 0,
@@ -438,6 +443,41 @@ impl Backend for Fake {
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
         Ok(Vec::new())
+    }
+
+    async fn consent_wait(&self, wait: ConsentWait) -> ApiResult<ConsentState> {
+        if wait.known_revision.is_some() {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        Ok(ConsentState {
+            revision: 1,
+            requests: Vec::new(),
+        })
+    }
+
+    async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
+        let device = TrustedDevice {
+            id: NodeId::from_bytes([9; 16]),
+            public_key: addition.public_key,
+            name: addition.name,
+            quota_bytes: addition.quota_bytes.unwrap_or(5),
+            trusted_at_unix_secs: 0,
+            addresses: Vec::new(),
+        };
+        Ok(TrustAdded {
+            device,
+            was_trusted: false,
+        })
+    }
+
+    async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {
+        match request.peer {
+            None => Ok(Freed {
+                blocks: self.keys.lock().unwrap().len() as u64,
+                bytes: 0,
+            }),
+            Some(peer) => Err(ApiError::new(ErrorCode::Denied, peer)),
+        }
     }
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {

@@ -373,6 +373,17 @@ async fn control_operations_have_the_native_objects() {
             json!(7),
         ),
         (
+            json!({"op": "consent_wait", "timeout_ms": 0}),
+            "/requests",
+            json!([]),
+        ),
+        (
+            json!({"op": "trust_add", "public_key": "00", "name": "B"}),
+            "/device/quota_bytes",
+            json!(5),
+        ),
+        (json!({"op": "flush"}), "/blocks", json!(0)),
+        (
             json!({"op": "trust_remove", "peer": "B", "free_data": true}),
             "/blocks",
             json!(1),

@@ -155,7 +155,6 @@ impl Peers {
     fn offer_is_tried(&self, link: &Arc<PeerLink>, share: &PairShare) {
         let guest = Guest::from(link.facts());
         let serial = guest.serial;
-        info!(peer = %guest.id, name = guest.name, address = %guest.address, "a pairing code is tried");
         let code = {
             let mut state = self.state();
             let tried = state
@@ -166,6 +165,10 @@ impl Peers {
             }
             tried
         };
+        // A peer may ask as often as it likes where no code is offered; that is not worth a line.
+        if code.is_ok() {
+            info!(peer = %link.id(), name = link.name(), address = %link.address(), "a pairing code is tried");
+        }
         let parties = self.parties(link, false);
         let answered = code.and_then(|code| {
             let random = PairRandom::new(self.surroundings().random_bytes());
@@ -230,6 +233,8 @@ impl Peers {
                     label: at.to_owned(),
                     id: None,
                     addresses: dialer::resolve_host(at).await?,
+                    // The code proves more than a name.
+                    known_names_only: false,
                 },
                 known => self.pairing_target(known?)?,
             },
@@ -266,6 +271,7 @@ impl Peers {
             label: entry.name.clone(),
             id: Some(id),
             addresses: entry.addresses(),
+            known_names_only: false,
         })
     }
 
@@ -368,7 +374,7 @@ impl Peers {
     /// one that was named counts from the next link on.
     fn agree_for_good(&self, link: &Arc<PeerLink>, grant: Grant) -> ApiResult<()> {
         let facts = link.facts();
-        let (quota_bytes, is_agreed) = {
+        let (quota_bytes, agreed_before) = {
             let mut state = self.state();
             let Some(slot) = state.table.slot_mut(facts.id, facts.serial) else {
                 return Err(super::link::unreachable(link.name()));
@@ -381,13 +387,18 @@ impl Peers {
             if !slot.agreed {
                 slot.ours = Some(Grant { quota_bytes, ..grant });
             }
-            (quota_bytes, slot.agreed)
+            (quota_bytes, slot.ours.filter(|_| slot.agreed))
         };
-        if is_agreed {
+        if let Some(ours) = agreed_before {
             self.trust_peer(facts, quota_bytes)
                 .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+            // The peer learns that this is for good now.
+            link.set_consent(self.agreement(facts.id, ours));
         } else {
-            link.set_consent(Consent::Agreed { quota_bytes });
+            link.set_consent(Consent::Agreed {
+                quota_bytes,
+                for_good: true,
+            });
         }
         self.touch();
         Ok(())

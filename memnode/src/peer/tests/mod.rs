@@ -9,6 +9,8 @@ mod pairing;
 mod strangers;
 mod table;
 mod transfer;
+mod trusting;
+mod watching;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{
-    ConnectRequest, ConsentAnswer, ConsentDecision, GrantUse, PeerInfo, PeerState, PeerWait,
+    ConnectRequest, ConsentAnswer, ConsentDecision, ConsentWarning, GrantUse, PeerInfo, PeerState, PeerWait,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{PeerReply, PeerRequest};
@@ -296,11 +298,23 @@ impl TestNode {
         self.connect_to(&to.address.to_string(), once).await
     }
 
+    /// Connects once to a node with the name of a trusted one.
+    async fn connect_though_the_key_is_new(&self, to: &TestNode) -> ApiResult<PeerInfo> {
+        let request = ConnectRequest {
+            target: to.address.to_string(),
+            quota_bytes: None,
+            once: true,
+            accept_new_key: true,
+        };
+        within(self.peers.connect(request)).await
+    }
+
     async fn connect_to(&self, target: &str, once: bool) -> ApiResult<PeerInfo> {
         let request = ConnectRequest {
             target: target.to_owned(),
             quota_bytes: None,
             once,
+            accept_new_key: false,
         };
         within(self.peers.connect(request)).await
     }

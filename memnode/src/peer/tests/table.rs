@@ -48,7 +48,7 @@ fn ending(ended: Ended) -> Ending {
         ended,
         data_is_gone: false,
         replaced: false,
-        busy: false,
+        code: ErrorCode::PeerUnreachable,
         error: None,
     }
 }
@@ -105,6 +105,24 @@ fn a_restarted_process_always_replaces_and_loses_its_consent() {
         assert_eq!(replaced.unwrap().link, 1);
         assert_eq!(table.links().next().unwrap().ours, None);
     }
+}
+
+#[test]
+fn what_was_agreed_once_ends_with_its_link_also_where_only_the_peer_has_noticed_that_it_ended() {
+    let redialled = |we_dialled: bool, after: Duration| {
+        let (mut table, now) = (table(), Instant::now());
+        table.admit(facts(1, 1, we_dialled), Some(GRANT), 1, now).unwrap();
+        assert!(table.agreed(id(1), 1));
+        table.admit(facts(1, 2, false), None, 2, now + after).unwrap();
+        table.links().next().unwrap().ours
+    };
+    assert_eq!(redialled(false, Duration::ZERO), None, "the peer dialled both");
+    assert_eq!(redialled(true, WINDOW), None, "no dials cross this late");
+    assert_eq!(
+        redialled(true, Duration::from_secs(1)),
+        Some(GRANT),
+        "they crossed"
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ impl TestNode {
             target: other.address.to_string(),
             quota_bytes: None,
             once: false,
+            accept_new_key: false,
         };
         self.service.peers().connect(request).await.unwrap();
         self.wait_for(other, PeerState::Connected).await;

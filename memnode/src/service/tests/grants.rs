@@ -117,6 +117,7 @@ async fn the_grant_of_a_peer_that_was_allowed_once_changes_until_its_link_ends()
         target: b.address.to_string(),
         quota_bytes: Some(3 * MIB),
         once: true,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     let waits = b.grant(&a, MIB).await.unwrap_err();
@@ -166,6 +167,7 @@ async fn the_grant_of_a_trusted_peer_that_is_away_changes_too() {
         target: b.address.to_string(),
         quota_bytes: None,
         once: false,
+        accept_new_key: false,
     };
     a.service.peers().connect(request).await.unwrap();
     a.wait_for(&b, PeerState::Connected).await;

@@ -55,6 +55,8 @@ pub enum Consent {
     Agreed {
         /// The grant in bytes.
         quota_bytes: u64,
+        /// Whether the other side is trusted for good there. Otherwise the consent ends with the link.
+        for_good: bool,
     },
     /// No.
     Denied,

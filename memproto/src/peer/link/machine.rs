@@ -271,7 +271,7 @@ impl Link {
     }
 
     pub(super) fn announce_agreement(&mut self) {
-        if let (Consent::Agreed { .. }, Consent::Agreed { quota_bytes }) = (self.ours, self.theirs)
+        if let (Consent::Agreed { .. }, Consent::Agreed { quota_bytes, .. }) = (self.ours, self.theirs)
             && !std::mem::replace(&mut self.agreement_announced, true)
         {
             self.events.push_back(Event::Agreed { quota_bytes });

@@ -29,9 +29,20 @@ impl Forger {
 
     fn agreed() -> Self {
         let mut forger = Self::new();
-        forger.link.set_consent(Consent::Agreed { quota_bytes: 1 });
+        forger.link.set_consent(Consent::Agreed {
+            quota_bytes: 1,
+            for_good: false,
+        });
         forger
-            .send(|out| consent(out, Consent::Agreed { quota_bytes: 1 }))
+            .send(|out| {
+                consent(
+                    out,
+                    Consent::Agreed {
+                        quota_bytes: 1,
+                        for_good: false,
+                    },
+                )
+            })
             .unwrap();
         forger
     }
@@ -77,7 +88,13 @@ fn request(out: &mut Vec<u8>, id: u64, body: BodySpec) {
 
 #[test]
 fn frames_of_requests_before_consent_close_the_link() {
-    for ours in [Consent::Waiting, Consent::Agreed { quota_bytes: 1 }] {
+    for ours in [
+        Consent::Waiting,
+        Consent::Agreed {
+            quota_bytes: 1,
+            for_good: false,
+        },
+    ] {
         for kind in [
             Kind::Request,
             Kind::Reply,
@@ -94,7 +111,15 @@ fn frames_of_requests_before_consent_close_the_link() {
     }
     let mut forger = Forger::new();
     forger
-        .send(|out| consent(out, Consent::Agreed { quota_bytes: 1 }))
+        .send(|out| {
+            consent(
+                out,
+                Consent::Agreed {
+                    quota_bytes: 1,
+                    for_good: false,
+                },
+            )
+        })
         .unwrap();
     assert!(
         forger
@@ -177,7 +202,7 @@ fn malformed_frames_and_messages_close_the_link() {
         ),
         (Kind::Ping, 0, 0, vec![0; 7]),
         (Kind::Pong, 0, 0, vec![9; 8]),
-        (Kind::Consent, 0, 0, vec![3; 9]),
+        (Kind::Consent, 0, 0, vec![4; 9]),
         (Kind::Consent, 0, 0, vec![0; 9]),
         (Kind::Goodbye, 0, 0, vec![]),
         (Kind::Goodbye, 1, 0, vec![1]),

@@ -14,18 +14,30 @@ fn nothing_but_consent_passes_until_both_sides_agreed() {
             .map_err(|e| e.code)
     };
     assert_eq!(ask(&mut pair), Err(ErrorCode::ConsentPending));
-    pair.links[0].set_consent(Consent::Agreed { quota_bytes: 10 });
+    pair.links[0].set_consent(Consent::Agreed {
+        quota_bytes: 10,
+        for_good: false,
+    });
     pair.settle();
     assert_eq!(
         pair.take_events(1),
-        [Event::PeerConsent(Consent::Agreed { quota_bytes: 10 })]
+        [Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 10,
+            for_good: false
+        })]
     );
     assert_eq!(ask(&mut pair), Err(ErrorCode::ConsentPending));
-    pair.links[1].set_consent(Consent::Agreed { quota_bytes: 20 });
+    pair.links[1].set_consent(Consent::Agreed {
+        quota_bytes: 20,
+        for_good: false,
+    });
     pair.settle();
     assert_eq!(pair.take_events(1), [Event::Agreed { quota_bytes: 10 }]);
     let told = [
-        Event::PeerConsent(Consent::Agreed { quota_bytes: 20 }),
+        Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 20,
+            for_good: false,
+        }),
         Event::Agreed { quota_bytes: 20 },
     ];
     assert_eq!(pair.take_events(0), told);
@@ -36,12 +48,18 @@ fn nothing_but_consent_passes_until_both_sides_agreed() {
 #[test]
 fn a_grant_may_change_and_consent_does_not_go_back() {
     let mut pair = Pair::agreed();
-    pair.links[0].set_consent(Consent::Agreed { quota_bytes: 5 });
+    pair.links[0].set_consent(Consent::Agreed {
+        quota_bytes: 5,
+        for_good: false,
+    });
     pair.links[0].set_consent(Consent::Waiting);
     pair.settle();
     assert_eq!(
         pair.take_events(1),
-        [Event::PeerConsent(Consent::Agreed { quota_bytes: 5 })]
+        [Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 5,
+            for_good: false
+        })]
     );
     assert!(pair.links[0].is_agreed());
 }
