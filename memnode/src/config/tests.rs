@@ -118,8 +118,8 @@ fn every_setting_is_explained_with_its_variable_and_default() {
         let flag = arg.get_long().expect("a setting is a flag");
         assert!(help.contains(&format!("--{flag}")), "{id}");
         assert!(help.contains(&env_name(id)), "{id}");
-        let has_default =
-            !arg.get_default_values().is_empty() || ["interfaces", "peers", "log_file"].contains(&id);
+        let has_default = !arg.get_default_values().is_empty()
+            || ["allow_flush", "interfaces", "peers", "log_file"].contains(&id);
         assert!(has_default, "{id} has no default");
     }
 }

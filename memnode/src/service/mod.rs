@@ -71,6 +71,10 @@ pub const ASK_ALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a deletion is remembered, so that a node that was away does not bring the key back.
 pub const DELETION_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long what a peer has pinned here is kept whatever happens while it is away: longer than a restart, a way between two networks and a lid
+/// that is closed over lunch.
+pub const ABSENT_GRACE: Duration = Duration::from_secs(60 * 60);
+
 /// How often deletions that are too old are looked for.
 const DELETION_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -210,7 +214,7 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
-    /// How long what a peer has pinned here is kept whatever happens while that peer is away.
+    /// See [`ABSENT_GRACE`].
     pub absent_grace: Ttl,
     /// See [`ANNOUNCE_INTERVAL`].
     pub announce_interval: Duration,

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where tests of the peer protocol lie, from this crate.
-const FOLDERS: [&str; 4] = [
+const FOLDERS: [&str; 5] = [
     "src/peer",
     "../memnode/src/peer",
+    "../memnode/src/service/tests",
     "../memnode/tests",
     "../xtask/tests",
 ];

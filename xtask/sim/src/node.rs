@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use memnode::hex;
@@ -10,7 +9,7 @@ use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
 use memnode::service::{
-    ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+    ABANDONED_GRACE, ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
 };
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
@@ -114,8 +113,7 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
-            // Longer than any run.
-            absent_grace: Ttl::try_from(Duration::from_secs(3_600))?,
+            absent_grace: Ttl::try_from(ABSENT_GRACE)?,
             allow_flush: FlushAllowed::new(&[]),
             abandoned_grace: ABANDONED_GRACE,
             files: MemoryFiles::new(0),

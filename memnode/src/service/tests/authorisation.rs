@@ -74,6 +74,15 @@ fn read(key: &str) -> PeerRequest {
     }
 }
 
+fn keys(patterns: &[&str]) -> PeerRequest {
+    PeerRequest::Keys {
+        patterns: patterns.iter().map(|&pattern| pattern.to_owned()).collect(),
+        cursor: 0,
+        limit: 10,
+        details: false,
+    }
+}
+
 fn lifetime(id: BlockId, change: LifetimeChange) -> PeerRequest {
     PeerRequest::Lifetime {
         name: id.into(),
@@ -235,6 +244,7 @@ async fn what_a_peer_may_not_is_refused_and_changes_nothing() {
             PeerRequest::Manifest { id: scene.own_block },
             ErrorCode::NotFound,
         ),
+        ("keys by no pattern", peer, keys(&[]), ErrorCode::InvalidArgument),
         (
             "the block of a third",
             peer,
@@ -361,6 +371,12 @@ async fn what_a_peer_may_is_done() {
     }
     let reply = scene.ask(reader, read("key")).await;
     assert!(matches!(reply, PeerReply::Loaded { size: 12, .. }), "{reply:?}");
+    let listed = scene.ask(reader, keys(&["*"])).await;
+    let PeerReply::Keys { keys: listed, .. } = listed else {
+        panic!("{listed:?}");
+    };
+    let listed: Vec<&str> = listed.iter().map(|listed| listed.key.as_str()).collect();
+    assert_eq!(listed, ["key"]);
     let manifest = PeerRequest::Manifest { id: scene.own_stream };
     assert!(matches!(
         scene.ask(reader, manifest).await,
