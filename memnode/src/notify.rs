@@ -209,5 +209,6 @@ fn notice(questions: &[&ConsentRequest], command: &str) -> Notice {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -69,7 +69,7 @@ impl TestNode {
         announce_interval: Duration,
     ) -> Self {
         Self::start_with(folder, name, budget_bytes, |config| {
-            config.announce_interval = announce_interval
+            config.announce_interval = announce_interval;
         })
         .await
     }

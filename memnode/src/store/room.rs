@@ -95,9 +95,7 @@ impl Store {
             0 => 0,
             missing => missing + round * EVICTED_BEYOND,
         };
-        let freed = self
-            .evict_by_turns(wanted, |shard, bytes| shard.evict(bytes))
-            .charged;
+        let freed = self.evict_by_turns(wanted, super::shard::Shard::evict).charged;
         let mut left = missing.saturating_sub(freed);
         for (peer, _) in absent {
             let evict = |shard: &mut Shard, bytes| shard.evict_lent(peer, BlockClass::Pinned, bytes, None);

@@ -9,7 +9,7 @@ fn allowing(names: &[&str]) -> FlushAllowed {
 
 async fn start_allowing(name: &str, allow_flush: FlushAllowed) -> TestNode {
     TestNode::start_with(tempfile::tempdir().unwrap(), name, 64 * MIB, |config| {
-        config.allow_flush = allow_flush
+        config.allow_flush = allow_flush;
     })
     .await
 }

@@ -41,7 +41,7 @@ impl Forger {
                         quota_bytes: 1,
                         for_good: false,
                     },
-                )
+                );
             })
             .unwrap();
         forger
@@ -118,7 +118,7 @@ fn frames_of_requests_before_consent_close_the_link() {
                     quota_bytes: 1,
                     for_good: false,
                 },
-            )
+            );
         })
         .unwrap();
     assert!(
