@@ -98,8 +98,9 @@ fn a_fleet_is_prepared_by_keys() {
     let peer = bob.wait_for_state(&ann.id(), "connected");
     assert_eq!(peer["borrowed"]["quota_bytes"], 7 << 20);
 
-    let again = ann.ok(&["trust", "add", &bob.key(), "--name", "desk"]);
+    let again = ann.ok(&["trust", "add", &bob.key(), "--name", "desk", "--quota", "9mb"]);
     assert!(again.contains("was trusted already"), "{again}");
+    bob.wait_for(&ann.id(), |peer| peer["borrowed"]["quota_bytes"] == 9 << 20);
     for (key, name, said) in [
         ("12", "x", "64 hexadecimal digits"),
         (&*ann.key(), "x", "this node itself"),

@@ -40,7 +40,11 @@ pub fn log_file(settings: &Settings, home: &Home) -> Option<PathBuf> {
 pub fn init(settings: &Settings, home: &Home) -> Result<(), LogError> {
     // The setting was parsed when it was read.
     let filter = EnvFilter::new(&settings.log_level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // A line that cannot be written is lost. By default the crate would report that on stderr, and panic where that is the pipe whose
+    // reader has gone: a node must not fail because somebody has read enough of its log.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false);
     match log_file(settings, home) {
         Some(path) => {
             let file = RotatedFile::open(&path, settings.log_file_size, settings.log_files_kept)?;

@@ -114,13 +114,18 @@ impl Person {
 
     /// Waits until a peer has this state here.
     pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {
+        self.wait_for(id, |peer| peer["state"] == state)
+    }
+
+    /// Waits until this holds for what is listed of a peer.
+    pub(crate) fn wait_for(&self, id: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let peers = self.json(&["peer", "list"]);
             let peer = peers.as_array().unwrap().iter().find(|peer| peer["id"] == id);
             match peer {
-                Some(peer) if peer["state"] == state => return peer.clone(),
-                _ => assert!(Instant::now() < deadline, "{id} is never {state}: {peers}"),
+                Some(peer) if holds(peer) => return peer.clone(),
+                _ => assert!(Instant::now() < deadline, "{id} is never so: {peers}"),
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::hex;
 
 impl Peers {
     /// Trusts a device by its key. One that waits for consent is let in at once, and one whose address is known is
-    /// dialled. The grant of a link that is up stays as it is: the lender counts by it.
+    /// dialled. The grant of a link that is up stays as it is, for the service counts by it.
     ///
     /// # Errors
     /// `InvalidArgument` for what is no key, this node's own key, and a name that no node may have; `Internal` where the

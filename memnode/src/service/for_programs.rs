@@ -175,7 +175,13 @@ impl Backend for Service {
     }
 
     async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
-        self.counted(self.peers.trust_add(&addition))
+        let added = self.counted(self.peers.trust_add(&addition))?;
+        if let Some(quota_bytes) = addition.quota_bytes {
+            // What the person names now also holds on a link that is up.
+            let peer = added.device.id.to_string();
+            self.counted(self.update_peer(PeerUpdate { peer, quota_bytes }).await)?;
+        }
+        Ok(added)
     }
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
