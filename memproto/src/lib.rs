@@ -9,7 +9,6 @@
 //!
 //! Read [`id`] and [`error`] first, then [`local`].
 
-#![forbid(unsafe_code)]
 
 pub mod class;
 pub mod control;

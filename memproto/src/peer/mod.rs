@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod message;
 pub mod record;
 mod transcript;
+mod wiped;
 #[cfg(test)]
 mod vectors;
 

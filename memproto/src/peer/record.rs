@@ -177,20 +177,15 @@ impl Opener {
     /// Decrypts a record in place, without its length prefix, and returns its plaintext.
     ///
     /// # Errors
-    /// `Length` for an impossible length, `NotAuthentic` where it does not open: nothing was decrypted then, and the
+    /// `Length` for an impossible length, `NotAuthentic` where it does not open: its bytes are lost then, and the
     /// link cannot go on.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<&'a [u8], RecordError> {
         if record.len() <= TAG_LEN || record.len() > RECORD_MAX {
             return Err(RecordError::Length(record.len()));
         }
         let number = self.0.next_number()?;
-        let (data, tag) = record.split_at_mut(record.len() - TAG_LEN);
-        let tag: &[u8; TAG_LEN] = (&*tag).try_into().expect("split at the length of the tag");
-        self.0
-            .cipher
-            .open(number, &[], data, tag)
-            .map_err(|_| RecordError::NotAuthentic)?;
-        Ok(data)
+        let data = self.0.cipher.open(number, &[], record);
+        data.map(|data| &*data).map_err(|_| RecordError::NotAuthentic)
     }
 }
 
@@ -236,10 +231,8 @@ mod tests {
         let first_key = Cipher::new(&Secret([7; 32]));
         let texts = vec![vec![1; 10]; 5];
         let opens = |number: usize, record: &[u8]| {
-            let mut data = record.to_vec();
-            let (data, tag) = data.split_at_mut(10);
             first_key
-                .open(number as u64, &[], data, (&*tag).try_into().unwrap())
+                .open(number as u64, &[], &mut record.to_vec())
                 .is_ok()
         };
         let records = seal(&mut sealer, &texts);

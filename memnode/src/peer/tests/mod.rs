@@ -4,6 +4,7 @@
 
 mod consent;
 mod links;
+mod looking;
 mod strangers;
 mod table;
 mod transfer;
