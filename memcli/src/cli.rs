@@ -3,6 +3,7 @@
 //! The behaviour of each noun lies in its own file under [`crate::commands`].
 
 mod bench;
+mod people;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -14,11 +15,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use memproto::{BlockClass, BlockId, Ttl};
 
 pub(crate) use self::bench::BenchArgs;
+pub(crate) use self::people::{
+    ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, PeerUpdateArgs, TrustAddArgs,
+    TrustCommand, TrustRemoveArgs,
+};
 use crate::exit::EXIT_CODES_HELP;
-use crate::size::{parse_share, parse_size};
-
-/// How long `connect` waits for the other person: as long as a request for consent lives there.
-pub(crate) const CONNECT_TIMEOUT: &str = "5m";
+use crate::size::parse_share;
 
 /// How many lines `logs` shows unless told otherwise.
 pub(crate) const LOG_LINES: &str = "100";
@@ -132,7 +134,9 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Connect to another node, which is this side's consent
     Connect(ConnectArgs),
-    /// List or disconnect the nodes around this one
+    /// Trust another node for good, and be trusted, by a code that one machine shows and the other is told
+    Pair(PairArgs),
+    /// List or disconnect the nodes around this one, or change what they may use
     #[command(subcommand)]
     Peer(PeerCommand),
     /// Answer nodes that ask to connect to this one
@@ -140,8 +144,21 @@ pub(crate) enum Command {
     /// Look at or change which devices are trusted for good
     #[command(subcommand)]
     Trust(TrustCommand),
+    /// Free all keys, blocks and streams that programs of this machine stored
+    Flush(FlushArgs),
+    /// Say why machines do not find or reach each other, and what to do
+    Doctor(DoctorArgs),
     /// Print the versions of memcli and of the running node
     Version,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
+pub(crate) struct DoctorArgs {
+    /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
+    #[arg(value_name = "PEER|HOST:PORT")]
+    pub(crate) target: Option<String>,
 }
 
 /// `node ...`
@@ -416,6 +433,14 @@ pub(crate) struct KeysArgs {
     /// List at most so many keys: whichever are found first, not the first by name
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) limit: Option<usize>,
+
+    /// List only keys that were set on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// Show with each key the size, class and time to live of its value, and on which machine it lies
+    #[arg(short, long)]
+    pub(crate) long: bool,
 }
 
 /// `stats`
@@ -453,85 +478,6 @@ pub(crate) struct StreamArgs {
     /// Where it is to lie.
     #[command(flatten)]
     pub(crate) placement: PlacementArgs,
-}
-
-/// `connect`
-#[derive(Args, Debug)]
-pub(crate) struct ConnectArgs {
-    /// A name or id from "memcli peer list", or HOST:PORT
-    pub(crate) target: String,
-
-    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) quota: Option<u64>,
-
-    /// Agree for this connection only; otherwise the other node is trusted for good once it agreed
-    #[arg(long)]
-    pub(crate) once: bool,
-
-    /// Do not wait until the other person answered
-    #[arg(long, conflicts_with = "timeout")]
-    pub(crate) no_wait: bool,
-
-    /// How long to wait for the other person, such as 30s or 5m
-    #[arg(long, value_name = "TIME", default_value = CONNECT_TIMEOUT, value_parser = humantime::parse_duration)]
-    pub(crate) timeout: Duration,
-}
-
-/// `peer ...`
-#[derive(Subcommand, Debug)]
-pub(crate) enum PeerCommand {
-    /// List the nodes that this one knows, with what is lent and borrowed
-    List,
-    /// End the connection to a node; it is not dialled again by itself
-    Disconnect {
-        /// Its name, its id or the first digits of its id
-        name: String,
-    },
-}
-
-/// `consent`
-#[derive(Args, Debug)]
-pub(crate) struct ConsentArgs {
-    /// Allow this node until the connection ends
-    #[arg(long, value_name = "ID", group = "answer")]
-    pub(crate) allow: Option<String>,
-
-    /// Trust this node for good
-    #[arg(long, value_name = "ID", group = "answer")]
-    pub(crate) trust: Option<String>,
-
-    /// Refuse this node
-    #[arg(long, value_name = "ID", group = "answer")]
-    pub(crate) deny: Option<String>,
-
-    /// How much of this machine's budget the node may use, such as 2gb; 0 for reading only
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "deny")]
-    pub(crate) quota: Option<u64>,
-}
-
-/// `trust ...`
-#[derive(Subcommand, Debug)]
-pub(crate) enum TrustCommand {
-    /// List the devices that are trusted for good
-    List,
-    /// Trust a device no longer and end its connection
-    Remove(TrustRemoveArgs),
-}
-
-/// `trust remove`
-#[derive(Args, Debug)]
-pub(crate) struct TrustRemoveArgs {
-    /// Its name, its id or the first digits of its id
-    pub(crate) name: String,
-
-    /// Free what the device stored here
-    #[arg(long, conflicts_with = "keep")]
-    pub(crate) free: bool,
-
-    /// Keep what the device stored here
-    #[arg(long)]
-    pub(crate) keep: bool,
 }
 
 /// A time to live: a time that is neither 0 nor longer than the node can count.

@@ -86,11 +86,6 @@ impl Output {
         }
     }
 
-    /// Lines on stderr as they are: what a question is about.
-    pub(crate) fn progress_lines(self, text: &str) {
-        text.lines().for_each(|line| self.progress_line(line));
-    }
-
     /// Why the command failed, on stderr: a line for people or `{"error":{"code","message"}}`.
     pub(crate) fn failure(self, failure: &Failure) {
         // Where stderr is closed the exit code has to do.

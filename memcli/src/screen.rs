@@ -25,8 +25,7 @@ pub(crate) struct Screen(());
 impl Screen {
     /// Opens a screen where stdout is a terminal that can do it.
     pub(crate) fn open() -> Outcome<Option<Self>> {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        if is_dumb || !io::stdout().is_terminal() {
+        if is_dumb() || !io::stdout().is_terminal() {
             return Ok(None);
         }
         write_raw(OPEN.as_bytes())?;
@@ -39,6 +38,11 @@ impl Screen {
         let rows = if rows == 0 { ROWS_DEFAULT } else { rows };
         write_raw(frame(text, rows.into()).as_bytes())
     }
+}
+
+/// Whether the terminal does not say that it understands sequences.
+pub(crate) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 impl Drop for Screen {

@@ -76,6 +76,13 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["consent", "--allow", "nodeb"],
     &["trust", "list"],
     &["trust", "remove", "nodeb", "--keep"],
+    &["trust", "remove", "nodeb"],
+    &["trust", "key"],
+    &["trust", "add", "00", "--name", "nodeb"],
+    &["consent", "--wait"],
+    &["peer", "list", "--follow"],
+    &["flush"],
+    &["flush", "--yes", "--peer", "nodeb"],
 ];
 
 #[test]
@@ -151,7 +158,7 @@ fn help_names_every_command_and_exit_code() {
     assert_eq!(output.status.code(), Some(0));
     for word in [
         "node", "logs", "set", "get", "del", "mget", "mset", "store", "load", "free", "keys", "stats",
-        "stream", "bench", "connect", "peer", "consent", "trust", "version",
+        "stream", "bench", "connect", "peer", "consent", "trust", "flush", "version",
     ] {
         assert!(
             stdout(&output).contains(&format!("\n  {word} ")),
@@ -176,6 +183,10 @@ fn wrong_usage_ends_with_2_and_is_json_where_that_was_asked_for() {
         &["connect", "a:1", "--quota", "lots"],
         &["store", "v", "--peer", "b", "--remote"],
         &["set", "", "v"],
+        &["trust", "add", "00"],
+        &["consent", "--wait", "--allow", "b"],
+        &["consent", "--timeout", "1s"],
+        &["peer", "list", "--interval", "1s"],
         &["mget"],
         &["stats", "--follow", "--interval", "0s"],
         &["stats", "--interval", "1s"],

@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
+use memproto::{ApiError, Ttl};
 
+use crate::interfaces::InterfaceRules;
 use crate::local::ApiPort;
 use crate::memory_file::MEMORY_FILES_MAX_DEFAULT;
 use crate::size::ByteSize;
@@ -74,7 +76,7 @@ pub struct Settings {
     pub background: bool,
 
     /// The RAM that this node gives to the pool, in bytes or as a share of the machine's RAM in percent. Blocks, keys and
-    /// the cost of their entries (256 bytes each) count.
+    /// the cost of their entries count.
     #[arg(long, value_name = "SIZE", default_value = "25%", value_parser = parse_memory, help_heading = "Memory")]
     pub memory: u64,
 
@@ -103,6 +105,12 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout, help_heading = "Memory")]
     pub unfinished_streams_kept: Duration,
 
+    /// How long the pinned data of a peer that is away is kept whatever happens. Behind that it may be evicted, the oldest first, for what would
+    /// find no room otherwise, until the peer is back. An hour outlasts a restart, a way between two networks and a lid that is closed
+    /// over lunch.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl, help_heading = "Memory")]
+    pub absent_peers_data_kept: Ttl,
+
     /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6.
     #[arg(long, value_name = "IP", default_value = "::", help_heading = "Peers")]
     pub listen: IpAddr,
@@ -116,6 +124,19 @@ pub struct Settings {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub discovery: bool,
+
+    /// A network interface on which to announce this node and look for others, such as eth0 or 'en*'; then no other one is used. With
+    /// '!' in front, one to leave out. It may be repeated, or hold several separated by commas; the last that matches decides. Unless
+    /// named, those of containers, virtual machines and tunnels are left out. mDNS alone looks at it: peers are accepted everywhere
+    /// on --listen.
+    #[arg(
+        long = "interface",
+        alias = "interfaces",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = parse_interface, help_heading = "Peers")]
+    pub interfaces: Vec<String>,
 
     /// Peers to dial from the start, separated by commas. It is no consent: they must be trusted, or `memcli connect`
     /// must name them.
@@ -162,6 +183,21 @@ pub struct Settings {
     /// How long a peer waits for the consent.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub consent_timeout: Duration,
+
+    /// How long a code of `memcli pair` is good.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
+    pub pair_timeout: Duration,
+    /// Whether to show a notification on the desktop when a peer asks for consent: with `notify-send`, on macOS with `osascript`.
+    /// Nothing is shown where there is no such program.
+    #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
+    #[arg(num_args = 0..=1, require_equals = false, default_missing_value = "true")]
+    #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub notify: bool,
+
+    /// The trusted peers that may free all that this host's programs stored (`memcli flush --peer`), by name, id or the first digits of the
+    /// id, separated by commas; `all` is every connected peer. A peer chooses its name itself: an id is certain.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Peers")]
+    pub allow_flush: Vec<String>,
 
     /// The Unix socket of the local API. Its folder is made where it is missing, for this user alone.
     #[arg(long, value_name = "FILE", help_heading = "Local API")]
@@ -280,6 +316,11 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn parse_interface(text: &str) -> Result<String, String> {
+    InterfaceRules::new(&[text])?;
+    Ok(text.to_owned())
+}
+
 fn parse_host_port(text: &str) -> Result<String, String> {
     let wrong = || format!("'{text}' is no HOST:PORT, such as 192.168.1.7:8080 or desk.local:8080");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -318,6 +359,12 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
             "'{text}' is no time ({error}): write it like 500ms, 5s or 10m"
         )),
     }
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    parse_timeout(text)?
+        .try_into()
+        .map_err(|error: ApiError| error.message)
 }
 
 fn parse_look_again(text: &str) -> Result<Duration, String> {

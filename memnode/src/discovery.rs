@@ -1,25 +1,34 @@
 //! Finding other nodes on the LAN by multicast DNS (RFC 6762, RFC 6763).
 //!
-//! A node announces the service [`SERVICE_TYPE`] with its protocol version, id and name in the TXT record, and listens for
-//! the same service of others. What it hears is a hint and nothing else: mDNS is not authenticated, names and addresses
+//! A node announces the service [`SERVICE_TYPE`] on the interfaces that [`crate::interfaces`] leaves in, with its protocol
+//! version, id, name and incarnation in the TXT record, and listens for the same service of others. What it hears is a hint and nothing else: mDNS is not authenticated, names and addresses
 //! may be wrong or invented, and a node that died is announced for minutes. Who answers at an address is decided by the
 //! handshake, and whether a peer is alive by its link; see [`crate::peer`].
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mdns_sd::{ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{IfKind, IfPredicate, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use memproto::NodeId;
 use memproto::limits::NODE_NAME_LEN_MAX;
 use tracing::{debug, info, warn};
 
+use crate::hex;
+use crate::interfaces::InterfaceRules;
+
 /// The mDNS service of MemCloud's peer protocol.
 pub const SERVICE_TYPE: &str = "_memcloud._tcp.local.";
+
+/// The key of the TXT record under which the incarnation stands, in 16 hexadecimal digits.
+const RUN_KEY: &str = "run";
 
 /// How many announced nodes are remembered, so that a flood of inventions does not fill the memory.
 pub const ANNOUNCED_MAX: usize = 1_024;
@@ -29,6 +38,9 @@ pub const ANNOUNCED_ADDRESSES_MAX: usize = 16;
 
 /// How long [`Discovery::stop`] waits for each of its two steps, the goodbye and the end of mDNS: both take milliseconds.
 const GOODBYE_STEP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often mDNS looks whether addresses of this host came or went. A look takes some ten microseconds.
+const ADDRESSES_LOOKED_AT_EVERY_SECS: u32 = 1;
 
 /// How long to wait before the mDNS service is asked again after it refused, which it does while its queue is full.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -42,6 +54,10 @@ pub struct Announcement {
     pub id: NodeId,
     /// Its name.
     pub name: String,
+    /// The random number of its process, by which it knows its own announcement from that of a copy of its home.
+    pub incarnation: u64,
+    /// Which interfaces are used.
+    pub interfaces: InterfaceRules,
     /// Where it accepts peers. Where an address is unspecified (`0.0.0.0`, `[::]`) all interfaces are announced.
     pub listen: Vec<SocketAddr>,
 }
@@ -63,13 +79,35 @@ pub enum DiscoveryEvent {
         /// Its id.
         id: NodeId,
     },
+    /// Another process announces the id of this node: the home of one of them was copied.
+    Twin {
+        /// The name it gives itself.
+        name: String,
+        /// Where it is.
+        addresses: Vec<SocketAddr>,
+    },
+    /// That process is announced no longer.
+    TwinGone,
+}
+
+/// What is heard by mDNS now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Heard {
+    /// The names of the interfaces on which this node's own announcement came back. The system gives a sender its own
+    /// multicast, so where it does not come back something on this host keeps it away.
+    pub own_on: BTreeSet<String>,
+    /// How many other nodes are announced.
+    pub others: usize,
+    /// Announcements of nodes that speak another version of the protocol, and which.
+    pub other_versions: BTreeMap<String, u16>,
 }
 
 /// A running announcement and search. Ends with [`stop`](Self::stop); when dropped without it, others see this node
 /// until its announcement expires.
 pub struct Discovery {
     daemon: ServiceDaemon,
-    fullname: String,
+    service: ServiceInfo,
+    heard: Arc<Mutex<Heard>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,7 +115,7 @@ pub struct Discovery {
 impl std::fmt::Debug for Discovery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Discovery")
-            .field("fullname", &self.fullname)
+            .field("fullname", &self.service.get_fullname())
             .finish_non_exhaustive()
     }
 }
@@ -92,35 +130,63 @@ impl Discovery {
         on_event: impl FnMut(DiscoveryEvent) + Send + 'static,
     ) -> Result<Self, mdns_sd::Error> {
         let service = service_info(announcement)?;
-        let fullname = service.get_fullname().to_owned();
         let daemon = ServiceDaemon::new()?;
-        daemon.register(service)?;
+        let rules = announcement.interfaces.clone();
+        let is_left_out = move |interface: &if_addrs::Interface| {
+            let why = rules.left_out(&interface.name, interface.is_oper_up(), interface.is_p2p());
+            why.is_some()
+        };
+        // Before the service is registered: nothing is announced where nothing should be.
+        daemon.disable_interface(IfKind::Predicate(IfPredicate::new(is_left_out)))?;
+        daemon.set_ip_check_interval(ADDRESSES_LOOKED_AT_EVERY_SECS)?;
+        daemon.register(service.clone())?;
         let stopping = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(Mutex::default());
         let listener = Listener {
             daemon: daemon.clone(),
             stopping: Arc::clone(&stopping),
             own_id: announcement.id,
+            incarnation: announcement.incarnation,
             protocol_version: announcement.protocol_version,
             announced: HashMap::new(),
+            twin: None,
+            heard: Arc::clone(&heard),
             on_event,
         };
         let thread = std::thread::Builder::new()
             .name("discovery".to_owned())
             .spawn(move || listener.run())
             .map_err(|error| mdns_sd::Error::Msg(format!("cannot start a thread for mDNS: {error}")))?;
-        info!(service = fullname, "announcing this node by mDNS");
+        info!(service = service.get_fullname(), "announcing this node by mDNS");
         Ok(Self {
             daemon,
-            fullname,
+            service,
+            heard,
             stopping,
             thread: Some(thread),
         })
     }
 
+    /// Announces this node again and asks anew for others: for a machine that slept, while others' memory of it and its
+    /// own of others ran out.
+    pub fn refresh(&self) {
+        let announced = self.daemon.register(self.service.clone());
+        // The listener begins a new search when this one ends.
+        let asked = self.daemon.stop_browse(SERVICE_TYPE);
+        if let Err(error) = announced.and(asked) {
+            debug!(%error, "mDNS takes no news now");
+        }
+    }
+
+    /// What is heard now.
+    pub fn heard(&self) -> Heard {
+        lock(&self.heard).clone()
+    }
+
     /// Says goodbye and ends the threads. Blocks for up to about a second.
     pub fn stop(mut self) {
         self.stopping.store(true, Ordering::Release);
-        match self.daemon.unregister(&self.fullname) {
+        match self.daemon.unregister(self.service.get_fullname()) {
             Ok(done) => drop(done.recv_timeout(GOODBYE_STEP_TIMEOUT)),
             Err(error) => debug!(%error, "no goodbye was sent by mDNS"),
         }
@@ -163,6 +229,7 @@ fn service_info(announcement: &Announcement) -> Result<ServiceInfo, mdns_sd::Err
         ("v", announcement.protocol_version.to_string()),
         ("id", announcement.id.to_string()),
         ("name", announcement.name.clone()),
+        (RUN_KEY, hex::encode(&announcement.incarnation.to_be_bytes())),
     ];
     let instance = instance_name(&announcement.name, announcement.id);
     let service = ServiceInfo::new(
@@ -180,13 +247,23 @@ fn service_info(announcement: &Announcement) -> Result<ServiceInfo, mdns_sd::Err
     })
 }
 
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard
+        .lock()
+        .expect("no code panics while it holds what was heard")
+}
+
 struct Listener<F> {
     daemon: ServiceDaemon,
     stopping: Arc<AtomicBool>,
     own_id: NodeId,
+    incarnation: u64,
     protocol_version: u16,
     /// A goodbye names the instance only, not the id.
     announced: HashMap<String, NodeId>,
+    /// The instance of another process that has this node's id.
+    twin: Option<String>,
+    heard: Arc<Mutex<Heard>>,
     on_event: F,
 }
 
@@ -214,11 +291,12 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
     }
 
     fn resolved(&mut self, service: &ResolvedService) {
-        let Some((id, name)) = who(service, self.protocol_version) else {
-            return;
+        let (id, name) = match who(service, self.protocol_version) {
+            Ok(who) => who,
+            Err(stranger) => return self.resolved_stranger(service, stranger),
         };
         if id == self.own_id {
-            return;
+            return self.resolved_own(service, name);
         }
         if !self.announced.contains_key(&service.fullname) && self.announced.len() >= ANNOUNCED_MAX {
             debug!(
@@ -228,31 +306,92 @@ impl<F: FnMut(DiscoveryEvent)> Listener<F> {
             return;
         }
         self.announced.insert(service.fullname.clone(), id);
+        lock(&self.heard).others = self.announced.len();
         let addresses = addresses_of(&service.addresses, service.port);
         (self.on_event)(DiscoveryEvent::Found { id, name, addresses });
     }
 
+    /// Something was announced that is no node that this one could speak with.
+    fn resolved_stranger(&mut self, service: &ResolvedService, stranger: Stranger) {
+        debug!(service = service.fullname, ?stranger, "not a node to speak with");
+        let mut heard = lock(&self.heard);
+        if let Stranger::OtherVersion(version) = stranger
+            && heard.other_versions.len() < ANNOUNCED_MAX
+        {
+            heard.other_versions.insert(service.fullname.clone(), version);
+        }
+    }
+
+    /// This node's own id was announced: by itself, or by a process that has a copy of its home.
+    fn resolved_own(&mut self, service: &ResolvedService, name: String) {
+        let Some(run) = service.txt_properties.get_property_val_str(RUN_KEY) else {
+            return;
+        };
+        if run == hex::encode(&self.incarnation.to_be_bytes()) {
+            lock(&self.heard).own_on = interfaces_of(&service.addresses);
+            return;
+        }
+        self.twin = Some(service.fullname.clone());
+        let addresses = addresses_of(&service.addresses, service.port);
+        (self.on_event)(DiscoveryEvent::Twin { name, addresses });
+    }
+
     fn removed(&mut self, fullname: &str) {
-        if let Some(id) = self.announced.remove(fullname) {
+        if self.twin.as_deref() == Some(fullname) {
+            self.twin = None;
+            (self.on_event)(DiscoveryEvent::TwinGone);
+        }
+        lock(&self.heard).other_versions.remove(fullname);
+        let Some(id) = self.announced.remove(fullname) else {
+            return;
+        };
+        lock(&self.heard).others = self.announced.len();
+        // A node that was renamed has a new instance already when its old one is forgotten.
+        if !self.announced.values().any(|other| *other == id) {
             (self.on_event)(DiscoveryEvent::Gone { id });
         }
     }
 }
 
-/// Id and name from the TXT record, or `None` where it is not a node that this one could speak with.
-fn who(service: &ResolvedService, protocol_version: u16) -> Option<(NodeId, String)> {
-    let property = |key| service.txt_properties.get_property_val_str(key);
-    let version: u16 = property("v")?.parse().ok()?;
-    if version != protocol_version {
-        debug!(
-            service = service.fullname,
-            version, "this node speaks another version of the protocol"
-        );
-        return None;
+/// What an announcement is that is none of a node that this one could speak with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stranger {
+    /// A node with another version of the protocol.
+    OtherVersion(u16),
+    /// The TXT record is not that of a node.
+    NoNode,
+}
+
+/// Id and name from the TXT record.
+fn who(service: &ResolvedService, protocol_version: u16) -> Result<(NodeId, String), Stranger> {
+    let property = |key| {
+        let value = service.txt_properties.get_property_val_str(key);
+        value.ok_or(Stranger::NoNode)
+    };
+    match property("v")?.parse() {
+        Ok(version) if version == protocol_version => {}
+        Ok(version) => return Err(Stranger::OtherVersion(version)),
+        Err(_) => return Err(Stranger::NoNode),
     }
-    let id: NodeId = property("id")?.parse().ok()?;
-    let name = property("name").filter(|name| !name.is_empty() && name.len() <= NODE_NAME_LEN_MAX)?;
-    Some((id, name.to_owned()))
+    let id: NodeId = property("id")?.parse().map_err(|_| Stranger::NoNode)?;
+    let name = property("name")?;
+    match name.len() {
+        1..=NODE_NAME_LEN_MAX => Ok((id, name.to_owned())),
+        _ => Err(Stranger::NoNode),
+    }
+}
+
+/// The names of the interfaces on which these addresses were heard.
+fn interfaces_of<'a>(announced: impl IntoIterator<Item = &'a ScopedIp>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for address in announced {
+        match address {
+            ScopedIp::V4(v4) => names.extend(v4.interface_ids().iter().map(|id| id.name.clone())),
+            ScopedIp::V6(v6) => drop(names.insert(v6.scope_id().name.clone())),
+            _ => {}
+        }
+    }
+    names
 }
 
 /// The addresses of a node with its port, the likeliest to answer first.
@@ -286,102 +425,4 @@ fn reach(ip: IpAddr) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn announcement(listen: &str) -> Announcement {
-        Announcement {
-            protocol_version: 1,
-            id: NodeId::from_public_key(&[1; 32]),
-            name: "NodeA".to_owned(),
-            listen: vec![listen.parse().unwrap()],
-        }
-    }
-
-    #[test]
-    fn what_is_announced_is_understood() {
-        let announcement = announcement("192.0.2.7:8080");
-        let service = service_info(&announcement).unwrap().as_resolved_service();
-        assert_eq!(who(&service, 1), Some((announcement.id, "NodeA".to_owned())));
-        assert_eq!(
-            addresses_of(&service.addresses, service.port),
-            announcement.listen
-        );
-        assert_eq!(who(&service, 2), None, "another version of the protocol");
-    }
-
-    #[test]
-    fn a_node_on_all_interfaces_leaves_the_addresses_to_mdns() {
-        for listen in ["0.0.0.0:8080", "[::]:8080"] {
-            assert!(
-                service_info(&announcement(listen)).unwrap().is_addr_auto(),
-                "{listen}"
-            );
-        }
-        assert!(
-            !service_info(&announcement("127.0.0.1:8080"))
-                .unwrap()
-                .is_addr_auto()
-        );
-    }
-
-    #[test]
-    fn instance_names_fit_a_dns_label() {
-        let id = NodeId::from_public_key(&[1; 32]);
-        for name in ["a".to_owned(), "x".repeat(63), "ü".repeat(31), "€".repeat(21)] {
-            let label = instance_name(&name, id);
-            assert!(label.len() <= 63, "{label}");
-            assert!(label.ends_with(&format!(" [{}]", id.short())));
-        }
-    }
-
-    #[test]
-    fn addresses_that_reach_farthest_come_first() {
-        let ips: Vec<ScopedIp> = ["127.0.0.1", "fe80::1", "2001:db8::1", "192.0.2.1", "169.254.0.1"]
-            .map(|ip| ScopedIp::from(ip.parse::<IpAddr>().unwrap()))
-            .to_vec();
-        let sorted: Vec<String> = addresses_of(&ips, 1).iter().map(|a| a.ip().to_string()).collect();
-        assert_eq!(
-            sorted,
-            ["192.0.2.1", "2001:db8::1", "169.254.0.1", "fe80::1", "127.0.0.1"]
-        );
-    }
-
-    #[test]
-    fn a_listener_passes_over_itself_and_ends_goodbyes_once() {
-        let own = announcement("192.0.2.7:8080");
-        let mut other = own.clone();
-        other.id = NodeId::from_public_key(&[2; 32]);
-        let (events, heard) = std::sync::mpsc::channel();
-        let mut listener = Listener {
-            daemon: ServiceDaemon::new().unwrap(),
-            stopping: Arc::default(),
-            own_id: own.id,
-            protocol_version: 1,
-            announced: HashMap::new(),
-            on_event: move |event| events.send(event).unwrap(),
-        };
-        let of_own = service_info(&own).unwrap().as_resolved_service();
-        let of_other = service_info(&other).unwrap().as_resolved_service();
-        let fullname = of_other.fullname.clone();
-        listener.handle(ServiceEvent::ServiceResolved(Box::new(of_own)));
-        listener.handle(ServiceEvent::ServiceResolved(Box::new(of_other)));
-        for _ in 0..2 {
-            listener.handle(ServiceEvent::ServiceRemoved(
-                SERVICE_TYPE.to_owned(),
-                fullname.clone(),
-            ));
-        }
-        listener.daemon.shutdown().unwrap();
-        drop(listener);
-        let found = DiscoveryEvent::Found {
-            id: other.id,
-            name: other.name.clone(),
-            addresses: other.listen.clone(),
-        };
-        assert_eq!(
-            heard.iter().collect::<Vec<_>>(),
-            [found, DiscoveryEvent::Gone { id: other.id }]
-        );
-    }
-}
+mod tests;

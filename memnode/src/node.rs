@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
+use crate::interfaces::InterfaceRules;
 use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
 use crate::memory_file::MemoryFiles;
+use crate::notify::{Desktop, answering_command, tell_of_questions};
 use crate::peer::{Peers, PeersConfig};
-use crate::service::{Service, ServiceConfig};
+use crate::service::{FlushAllowed, Service, ServiceConfig};
 use crate::store::{Store, StoreConfig};
 use crate::token::Token;
 use crate::trust::TrustStore;
@@ -31,6 +33,7 @@ pub struct Node {
     deletions: JoinHandle<()>,
     expiry: JoinHandle<()>,
     unused_files: JoinHandle<()>,
+    notices: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -54,7 +57,9 @@ impl Node {
             deletion_memory: settings.deletions_kept,
             announce_interval: settings.announce_interval,
             abandoned_grace: settings.unfinished_streams_kept,
+            absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
+            allow_flush: FlushAllowed::new(&settings.allow_flush),
         };
         tracing::debug!(
             files_max = config.files.files_max(),
@@ -76,7 +81,7 @@ impl Node {
             node_id,
             first_block_id: rand::random(),
         });
-        let peers = Peers::new(peers_config(settings), identity, trust);
+        let peers = Peers::new(peers_config(settings)?, identity, trust);
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
         let addresses = peers
             .start(Arc::clone(&service) as _)
@@ -99,6 +104,7 @@ impl Node {
         let unused_files = tokio::spawn(async move {
             stopped.run_until_cancelled(files.give_back_unused()).await;
         });
+        let notices = begin_notices(settings, home, peers, stop.clone());
         Ok(Node {
             service,
             local,
@@ -107,6 +113,7 @@ impl Node {
             deletions,
             expiry,
             unused_files,
+            notices,
             stop,
         })
     }
@@ -134,12 +141,30 @@ impl Node {
         self.unused_files
             .await
             .context("the sweep of unused memory files ended in a fault")?;
+        if let Some(notices) = self.notices {
+            notices.await.context("the notifications ended in a fault")?;
+        }
         self.service.finish().await;
         // Only now: small tasks that the service tracks may have begun on them.
         drop(self.workers);
         tracing::info!("the node has stopped");
         Ok(())
     }
+}
+
+/// Tells the desktop who asks for consent, unless it is not to be told.
+fn begin_notices(
+    settings: &Settings,
+    home: &Home,
+    peers: Arc<Peers>,
+    stop: CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let desktop = Desktop::of_this_system().filter(|_| settings.notify)?;
+    let command = answering_command(home.path(), Home::default_path().ok().as_deref());
+    Some(tokio::spawn(async move {
+        stop.run_until_cancelled(tell_of_questions(peers, desktop, command))
+            .await;
+    }))
 }
 
 /// How many descriptors memory files leave to everything else. A connection takes a second one while it waits for room to
@@ -165,11 +190,13 @@ async fn bind_tcp(
     TcpApi::bind(&config, Token::load_or_create(home)?, gauge).await
 }
 
-fn peers_config(settings: &Settings) -> PeersConfig {
-    PeersConfig {
+fn peers_config(settings: &Settings) -> anyhow::Result<PeersConfig> {
+    let interfaces = InterfaceRules::new(&settings.interfaces).map_err(anyhow::Error::msg)?;
+    Ok(PeersConfig {
         listen: vec![SocketAddr::new(settings.listen, settings.port)],
         dial: settings.peers.clone(),
         discovery: settings.discovery,
+        interfaces,
         peers_max: settings.peers_max,
         known_max: settings.peers_known_max,
         handshakes_max: settings.handshakes_max,
@@ -179,8 +206,9 @@ fn peers_config(settings: &Settings) -> PeersConfig {
         consents_max: settings.consents_max,
         consents_per_address_max: settings.consents_per_address_max,
         consent_timeout: settings.consent_timeout,
+        pair_timeout: settings.pair_timeout,
         backoff_max: settings.redial_pause_max,
         look_again: settings.look_again,
         ..PeersConfig::new(&settings.name, rand::random(), settings.default_grant_bytes())
-    }
+    })
 }

@@ -41,6 +41,15 @@ impl Surroundings {
         }
     }
 
+    /// Whether they are those of the system.
+    pub fn is_system(&self) -> bool {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.simulated.is_some() {
+            return false;
+        }
+        true
+    }
+
     /// The wall clock in milliseconds since 1970, to the few milliseconds of [`platform::coarse_time`].
     pub fn unix_ms(&self) -> u64 {
         #[cfg(any(test, feature = "simulation"))]
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn those_of_the_system_are_what_a_node_gets_by_itself() {
         let surroundings = Surroundings::default();
-        assert!(surroundings.simulated.is_none());
+        assert!(surroundings.is_system());
         assert_ne!(
             surroundings.random_bytes::<32>(),
             surroundings.random_bytes::<32>()

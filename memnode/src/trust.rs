@@ -3,6 +3,9 @@
 //! The file is read once at the start and replaced atomically at each change. A damaged one stops the start with an error
 //! that names it: forgetting in silence whom a person trusted, or believing half a file, would both be wrong.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::collections::{BTreeMap, btree_map};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -132,6 +135,12 @@ impl TrustStore {
         self.lock().get(&id).cloned()
     }
 
+    /// Whether another device is trusted under the name of one that is not.
+    pub fn has_namesake(&self, id: NodeId, name: &str) -> bool {
+        let devices = self.lock();
+        !devices.contains_key(&id) && devices.values().any(|device| device.name == name)
+    }
+
     /// The devices that this name, id or prefix of an id (at least [`ID_PREFIX_LEN_MIN`] digits) may mean. An exact
     /// name goes before a prefix: where one or more devices have it, only they are meant.
     pub fn find(&self, text: &str) -> Vec<TrustedDevice> {
@@ -199,6 +208,20 @@ impl TrustStore {
             device.addresses.truncate(ADDRESSES_MAX);
             Ok(true)
         })
+    }
+
+    /// Changes how much a trusted device may use. Returns what it was before; a device that is not trusted stays so.
+    ///
+    /// # Errors
+    /// `File` where the file was not written. Then nothing changed.
+    pub fn set_quota(&self, id: NodeId, quota_bytes: u64) -> Result<Option<u64>, TrustError> {
+        let mut before = None;
+        self.change(|devices| {
+            let device = devices.get_mut(&id);
+            before = device.map(|device| std::mem::replace(&mut device.quota_bytes, quota_bytes));
+            Ok(before.is_some_and(|before| before != quota_bytes))
+        })?;
+        Ok(before)
     }
 
     /// Changes a copy, writes it, and only then makes it what holds. `change` returns whether it changed anything.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorCode;
 use crate::id::NodeId;
 
 /// What a node is and where it listens: `node status`.
@@ -17,6 +18,9 @@ pub struct NodeStatus {
     pub name: String,
     /// The id derived from the identity key.
     pub node_id: NodeId,
+    /// The Ed25519 public key, 64 hexadecimal digits: what `trust add` takes on other nodes.
+    #[serde(default)]
+    pub public_key: String,
     /// The version of `memnode`, such as `0.1.0`.
     pub version: String,
     /// The process id.
@@ -38,6 +42,9 @@ pub struct NodeStatus {
     pub used_bytes: u64,
     /// Number of connected peers.
     pub peers_connected: usize,
+    /// What the person should know, in whole sentences: another node that has the same identity.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What lies in a node and what it did: `stats`.
@@ -77,7 +84,7 @@ pub struct Stats {
     pub writes: u64,
     /// Requests that were answered with an error, absence not included.
     pub errors: u64,
-    /// Cache blocks that were dropped to make room.
+    /// Blocks that were dropped to make room: of class cache, or of a peer that had been away for too long.
     #[serde(default)]
     pub evictions: u64,
     /// Open connections of programs of this host.
@@ -178,7 +185,7 @@ pub struct PeerInfo {
     pub round_trip_us: Option<u64>,
     /// What this node may use there; known while connected.
     pub borrowed: Option<GrantUse>,
-    /// What the peer may use here.
+    /// What the peer may use here; known while connected, or while it uses any.
     pub lent: Option<GrantUse>,
     /// Bytes sent over the present link.
     pub sent_bytes: u64,
@@ -186,19 +193,28 @@ pub struct PeerInfo {
     pub received_bytes: u64,
     /// Whether the peer is trusted for good.
     pub trusted: bool,
+    /// Whether this node is trusted for good there, else until the link ends; known while connected.
+    #[serde(default)]
+    pub trusts_us: Option<bool>,
     /// The six-digit code of the present handshake, for two people to compare.
     pub code: Option<String>,
     /// Why the last attempt or link failed.
     pub last_error: Option<String>,
+    /// The kind of `last_error`: `denied`, `timeout` where nobody answered the question for consent, `peer_unreachable` and others.
+    #[serde(default)]
+    pub last_error_code: Option<ErrorCode>,
+    /// Something odd about it.
+    #[serde(default)]
+    pub warning: Option<ConsentWarning>,
 }
 
-/// Something odd about a peer that asks for consent.
+/// Something odd about a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsentWarning {
     /// A trusted device has this name, but another key: a reinstalled machine, or an impostor.
     KnownNameNewKey,
-    /// This key is trusted under another name.
+    /// This key is trusted, and was known under another name.
     KnownKeyNewName,
 }
 
@@ -225,6 +241,24 @@ pub struct ConsentRequest {
     pub expires_in_secs: u64,
     /// Something odd about it.
     pub warning: Option<ConsentWarning>,
+}
+
+/// The peers that wait for an answer, and a number that changes with them: the reply to a [`ConsentWait`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsentState {
+    /// Another number whenever other peers wait, or one asks anew; below 2^53. It counts nothing.
+    pub revision: u64,
+    /// Who waits, the oldest first.
+    pub requests: Vec<ConsentRequest>,
+}
+
+/// Waits until other peers wait for an answer than those that the caller knows of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ConsentWait {
+    /// The revision that the caller knows; without one the answer comes at once.
+    pub known_revision: Option<u64>,
+    /// After how many milliseconds to answer all the same; at most ten minutes count.
+    pub timeout_ms: u64,
 }
 
 /// The answer to a [`ConsentRequest`].
@@ -259,6 +293,47 @@ pub struct ConnectRequest {
     pub quota_bytes: Option<u64>,
     /// Whether this side's consent ends with the link. Otherwise the peer is trusted here for good once it agreed.
     pub once: bool,
+    /// Whether to go on where `HOST:PORT` leads to a node with the name of a trusted device but another key.
+    #[serde(default)]
+    pub accept_new_key: bool,
+}
+
+/// Offers a code with which another node pairs with this one: `pair`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PairOffer {
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    pub quota_bytes: Option<u64>,
+}
+
+/// A code that is offered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairCodeShown {
+    /// Names the offer, for [`PairWait`].
+    pub number: u64,
+    /// The code for the person at the other machine, such as `417-582-9310`. It serves for one attempt.
+    pub code: String,
+    /// Seconds until it expires.
+    pub expires_in_secs: u64,
+}
+
+/// Waits for the outcome of an offer, which lasts as long as somebody waits.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairWait {
+    /// The offer's number.
+    pub number: u64,
+}
+
+/// Tries a code that another node offers: `pair CODE`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairJoin {
+    /// The code, with dashes and spaces or without.
+    pub code: String,
+    /// Where: a known peer's name, id or prefix of an id, or `HOST:PORT`. Without it the node that the code names is looked for.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// How much of this node's budget the other one may use; the default grant where absent.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
 }
 
 /// Waits until a peer's state is no longer the one that the caller knows.
@@ -279,6 +354,32 @@ pub struct PeerName {
     pub peer: String,
 }
 
+/// Changes how much of this node's budget a peer may use: `peer update`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerUpdate {
+    /// Name, id or unambiguous prefix of an id.
+    pub peer: String,
+    /// The new grant; 0 lets it read, not store.
+    pub quota_bytes: u64,
+}
+
+/// What became of a [`PeerUpdate`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerUpdated {
+    /// The peer.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The grant that it had.
+    pub before_bytes: u64,
+    /// The grant that it has now, and what it uses of it. More than the grant where what it has pinned does not fit: that stays.
+    pub lent: GrantUse,
+    /// What was evicted of it because it no longer fits: data of class cache.
+    pub evicted: Freed,
+    /// Whether the grant is kept with the trusted device; else it ends with the link.
+    pub trusted: bool,
+}
+
 /// A device that is trusted for good: `trust list`, and an entry of `trusted_devices.json`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrustedDevice {
@@ -297,10 +398,39 @@ pub struct TrustedDevice {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What `free` or `trust remove` gave back.
+/// Trusts a device for good that need not have been met yet: `trust add`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustAddition {
+    /// Its Ed25519 public key, 64 hexadecimal digits.
+    pub public_key: String,
+    /// The name by which it is known until it is met, 1 to 63 bytes.
+    pub name: String,
+    /// How much of this node's budget it may use. Where absent, what it was trusted with before, or the default grant.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+}
+
+/// What `trust add` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustAdded {
+    /// The device as it is trusted now.
+    pub device: TrustedDevice,
+    /// Whether it was trusted before: then its name and quota were replaced.
+    pub was_trusted: bool,
+}
+
+/// Frees all that the programs of a node's own host stored: `flush`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FlushRequest {
+    /// Name, id or unambiguous prefix of the id of the peer to flush; without one it is this node.
+    #[serde(default)]
+    pub peer: Option<String>,
+}
+
+/// What `free`, `flush` or `trust remove` gave back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Freed {
-    /// Number of blocks.
+    /// Number of blocks and streams; of a `flush` the values of keys as well.
     pub blocks: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -313,4 +443,114 @@ pub struct TrustRemoval {
     pub peer: String,
     /// Whether to free what the device stored here.
     pub free_data: bool,
+}
+
+/// Asks why nodes do not find or reach each other: `doctor`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DoctorRequest {
+    /// A known peer's name, id or prefix of an id, or `HOST:PORT`. Without it all known peers that should be connected and
+    /// are not are looked at.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+/// What was found, in the order in which a person would look.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DoctorReport {
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl DoctorReport {
+    /// Whether nothing was found that keeps nodes apart. Warnings do not count.
+    pub fn is_healthy(&self) -> bool {
+        self.checks
+            .iter()
+            .all(|check| check.result != CheckResult::Problem)
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub subject: CheckSubject,
+    /// The peer, or the address, that it is about; absent where it is about this machine.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// How it is.
+    pub result: CheckResult,
+    /// What was found.
+    pub found: String,
+    /// What to do about it, where it is not fine.
+    #[serde(default)]
+    pub advice: Option<String>,
+}
+
+/// How a thing is that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckResult {
+    /// Fine.
+    Ok,
+    /// It may be a reason, or will become one.
+    Warning,
+    /// It keeps nodes apart.
+    Problem,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckSubject {
+    /// Whether the node runs.
+    Node,
+    /// Which network interfaces discovery uses.
+    Interfaces,
+    /// Where the node accepts peers.
+    Listening,
+    /// Whether mDNS is heard.
+    Multicast,
+    /// The packet filter of this machine.
+    Firewall,
+    /// Whether the system lets programs into the local network (macOS).
+    LocalNetwork,
+    /// The wall clock, beside those of the peers.
+    Clock,
+    /// Whether another node has an identity that must be one node's alone.
+    Identity,
+    /// Who waits for the answer of the person at this machine.
+    Consent,
+    /// The state of a peer, or who answers at an address.
+    Peer,
+    /// Whether a host's name has an address.
+    Name,
+    /// Whether this machine is in a network of a peer's addresses.
+    Subnet,
+    /// Whether a peer answers at an address.
+    Reach,
+    /// Whether both speak a common version of the protocol.
+    Version,
+}
+
+impl CheckSubject {
+    /// The subject in words, for people.
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            CheckSubject::Node => "node",
+            CheckSubject::Interfaces => "interfaces",
+            CheckSubject::Listening => "listening",
+            CheckSubject::Multicast => "multicast",
+            CheckSubject::Firewall => "firewall",
+            CheckSubject::LocalNetwork => "local network",
+            CheckSubject::Clock => "clock",
+            CheckSubject::Identity => "identity",
+            CheckSubject::Consent => "consent",
+            CheckSubject::Peer => "peer",
+            CheckSubject::Name => "name",
+            CheckSubject::Subnet => "subnet",
+            CheckSubject::Reach => "reach",
+            CheckSubject::Version => "version",
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! The bodies lie beside what they try: [`crate::local`] and [`crate::peer`] have a module of this name each.
 
 pub use crate::local::fuzzing::{local_batches, local_frames};
-pub use crate::peer::fuzzing::{peer_handshake, peer_link, peer_messages};
+pub use crate::peer::fuzzing::{peer_handshake, peer_link, peer_messages, peer_pairing, peer_records};
 
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
@@ -134,6 +134,8 @@ fn is_one(element: &Element, c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::replay::replay;
     use super::*;
 
@@ -158,8 +160,28 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_peer_records_passes() {
+        replay("peer_records", peer_records);
+    }
+
+    #[test]
+    fn the_corpus_of_peer_pairing_passes() {
+        replay("peer_pairing", peer_pairing);
+    }
+
+    #[test]
     fn the_corpus_of_peer_link_passes() {
         replay("peer_link", peer_link);
+    }
+
+    proptest! {
+        /// Where a fuzzer has not been for long. The first byte chooses the way, so that each has its share.
+        #[test]
+        fn any_records_and_pairings_pass(way in 0_u8..4, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let input = [&[way], &bytes[..]].concat();
+            peer_records(&input);
+            peer_pairing(&input);
+        }
     }
 
     #[test]

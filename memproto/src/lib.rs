@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod listing;
 pub mod local;
 pub mod pattern;
 #[cfg(feature = "peer")]

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerWait, Stats,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, Freed,
+    NodeStatus, PairCodeShown, PairJoin, PeerInfo, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition,
     TrustedDevice,
 };
 use memproto::{ApiError, BlockId, ValueName};
@@ -313,6 +314,12 @@ impl MemCloud {
         self.driver.run(self.cloud.wait_peer(wait))
     }
 
+    /// Changes how much of this node's budget a peer may use, in bytes; 0 lets it read, not store. What it has over it of class cache is
+    /// evicted; what is pinned stays.
+    pub fn update_peer(&self, peer: &str, quota_bytes: u64) -> Result<PeerUpdated> {
+        self.driver.run(self.cloud.update_peer(peer, quota_bytes))
+    }
+
     /// Ends the link of a peer.
     pub fn disconnect_peer(&self, peer: &str) -> Result<PeerInfo> {
         self.driver.run(self.cloud.disconnect_peer(peer))
@@ -323,9 +330,29 @@ impl MemCloud {
         self.driver.run(self.cloud.consent_requests())
     }
 
+    /// Waits until other peers wait for an answer than at the known revision, or `timeout_ms` passed; at once where no revision is known.
+    pub fn wait_consent(&self, wait: ConsentWait) -> Result<ConsentState> {
+        self.driver.run(self.cloud.wait_consent(wait))
+    }
+
     /// Answers one of them.
     pub fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.driver.run(self.cloud.decide(decision))
+    }
+
+    /// Offers a code with which another node pairs with this one.
+    pub fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        self.driver.run(self.cloud.offer_pairing(quota_bytes))
+    }
+
+    /// Waits until somebody tried the code.
+    pub fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.wait_pairing(shown))
+    }
+
+    /// Tries a code that another node offers.
+    pub fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.driver.run(self.cloud.pair(join))
     }
 
     /// The devices that are trusted for good.
@@ -333,9 +360,29 @@ impl MemCloud {
         self.driver.run(self.cloud.trusted())
     }
 
+    /// Trusts a device for good by its public key; replaces the name and quota of one that is trusted.
+    pub fn trust(&self, addition: TrustAddition) -> Result<TrustAdded> {
+        self.driver.run(self.cloud.trust(addition))
+    }
+
     /// Trusts a device no longer and ends its link.
     pub fn distrust(&self, peer: &str, free_data: bool) -> Result<Freed> {
         self.driver.run(self.cloud.distrust(peer, free_data))
+    }
+
+    /// Looks for what keeps nodes apart.
+    pub fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        self.driver.run(self.cloud.doctor(target))
+    }
+
+    /// Frees all keys, blocks and streams that programs of this host stored. What peers stored here stays.
+    pub fn flush(&self) -> Result<Freed> {
+        self.driver.run(self.cloud.flush())
+    }
+
+    /// Frees all that programs of a peer's own host stored there, where its owner allows that.
+    pub fn flush_peer(&self, peer: &str) -> Result<Freed> {
+        self.driver.run(self.cloud.flush_peer(peer))
     }
 
     /// Asks the node to stop.

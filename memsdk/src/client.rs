@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::key::check_key;
 use memproto::local::reply::{decode_deleted, decode_freed, decode_lifetime};
@@ -23,8 +24,18 @@ use crate::put::{Put, PutStream, Target};
 use crate::socket::Endpoint;
 use crate::{Builder, Error, Lifetime, Object, Result};
 
+/// How long DOCTOR may take at least: it tries all addresses at once, a connection and a handshake each.
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long CONNECT may take at least: the node tries several addresses, 3 s each, and then a handshake.
 const CONNECT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a flush may take at least: some ten million keys, or a million that peers are told of.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// How long a pairing may take once somebody tries a code: finding the node, dialling, the exchange and the agreement, each with the
+/// node's own deadline (3, 8, 10 and 10 s).
+const PAIR_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A client of the node of this host. Clones are cheap and share one connection.
 ///
@@ -279,6 +290,16 @@ impl MemCloud {
         self.control(Op::PeerWait, Some(&wait), timeout).await
     }
 
+    /// Changes how much of this node's budget a peer may use, in bytes; 0 lets it read, not store. Where it uses more, its data of class
+    /// cache is evicted until the rest fits; what is pinned stays.
+    pub async fn update_peer(&self, peer: &str, quota_bytes: u64) -> Result<PeerUpdated> {
+        let update = PeerUpdate {
+            peer: peer.to_owned(),
+            quota_bytes,
+        };
+        self.control(Op::PeerUpdate, Some(&update), self.timeout()).await
+    }
+
     /// Ends the link of a peer.
     pub async fn disconnect_peer(&self, peer: &str) -> Result<PeerInfo> {
         let peer = PeerName {
@@ -292,15 +313,53 @@ impl MemCloud {
         self.control(Op::ConsentList, None::<&()>, self.timeout()).await
     }
 
+    /// Waits until other peers wait for an answer than at the known revision, or `timeout_ms` passed; at once where no revision is known.
+    pub async fn wait_consent(&self, wait: ConsentWait) -> Result<ConsentState> {
+        let timeout = self
+            .timeout()
+            .saturating_add(Duration::from_millis(wait.timeout_ms));
+        self.control(Op::ConsentWait, Some(&wait), timeout).await
+    }
+
     /// Answers one of them.
     pub async fn decide(&self, decision: ConsentDecision) -> Result<ConsentRequest> {
         self.control(Op::ConsentDecide, Some(&decision), self.timeout())
             .await
     }
 
+    /// Offers a code with which another node pairs with this one, granting it `quota_bytes` or the default. The offer lasts as long
+    /// as [`wait_pairing`](Self::wait_pairing) waits for it, and no longer than the node says.
+    pub async fn offer_pairing(&self, quota_bytes: Option<u64>) -> Result<PairCodeShown> {
+        let offer = PairOffer { quota_bytes };
+        self.control(Op::PairOffer, Some(&offer), self.timeout()).await
+    }
+
+    /// Waits until somebody tried the code. Then both nodes trust each other for good, or the error says why not; either way
+    /// the code has been used. Dropping the future takes the offer back.
+    pub async fn wait_pairing(&self, shown: &PairCodeShown) -> Result<PeerInfo> {
+        let wait = PairWait { number: shown.number };
+        // Behind its expiry the node still sees an exchange that has begun to its end.
+        let timeout = self
+            .timeout()
+            .max(PAIR_TIMEOUT)
+            .saturating_add(Duration::from_secs(shown.expires_in_secs));
+        self.control(Op::PairWait, Some(&wait), timeout).await
+    }
+
+    /// Tries a code that another node offers. Returns when both nodes trust each other for good.
+    pub async fn pair(&self, join: PairJoin) -> Result<PeerInfo> {
+        self.control(Op::PairJoin, Some(&join), self.timeout().max(PAIR_TIMEOUT))
+            .await
+    }
+
     /// The devices that are trusted for good.
     pub async fn trusted(&self) -> Result<Vec<TrustedDevice>> {
         self.control(Op::TrustList, None::<&()>, self.timeout()).await
+    }
+
+    /// Trusts a device for good by its public key, also one that was never met; replaces the name and quota of one that is trusted.
+    pub async fn trust(&self, addition: TrustAddition) -> Result<TrustAdded> {
+        self.control(Op::TrustAdd, Some(&addition), self.timeout()).await
     }
 
     /// Trusts a device no longer and ends its link; with `free_data` also frees what it stored here.
@@ -310,6 +369,32 @@ impl MemCloud {
             free_data,
         };
         self.control(Op::TrustRemove, Some(&removal), self.timeout())
+            .await
+    }
+
+    /// Looks for what keeps nodes apart: on this machine, and between it and one peer (its name, its id, a prefix of that, or
+    /// `HOST:PORT`), or else all peers that should be connected and are not. Takes some seconds where somebody does not answer.
+    pub async fn doctor(&self, target: Option<&str>) -> Result<DoctorReport> {
+        let request = DoctorRequest {
+            target: target.map(str::to_owned),
+        };
+        self.control(Op::Doctor, Some(&request), self.timeout().max(DOCTOR_TIMEOUT))
+            .await
+    }
+
+    /// Frees all keys, blocks and streams that programs of this host stored, wherever they lie. What peers stored here stays.
+    pub async fn flush(&self) -> Result<Freed> {
+        self.flush_at(None).await
+    }
+
+    /// Frees all that programs of a peer's own host stored there, where its owner allows that to this node.
+    pub async fn flush_peer(&self, peer: &str) -> Result<Freed> {
+        self.flush_at(Some(peer.to_owned())).await
+    }
+
+    async fn flush_at(&self, peer: Option<String>) -> Result<Freed> {
+        let timeout = self.timeout().max(FLUSH_TIMEOUT);
+        self.control(Op::Flush, Some(&FlushRequest { peer }), timeout)
             .await
     }
 

@@ -159,6 +159,7 @@ pub use mapped::{Mapped, Opened};
 pub use memory_file::MemoryFile;
 pub use memproto::control;
 pub use memproto::control::Freed;
+pub use memproto::listing::{KeyDetails, ListedKey, MissingNode};
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};

@@ -1,10 +1,12 @@
 //! The keys of the pool, a page at a time.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
-use memproto::local::keys::{KeysReply, KeysRequest};
+use memproto::listing::{ListedKey, MissingNode};
+use memproto::local::keys::{KeysOptions, KeysReply, KeysRequest};
 use memproto::local::{FRAME_PAYLOAD_MAX, KEYS_PAGE_MAX, Op};
 use memproto::pattern::check_patterns;
 
@@ -73,8 +75,8 @@ impl<P: AsRef<str>> From<&Vec<P>> for Patterns {
 }
 
 impl MemCloud {
-    /// All keys of the pool that match, in ascending order, each once; all of them are in memory. For very many see
-    /// [`scan`](Self::scan).
+    /// All keys of the pool that match, in ascending order, each once; all of them are in memory. For very many, for those of this host's node alone,
+    /// and to learn which nodes' keys are missing, see [`scan`](Self::scan).
     ///
     /// # Errors
     /// As [`Scan::next_page`].
@@ -93,7 +95,10 @@ impl MemCloud {
             cloud: self.clone(),
             patterns: patterns.into(),
             cursor: Some(0),
+            options: KeysOptions::default(),
             page: VecDeque::new(),
+            missing: Vec::new(),
+            item: PhantomData,
         }
     }
 }
@@ -104,18 +109,54 @@ impl MemCloud {
 /// Keys come in no order. One that is there from the beginning to the end comes at least once; one that is set or deleted
 /// meanwhile may come or not. A key may come more than once, so that a program which counts remembers what it has seen, as
 /// [`MemCloud::keys`] does.
+///
+/// It gives keys, or with [`details`](Self::details) what is known of their values too. Where nodes cannot be asked, [`missing`](Self::missing) names
+/// them.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is listed unless pages are asked for"]
-pub struct Scan {
+pub struct Scan<K = String> {
     cloud: MemCloud,
     patterns: Patterns,
     /// `None` behind the last page.
     cursor: Option<u64>,
+    options: KeysOptions,
     /// What came and was not handed out yet.
-    page: VecDeque<String>,
+    page: VecDeque<ListedKey>,
+    missing: Vec<MissingNode>,
+    /// What is handed out. It holds nothing of it.
+    item: PhantomData<fn() -> K>,
 }
 
 impl Scan {
+    /// Gives with each key what is known of its value: its size, class and time to live, and where it lies.
+    pub fn details(self) -> Scan<ListedKey> {
+        Scan {
+            cloud: self.cloud,
+            patterns: self.patterns,
+            cursor: self.cursor,
+            options: KeysOptions {
+                details: true,
+                ..self.options
+            },
+            page: self.page,
+            missing: self.missing,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<K: From<ListedKey>> Scan<K> {
+    /// Leaves out the keys of other nodes: gives only those that this host's node answers for.
+    pub fn local(mut self) -> Self {
+        self.options.local = true;
+        self
+    }
+
+    /// The nodes whose keys are missing, as far as the walk came to them: they are not connected, or did not answer. At the end it is all of them.
+    pub fn missing(&self) -> &[MissingNode] {
+        &self.missing
+    }
+
     /// The next keys, at least one and at most some thousand; `None` at the end.
     ///
     /// # Errors
@@ -125,11 +166,11 @@ impl Scan {
     ///
     /// # Cancel safety
     /// Dropped before it is done, the next call asks for the same page.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<String>>> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<K>>> {
         if self.page.is_empty() && !self.fill().await? {
             return Ok(None);
         }
-        Ok(Some(std::mem::take(&mut self.page).into()))
+        Ok(Some(self.page.drain(..).map(K::from).collect()))
     }
 
     /// The next key; `None` at the end.
@@ -139,15 +180,15 @@ impl Scan {
     ///
     /// # Cancel safety
     /// A key is either returned or still there.
-    pub async fn next(&mut self) -> Result<Option<String>> {
+    pub async fn next(&mut self) -> Result<Option<K>> {
         if self.page.is_empty() && !self.fill().await? {
             return Ok(None);
         }
-        Ok(self.page.pop_front())
+        Ok(self.page.pop_front().map(K::from))
     }
 
     /// The keys as a [`Stream`], which ends behind the first error. It has to be pinned, as with `std::pin::pin!`.
-    pub fn into_stream(self) -> impl Stream<Item = Result<String>> + Send {
+    pub fn into_stream(self) -> impl Stream<Item = Result<K>> + Send {
         stream::try_unfold(self, |mut scan| async move {
             Ok(scan.next().await?.map(|key| (key, scan)))
         })
@@ -157,10 +198,11 @@ impl Scan {
     async fn fill(&mut self) -> Result<bool> {
         check_patterns(&self.patterns.0)?;
         while let Some(cursor) = self.cursor {
-            let request = KeysRequest {
+            let request = KeysRequest::<&str> {
                 patterns: self.patterns.0.iter().map(String::as_str).collect(),
                 cursor,
                 limit: KEYS_PAGE_MAX,
+                options: self.options,
             };
             let args = |out: &mut BytesMut| request.encode(out);
             let held = Held::Bytes(FRAME_PAYLOAD_MAX);
@@ -168,7 +210,16 @@ impl Scan {
                 .cloud
                 .exchange(Op::Keys, held, args, Bytes::new(), self.cloud.timeout())
                 .await?;
-            let KeysReply { keys, cursor } = KeysReply::decode(&reply.payload).map_err(broken)?;
+            let KeysReply {
+                keys,
+                missing,
+                cursor,
+            } = KeysReply::decode(&reply.payload).map_err(broken)?;
+            for missing in missing {
+                if !self.missing.contains(&missing) {
+                    self.missing.push(missing);
+                }
+            }
             self.cursor = Some(cursor).filter(|&cursor| cursor != 0);
             self.page = keys.into();
             if !self.page.is_empty() {

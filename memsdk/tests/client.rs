@@ -30,7 +30,9 @@ use memnode::home::Home;
 use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
 use memnode::token::Token;
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
-use memsdk::{BlockClass, BlockId, Error, ErrorCode, Lifetime, MemCloud, Placement};
+use memsdk::{
+    BlockClass, BlockId, Error, ErrorCode, Lifetime, ListedKey, MemCloud, MissingNode, NodeId, Placement,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +141,7 @@ async fn every_operation_reaches_the_node() {
         target: "NodeB".to_owned(),
         quota_bytes: None,
         once: true,
+        accept_new_key: false,
     };
     let peer = cloud.connect_peer(request).await.unwrap();
     assert_eq!(
@@ -152,6 +155,11 @@ async fn every_operation_reaches_the_node() {
         timeout_ms: 1_000,
     };
     assert_eq!(cloud.wait_peer(wait).await.unwrap().state, PeerState::Connected);
+    let updated = cloud.update_peer("NodeB", 7 << 30).await.unwrap();
+    assert_eq!(
+        (updated.name.as_str(), updated.lent.quota_bytes),
+        ("NodeB", 7 << 30)
+    );
     let error = cloud.disconnect_peer("NodeX").await.unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().contains("NodeX")),
@@ -197,6 +205,30 @@ async fn tasks_on_several_threads_share_a_connection() {
     });
     try_join_all(tasks).await.unwrap();
     assert_eq!(cloud.keys("7/*").await.unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_scan_tells_of_values_and_of_nodes_whose_keys_are_missing() {
+    let node = Running::start();
+    let cloud = node.client().await;
+    cloud.set("a", "value").await.unwrap();
+    let away = MissingNode {
+        node: NodeId::from_bytes([8; 16]),
+        name: "away".to_owned(),
+    };
+    node.fake.missing.lock().unwrap().push(away.clone());
+    let mut scan = cloud.scan("*").details();
+    assert_eq!(scan.missing(), []);
+    let ListedKey { key, details } = scan.next().await.unwrap().unwrap();
+    let details = details.unwrap();
+    assert_eq!((key.as_str(), details.size, details.is_stream), ("a", 5, false));
+    assert_eq!(details.class, Some(BlockClass::Cache));
+    assert!(scan.next().await.unwrap().is_none());
+    assert_eq!(scan.missing(), [away]);
+    let mut scan = cloud.scan("*").local();
+    assert_eq!(scan.next_page().await.unwrap().unwrap(), ["a"]);
+    assert!(scan.next_page().await.unwrap().is_none());
+    assert_eq!(scan.missing(), [], "no other node was to be listed");
 }
 
 #[tokio::test]

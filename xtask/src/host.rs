@@ -101,6 +101,7 @@ impl Host {
             .env_clear()
             .envs(self.environment())
             .env("NO_COLOR", "1")
+            .env("MEMCLOUD_NOTIFY", "off")
             .env("RUST_BACKTRACE", "1");
         for name in INHERITED {
             if let Some(value) = std::env::var_os(name) {

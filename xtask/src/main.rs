@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, demo, fuzz, lab, test};
+use xtask::{bench, demo, fuzz, lab, sim, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -16,6 +16,9 @@ enum Chore {
     /// Measure MemCloud: `local` beside other stores, `cache`, `memory`
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
+    /// Run many nodes in one process under virtual time, with faults drawn from seeds
+    #[command(disable_help_flag = true)]
+    Sim(sim::Args),
     /// Run the fuzz targets with cargo-fuzz
     Fuzz(fuzz::Args),
     /// Open several hosts with running nodes on this machine, to try things by hand
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Bench(args) => bench::run(&args).map(|never| match never {}),
+        Chore::Sim(args) => sim::run(&args).map(|never| match never {}),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Lab(args) => lab::open::run(&args),
     };

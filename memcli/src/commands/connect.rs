@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use memproto::ErrorCode;
-use memproto::control::{ConnectRequest, PeerInfo, PeerState, PeerWait};
+use memproto::control::{ConnectRequest, ConsentWarning, PeerInfo, PeerState, PeerWait};
 use memsdk::MemCloud;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ pub(super) async fn connect(args: ConnectArgs, context: &Context) -> Outcome {
         target: args.target,
         quota_bytes: args.quota,
         once: args.once,
+        accept_new_key: args.accept_new_key,
     };
     let deadline = Instant::now() + args.timeout;
     let dial = {
@@ -36,6 +37,9 @@ pub(super) async fn connect(args: ConnectArgs, context: &Context) -> Outcome {
         let _spinner = Spinner::new(context.output, &waiting_text(&peer));
         let note = "the question stays open on the other machine until it expires";
         peer = unless_interrupted(note, wait(&cloud, peer, deadline, args.timeout)).await?;
+    }
+    if let Some(warning) = peer.warning {
+        context.output.note(warning_text(warning));
     }
     match peer.state {
         PeerState::Connected => context.output.confirm(&peer, || connected_text(&peer)),
@@ -101,7 +105,8 @@ fn waiting_text(peer: &PeerInfo) -> String {
     }
 }
 
-fn connected_text(peer: &PeerInfo) -> String {
+/// What two connected nodes have of each other, in lines.
+pub(super) fn connected_text(peer: &PeerInfo) -> String {
     let id = peer.id.map(|id| format!(" ({})", id.short())).unwrap_or_default();
     let address = peer
         .address
@@ -117,8 +122,13 @@ fn connected_text(peer: &PeerInfo) -> String {
         Some(bytes) => format!("\n  this node lends {} to it", show_size(bytes)),
         None => String::new(),
     };
+    let for_how_long = match peer.trusts_us {
+        Some(true) => "\n  it trusts this node for good",
+        Some(false) => "\n  it allowed this connection once, and will ask again for the next one",
+        None => "",
+    };
     format!(
-        "Connected to '{}'{id}{address}{lends}{gets}",
+        "Connected to '{}'{id}{address}{lends}{gets}{for_how_long}",
         printable(&peer.name)
     )
 }
@@ -127,12 +137,22 @@ fn why_not(peer: &PeerInfo) -> Failure {
     let (code, reason) = match peer.state {
         PeerState::Denied => (ErrorCode::Denied, "one of the two sides said no"),
         _ => (
-            ErrorCode::PeerUnreachable,
+            peer.last_error_code.unwrap_or(ErrorCode::PeerUnreachable),
             "the connection ended before both sides agreed",
         ),
     };
     let reason = peer.last_error.as_deref().unwrap_or(reason);
     Failure::api(code, format!("'{}' is not connected: {reason}", peer.name))
+}
+
+/// What is odd about a peer, in a sentence.
+pub(super) fn warning_text(warning: ConsentWarning) -> &'static str {
+    match warning {
+        ConsentWarning::KnownNameNewKey => {
+            "a trusted device has this name, but another key: make sure of the code"
+        }
+        ConsentWarning::KnownKeyNewName => "this device was known under another name before",
+    }
 }
 
 /// The six digits in two groups, as people read them out: `482 913`.
@@ -170,9 +190,22 @@ mod tests {
             }),
             format!(
                 "Connected to 'NodeB' ({id}) at 10.0.0.2:8080\n  it lends 2.0 GiB to this node\n  this node lends 1.0 \
-                 GiB to it"
+                 GiB to it\n  it trusts this node for good"
             )
         );
+        assert!(
+            connected_text(&PeerInfo {
+                trusts_us: Some(false),
+                ..peer.clone()
+            })
+            .ends_with("it allowed this connection once, and will ask again for the next one")
+        );
+        let expired = why_not(&PeerInfo {
+            state: PeerState::Discovered,
+            last_error_code: Some(ErrorCode::Timeout),
+            ..peer.clone()
+        });
+        assert_eq!(expired.status(), crate::exit::ExitStatus::Timeout);
         let denied = why_not(&PeerInfo {
             state: PeerState::Denied,
             ..peer.clone()

@@ -1,23 +1,35 @@
 //! `consent`: the answers of the person at this machine.
+//!
+//! In a terminal [`live`] asks, by the rules of [`dialog`]; scripts list, wait and answer with options. What is said of a question stands in
+//! [`show`].
+
+mod dialog;
+mod live;
+mod show;
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use inquire::ui::RenderConfig;
 use inquire::{InquireError, Select};
-use memproto::control::{ConsentAnswer, ConsentDecision, ConsentRequest, ConsentWarning};
+use memproto::ErrorCode;
+use memproto::control::{ConsentAnswer, ConsentDecision, ConsentRequest, ConsentWait};
 use memsdk::MemCloud;
+use tokio::time::Instant;
 
+use self::show::{show_decision, show_requests};
 use crate::cli::ConsentArgs;
-use crate::commands::connect::show_code;
-use crate::commands::node::show_seconds;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
-use crate::output::{printable, stderr_takes_color};
-use crate::size::show_size;
-use crate::table;
+use crate::interrupt::unless_interrupted;
+use crate::output::stderr_takes_color;
+use crate::screen::is_dumb;
 
-/// Answers one node as the options say, asks about all on a terminal, and lists them elsewhere.
+/// How long one question to the node waits. Then it is asked again, so that a node that hangs is noticed.
+const WAIT_STEP: Duration = Duration::from_secs(10);
+
+/// Answers one node as the options say, asks about all in a terminal, and lists them elsewhere.
 pub(super) async fn consent(args: ConsentArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
     if let Some((answer, peer)) = answer_given(&args) {
@@ -28,17 +40,18 @@ pub(super) async fn consent(args: ConsentArgs, context: &Context) -> Outcome {
         };
         return decide(&cloud, decision, context).await;
     }
-    let requests = cloud.consent_requests().await?;
-    if !requests.is_empty() && context.output.can_ask() {
-        return ask_about(&cloud, requests, args.quota, context).await;
+    let output = context.output;
+    if !args.wait && output.can_ask() && !is_dumb() {
+        return live::ask_about_all(&cloud, args.quota, context).await;
     }
-    context
-        .output
-        .show(&requests, || show_requests(&requests, args.quota))?;
+    let requests = if args.wait {
+        unless_interrupted("nothing was answered", first_requests(&cloud, args.timeout)).await?
+    } else {
+        cloud.consent_requests().await?
+    };
+    output.show(&requests, || show_requests(&requests, args.quota))?;
     if !requests.is_empty() {
-        context
-            .output
-            .note("answer with: memcli consent --allow ID, or --trust ID, or --deny ID");
+        output.note("answer with: memcli consent --allow ID, or --trust ID, or --deny ID");
     }
     Ok(())
 }
@@ -62,90 +75,32 @@ async fn decide(cloud: &MemCloud, decision: ConsentDecision, context: &Context) 
         .confirm(&request, || show_decision(&request, answer, quota))
 }
 
-fn show_decision(request: &ConsentRequest, answer: ConsentAnswer, quota: Option<u64>) -> String {
-    let name = printable(&request.name);
-    let id = request.id.short();
-    let quota = match quota.unwrap_or(request.default_quota_bytes) {
-        0 => "no memory".to_owned(),
-        bytes => format!("up to {}", show_size(bytes)),
-    };
-    match answer {
-        ConsentAnswer::Allow => {
-            format!("Allowed '{name}' ({id}) until the connection ends; it may use {quota} here")
-        }
-        ConsentAnswer::Trust => format!("Trusted '{name}' ({id}) for good; it may use {quota} here"),
-        ConsentAnswer::Deny => format!("Denied '{name}' ({id})"),
-    }
-}
-
-async fn ask_about(
-    cloud: &MemCloud,
-    requests: Vec<ConsentRequest>,
-    quota: Option<u64>,
-    context: &Context,
-) -> Outcome {
-    for request in requests {
-        context.output.progress_lines(&show_request(&request, quota));
-        let is_suspicious = request.warning.is_some();
-        let choice = ask(
-            "Your answer:",
-            Choice::ALL.to_vec(),
-            if is_suspicious { Choice::DENY_AT } else { 0 },
-        );
-        let Some(Choice {
-            answer: Some(answer), ..
-        }) = choice.await?
-        else {
-            continue;
+/// Waits until at least one node waits for an answer.
+async fn first_requests(cloud: &MemCloud, timeout: Option<Duration>) -> Outcome<Vec<ConsentRequest>> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut known_revision = None;
+    loop {
+        let left = deadline.map_or(WAIT_STEP, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        let wait = ConsentWait {
+            known_revision,
+            timeout_ms: left.min(WAIT_STEP).as_millis() as u64,
         };
-        let decision = ConsentDecision {
-            peer: request.id.to_string(),
-            answer,
-            quota_bytes: quota.filter(|_| answer != ConsentAnswer::Deny),
-        };
-        match decide(cloud, decision, context).await {
-            // It may have expired while the person thought; that must not keep the others waiting.
-            Err(Failure::Api(error)) => context.output.note(&error.message),
-            other => other?,
+        let state = cloud.wait_consent(wait).await?;
+        if !state.requests.is_empty() {
+            return Ok(state.requests);
         }
-    }
-    Ok(())
-}
-
-/// One line of the question.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    answer: Option<ConsentAnswer>,
-    text: &'static str,
-}
-
-impl Choice {
-    const ALL: [Choice; 4] = [
-        Choice {
-            answer: Some(ConsentAnswer::Allow),
-            text: "Allow once    (until the connection ends)",
-        },
-        Choice {
-            answer: Some(ConsentAnswer::Trust),
-            text: "Trust always  (it may come back without asking)",
-        },
-        Choice {
-            answer: Some(ConsentAnswer::Deny),
-            text: "Deny",
-        },
-        Choice {
-            answer: None,
-            text: "Answer later",
-        },
-    ];
-
-    /// Where [`ConsentAnswer::Deny`] stands: what Enter alone does where something is odd.
-    const DENY_AT: usize = 2;
-}
-
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text)
+        if left.is_zero() {
+            return Err(Failure::api(
+                ErrorCode::Timeout,
+                format!(
+                    "no node asked to connect within {}",
+                    humantime::format_duration(timeout.unwrap_or_default())
+                ),
+            ));
+        }
+        known_revision = Some(state.revision);
     }
 }
 
@@ -172,132 +127,9 @@ where
         .map_err(|error| Failure::Other(format!("cannot ask: {error}")))?;
     answer.map_err(|error| match error {
         InquireError::OperationInterrupted => {
-            Failure::Interrupted("interrupted: this question stays open".to_owned())
+            Failure::Interrupted("interrupted: nothing was changed".to_owned())
         }
         InquireError::IO(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         other => Failure::Other(format!("cannot ask: {other}")),
     })
-}
-
-fn show_requests(requests: &[ConsentRequest], quota: Option<u64>) -> String {
-    if requests.is_empty() {
-        return "No node waits for an answer.".to_owned();
-    }
-    let all: Vec<String> = requests
-        .iter()
-        .map(|request| show_request(request, quota))
-        .collect();
-    all.join("\n\n")
-}
-
-fn show_request(request: &ConsentRequest, quota: Option<u64>) -> String {
-    let wants = show_size(quota.unwrap_or(request.default_quota_bytes));
-    let fields = table::fields([
-        ("id", request.id.short()),
-        ("fingerprint", printable(&request.fingerprint).into_owned()),
-        (
-            "code",
-            format!(
-                "{}  (the other screen must show the same)",
-                show_code(&request.code)
-            ),
-        ),
-        ("lends you", show_size(request.offered_quota_bytes)),
-        (
-            "may use here",
-            if quota.is_some() {
-                wants
-            } else {
-                format!("{wants}  (--quota SIZE changes it)")
-            },
-        ),
-        (
-            "asked",
-            format!(
-                "{} ago, expires in {}",
-                show_seconds(request.age_secs),
-                show_seconds(request.expires_in_secs)
-            ),
-        ),
-    ]);
-    let warning = request
-        .warning
-        .map(|warning| format!("\n  WARNING: {}", warning_text(warning)));
-    format!(
-        "'{}' asks to connect, from {}\n{fields}{}",
-        printable(&request.name),
-        request.address,
-        warning.unwrap_or_default()
-    )
-}
-
-fn warning_text(warning: ConsentWarning) -> &'static str {
-    match warning {
-        ConsentWarning::KnownNameNewKey => {
-            "a trusted device has this name, but another key. Either that machine\n  was set up anew, or somebody \
-             pretends to be it: ask its owner before you agree."
-        }
-        ConsentWarning::KnownKeyNewName => "this device is trusted already, under another name.",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use memproto::NodeId;
-
-    use super::*;
-
-    fn example(warning: Option<ConsentWarning>) -> ConsentRequest {
-        let id = NodeId::from_bytes([0xb2; 16]);
-        ConsentRequest {
-            id,
-            name: "NodeB".to_owned(),
-            address: "10.0.0.2:51234".parse().unwrap(),
-            fingerprint: id.fingerprint(),
-            code: "482913".to_owned(),
-            offered_quota_bytes: 2 << 30,
-            default_quota_bytes: 1 << 30,
-            age_secs: 10,
-            expires_in_secs: 290,
-            warning,
-        }
-    }
-
-    #[test]
-    fn a_request_shows_all_that_two_people_compare() {
-        assert_eq!(
-            show_request(&example(Some(ConsentWarning::KnownNameNewKey)), None),
-            "\
-'NodeB' asks to connect, from 10.0.0.2:51234
-  id            b2b2b2b2
-  fingerprint   b2b2 b2b2 b2b2 b2b2 b2b2 b2b2 b2b2 b2b2
-  code          482 913  (the other screen must show the same)
-  lends you     2.0 GiB
-  may use here  1.0 GiB  (--quota SIZE changes it)
-  asked         10s ago, expires in 4m 50s
-  WARNING: a trusted device has this name, but another key. Either that machine
-  was set up anew, or somebody pretends to be it: ask its owner before you agree."
-        );
-        assert_eq!(show_requests(&[], None), "No node waits for an answer.");
-        assert!(show_requests(&[example(None), example(None)], Some(0)).contains("may use here  0 B\n"));
-    }
-
-    #[test]
-    fn decisions_are_told_with_what_they_grant() {
-        let tell = |answer, quota| show_decision(&example(None), answer, quota);
-        assert_eq!(
-            tell(ConsentAnswer::Allow, None),
-            "Allowed 'NodeB' (b2b2b2b2) until the connection ends; it may use up to 1.0 GiB here"
-        );
-        assert_eq!(
-            tell(ConsentAnswer::Trust, Some(0)),
-            "Trusted 'NodeB' (b2b2b2b2) for good; it may use no memory here"
-        );
-        assert_eq!(tell(ConsentAnswer::Deny, None), "Denied 'NodeB' (b2b2b2b2)");
-    }
-
-    #[test]
-    fn enter_alone_denies_where_something_is_odd() {
-        assert_eq!(Choice::ALL[Choice::DENY_AT].answer, Some(ConsentAnswer::Deny));
-    }
 }

@@ -1,19 +1,15 @@
-//! `set`, `get`, `keys`.
-
-use std::collections::BTreeSet;
-use std::io::IsTerminal;
-use std::path::Path;
+//! `set`, `get`.
 
 use memsdk::{BlockId, Opened, Stored};
 use serde::Serialize;
 
-use crate::cli::{GetArgs, KeysArgs, SetArgs};
+use crate::cli::{GetArgs, SetArgs};
 use crate::commands::batch::no_key;
 use crate::commands::block::{file_named, hand_out, placement};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::interrupt::unless_interrupted;
-use crate::output::{printable, write_json, write_raw};
+use crate::output::printable;
 use crate::progress::Transfer;
 use crate::value::Input;
 
@@ -75,44 +71,4 @@ pub(super) async fn get(args: GetArgs, context: &Context) -> Outcome {
     };
     let opened = opened.ok_or_else(|| no_key(&args.key))?;
     hand_out(opened, Some(&args.key), args.output.as_deref(), context).await
-}
-
-/// Lists keys in ascending order, one a line.
-pub(super) async fn keys(args: KeysArgs, context: &Context) -> Outcome {
-    if let Some(hint) = expanded_by_the_shell(&args.patterns) {
-        context.output.note(&hint);
-    }
-    let limit = args.limit.unwrap_or(usize::MAX);
-    let mut scan = context.connect().await?.scan(&args.patterns);
-    let mut keys = BTreeSet::new();
-    while keys.len() < limit
-        && let Some(page) = scan.next_page().await?
-    {
-        keys.extend(page);
-    }
-    let keys: Vec<String> = keys.into_iter().take(limit).collect();
-    if context.output.is_json() {
-        return write_json(&keys);
-    }
-    // A key may hold line ends and worse: people get them escaped, programs as they are.
-    let is_terminal = std::io::stdout().is_terminal();
-    let mut lines = String::new();
-    for key in &keys {
-        lines += &if is_terminal { printable(key) } else { key.into() };
-        lines.push('\n');
-    }
-    write_raw(lines.as_bytes())
-}
-
-/// What is to be said where all patterns are names of files here: the shell makes them of a `*` without quotes.
-fn expanded_by_the_shell(patterns: &[String]) -> Option<String> {
-    let are_files = patterns.iter().all(|pattern| Path::new(pattern).exists());
-    let what = match patterns {
-        _ if !are_files => return None,
-        [file] => format!("'{file}' is the name of a file here"),
-        files => format!("all {} patterns are names of files here", files.len()),
-    };
-    Some(format!(
-        "{what}: if the shell made that of a pattern, put the pattern in quotes, as in: memcli keys '*'"
-    ))
 }

@@ -5,10 +5,15 @@ mod bench;
 mod block;
 mod connect;
 mod consent;
+mod doctor;
+mod flush;
 mod key;
+mod keys;
 mod logs;
 mod node;
+mod pair;
 mod peer;
+mod peer_update;
 mod stats;
 mod stream;
 mod trust;
@@ -34,7 +39,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Ttl(args) => ttl::ttl(args, context).await,
         Command::Expire(args) => ttl::expire(args, context).await,
         Command::Persist(args) => ttl::persist(args, context).await,
-        Command::Keys(args) => key::keys(args, context).await,
+        Command::Keys(args) => keys::keys(args, context).await,
         Command::Store(args) => block::store(args, context).await,
         Command::Load(args) => block::load(args, context).await,
         Command::Free(args) => block::free(args, context).await,
@@ -42,11 +47,17 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
-        Command::Peer(PeerCommand::List) => peer::list(context).await,
+        Command::Pair(args) => pair::pair(args, context).await,
+        Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
         Command::Peer(PeerCommand::Disconnect { name }) => peer::disconnect(&name, context).await,
+        Command::Peer(PeerCommand::Update(args)) => peer_update::update(args, context).await,
         Command::Consent(args) => consent::consent(args, context).await,
         Command::Trust(TrustCommand::List) => trust::list(context).await,
+        Command::Trust(TrustCommand::Key) => trust::key(context).await,
+        Command::Trust(TrustCommand::Add(args)) => trust::add(args, context).await,
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
+        Command::Doctor(args) => doctor::doctor(args, context).await,
+        Command::Flush(args) => flush::flush(args, context).await,
         Command::Version => version::version(context).await,
     }
 }

@@ -155,8 +155,13 @@ fn show_status(status: &NodeStatus) -> String {
                 .map_or_else(|| "off".to_owned(), |address| address.to_string()),
         ),
     ]);
+    let warnings: String = status
+        .warnings
+        .iter()
+        .map(|warning| format!("\nwarning: {}", printable(warning)))
+        .collect();
     format!(
-        "MemCloud node '{}' is running (PID: {})\n{fields}",
+        "MemCloud node '{}' is running (PID: {})\n{fields}{warnings}",
         printable(&status.name),
         status.pid
     )
@@ -189,6 +194,7 @@ mod tests {
         NodeStatus {
             name: "NodeA".to_owned(),
             node_id: NodeId::from_bytes([0xa1; 16]),
+            public_key: "00".repeat(32),
             version: "0.1.0".to_owned(),
             pid: 12345,
             uptime_secs: 7500,
@@ -199,6 +205,7 @@ mod tests {
             budget_bytes: 4 << 30,
             used_bytes: 1536 << 20,
             peers_connected: 1,
+            warnings: Vec::new(),
         }
     }
 

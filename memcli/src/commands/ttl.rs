@@ -87,7 +87,7 @@ fn spoken(name: &ValueName) -> String {
 }
 
 /// A time in whole seconds where it has some, such as `9m 58s`.
-fn show_time(time: Duration) -> String {
+pub(super) fn show_time(time: Duration) -> String {
     let time = match time.as_secs() {
         0 => time,
         secs => Duration::from_secs(secs),

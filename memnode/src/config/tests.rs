@@ -36,6 +36,7 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(settings.memory, platform::total_memory_bytes().unwrap() / 4);
     assert_eq!(settings.default_grant_bytes(), settings.memory / 2);
     assert_eq!(settings.consent_timeout, Duration::from_secs(300));
+    assert_eq!(settings.pair_timeout, Duration::from_secs(300));
     assert_eq!(settings.log_file, None);
     assert_eq!(parse_name(&settings.name), Ok(settings.name));
 }
@@ -114,11 +115,32 @@ fn every_setting_is_explained_with_its_variable_and_default() {
     let help = help.to_string();
     for arg in Args::command().get_arguments().filter(|arg| is_setting(arg)) {
         let id = arg.get_id().as_str();
-        assert!(help.contains(&format!("--{}", id.replace('_', "-"))), "{id}");
+        let flag = arg.get_long().expect("a setting is a flag");
+        assert!(help.contains(&format!("--{flag}")), "{id}");
         assert!(help.contains(&env_name(id)), "{id}");
-        let has_default = !arg.get_default_values().is_empty() || ["peers", "log_file"].contains(&id);
+        let has_default =
+            !arg.get_default_values().is_empty() || ["interfaces", "peers", "log_file"].contains(&id);
         assert!(has_default, "{id} has no default");
     }
+}
+
+#[test]
+fn interfaces_are_named_one_or_several_at_a_time() {
+    let interfaces =
+        |args: &[&str], env: &[(&str, &str)], file: &str| load(args, env, file).1.unwrap().interfaces;
+    assert_eq!(
+        interfaces(&["--interface", "eth0", "--interface", "!docker*"], &[], ""),
+        ["eth0", "!docker*"]
+    );
+    assert_eq!(
+        interfaces(&[], &[("MEMCLOUD_INTERFACES", "en*,!en7")], ""),
+        ["en*", "!en7"]
+    );
+    assert_eq!(
+        interfaces(&[], &[], "interfaces = [\"wlan0\", \"eth0\"]"),
+        ["wlan0", "eth0"]
+    );
+    assert!(error_of(&["--interface", ""], &[], "").contains("names no interface"));
 }
 
 #[test]
@@ -139,6 +161,7 @@ fn a_wrong_value_is_named_with_its_place() {
         ("peers = [\"nowhere\"]", "'nowhere' is no HOST:PORT"),
         ("peers = \"::1:80\"", "'::1:80' is no HOST:PORT"),
         ("peers = [\"a:0\"]", "'a:0' is no HOST:PORT"),
+        ("interfaces = [\"!\"]", "names no interface"),
         ("peers_max = 0", "'0' is no whole number from 1"),
         ("handshake_timeout = \"0s\"", "no time at all"),
         ("handshake_timeout = \"soon\"", "'soon' is no time"),

@@ -11,7 +11,9 @@ mod replay;
 mod script;
 mod store;
 
+pub use crate::discovery::fuzzing::mdns_txt;
 pub use crate::local::fuzzing::json_lines;
+pub use crate::trust::fuzzing::trust_file;
 pub use store::store;
 
 #[cfg(test)]
@@ -24,6 +26,16 @@ mod tests {
     #[test]
     fn the_corpus_of_json_lines_passes() {
         replay("json_lines", json_lines);
+    }
+
+    #[test]
+    fn the_corpus_of_mdns_txt_passes() {
+        replay("mdns_txt", mdns_txt);
+    }
+
+    #[test]
+    fn the_corpus_of_trust_file_passes() {
+        replay("trust_file", trust_file);
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::future::Future;
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
@@ -118,13 +119,8 @@ pub trait Backend: Send + Sync + 'static {
         change: LifetimeChange,
     ) -> impl Future<Output = ApiResult<Option<Ttl>>> + Send;
 
-    /// Lists keys that match any of the patterns, at most `limit` and no more than fit a frame, from a cursor on.
-    fn keys(
-        &self,
-        patterns: &[String],
-        cursor: u64,
-        limit: u32,
-    ) -> impl Future<Output = ApiResult<KeysReply>> + Send;
+    /// Lists keys that match any of the patterns, at most as many as are wanted and no more than fit a frame, from a cursor on.
+    fn keys(&self, request: KeysRequest) -> impl Future<Output = ApiResult<KeysReply>> + Send;
 
     /// What the node is.
     fn status(&self) -> impl Future<Output = ApiResult<NodeStatus>> + Send;
@@ -141,11 +137,17 @@ pub trait Backend: Send + Sync + 'static {
     /// Waits for a change of a peer's state.
     fn peer_wait(&self, wait: PeerWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
 
+    /// Changes what a peer may use.
+    fn peer_update(&self, update: PeerUpdate) -> impl Future<Output = ApiResult<PeerUpdated>> + Send;
+
     /// Ends a link.
     fn disconnect(&self, peer: PeerName) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
 
     /// Who waits for the consent of the person at this machine.
     fn consent_list(&self) -> impl Future<Output = ApiResult<Vec<ConsentRequest>>> + Send;
+
+    /// Waits until others wait.
+    fn consent_wait(&self, wait: ConsentWait) -> impl Future<Output = ApiResult<ConsentState>> + Send;
 
     /// Answers one of them.
     fn consent_decide(
@@ -153,11 +155,29 @@ pub trait Backend: Send + Sync + 'static {
         decision: ConsentDecision,
     ) -> impl Future<Output = ApiResult<ConsentRequest>> + Send;
 
+    /// Offers a code for pairing.
+    fn pair_offer(&self, offer: PairOffer) -> impl Future<Output = ApiResult<PairCodeShown>> + Send;
+
+    /// Waits for what becomes of an offer, which ends where this is dropped.
+    fn pair_wait(&self, wait: PairWait) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
+    /// Tries the code of another node.
+    fn pair_join(&self, join: PairJoin) -> impl Future<Output = ApiResult<PeerInfo>> + Send;
+
     /// The devices that are trusted for good.
     fn trust_list(&self) -> impl Future<Output = ApiResult<Vec<TrustedDevice>>> + Send;
 
+    /// Trusts one by its key.
+    fn trust_add(&self, addition: TrustAddition) -> impl Future<Output = ApiResult<TrustAdded>> + Send;
+
     /// Trusts one no longer.
     fn trust_remove(&self, removal: TrustRemoval) -> impl Future<Output = ApiResult<Freed>> + Send;
+
+    /// Looks for what keeps nodes apart.
+    fn doctor(&self, request: DoctorRequest) -> impl Future<Output = ApiResult<DoctorReport>> + Send;
+
+    /// Frees all that the programs of a node stored.
+    fn flush(&self, request: FlushRequest) -> impl Future<Output = ApiResult<Freed>> + Send;
 
     /// Asks the node to stop; returns at once.
     fn request_stop(&self);

@@ -29,10 +29,10 @@ mod wire;
 #[cfg(unix)]
 mod workers;
 
+pub use crate::patience::LOOK_AGAIN_DEFAULT;
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};
-pub use crate::patience::LOOK_AGAIN_DEFAULT;
 pub use tcp::{API_PORT_DEFAULT, ApiPort, TcpApi, TcpConfig};
 #[cfg(unix)]
 pub use workers::Workers;

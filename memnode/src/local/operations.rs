@@ -231,18 +231,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
             header,
             // The page that it makes may wait for a program that does not read.
             FRAME_PAYLOAD_MAX as u64,
-            |payload| {
-                let KeysRequest {
-                    patterns,
-                    cursor,
-                    limit,
-                } = KeysRequest::decode(payload)?;
-                let patterns: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
-                Ok((patterns, cursor, limit))
-            },
-            |backend, (patterns, cursor, limit)| async move {
-                backend.keys(&patterns, cursor, limit).await.map(Reply::Keys)
-            },
+            |payload| KeysRequest::decode(payload).map(KeysRequest::into_owned),
+            |backend, request| async move { backend.keys(request).await.map(Reply::Keys) },
             cx,
         );
     }
@@ -260,6 +250,11 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 |b, args| async move { json(&b.peer_wait(args).await?) },
                 cx,
             ),
+            Op::PeerUpdate => self.tell(
+                header,
+                |b, args| async move { json(&b.peer_update(args).await?) },
+                cx,
+            ),
             Op::Disconnect => self.tell(
                 header,
                 |b, args| async move { json(&b.disconnect(args).await?) },
@@ -272,6 +267,19 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     cx,
                 );
             }
+            Op::ConsentWait => {
+                self.tell(
+                    header,
+                    |b, args| async move { json(&b.consent_wait(args).await?) },
+                    cx,
+                );
+            }
+            Op::TrustAdd => self.tell(
+                header,
+                |b, args| async move { json(&b.trust_add(args).await?) },
+                cx,
+            ),
+            Op::Flush => self.tell(header, |b, args| async move { json(&b.flush(args).await?) }, cx),
             Op::TrustRemove => {
                 self.tell(
                     header,
@@ -279,6 +287,22 @@ impl<B: Backend, S: Wire> Session<B, S> {
                     cx,
                 );
             }
+            Op::PairOffer => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_offer(args).await?) },
+                cx,
+            ),
+            Op::PairWait => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_wait(args).await?) },
+                cx,
+            ),
+            Op::PairJoin => self.tell(
+                header,
+                |b, args| async move { json(&b.pair_join(args).await?) },
+                cx,
+            ),
+            Op::Doctor => self.tell(header, |b, args| async move { json(&b.doctor(args).await?) }, cx),
             Op::Stop => {
                 let stop = |backend: Arc<B>| async move {
                     backend.request_stop();

@@ -35,9 +35,9 @@ use tokio::time::{Sleep, sleep};
 const WRITE_RETRY: Duration = Duration::from_millis(5);
 
 use super::wire::{Arrived, Wire};
+use crate::patience::Patience;
 #[cfg(target_os = "linux")]
 use crate::{memory_file::MemoryFile, platform::DescriptorRef};
-use crate::patience::Patience;
 
 /// A connected Unix socket.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::interfaces::InterfaceRules;
 use crate::patience::LOOK_AGAIN_DEFAULT;
 use crate::surroundings::Surroundings;
 
@@ -53,6 +54,16 @@ pub const STRANGERS_PAUSE: Duration = Duration::from_secs(1);
 /// How long a peer waits for the answer of a person: the time to walk to the other machine.
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// How long a pairing code is good: the time to walk to the other machine and type it.
+pub const PAIR_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How long each step of an exchange may take, once it has begun: two round trips and some milliseconds of computing, on
+/// a bad wireless link.
+pub const PAIR_STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long `pair` looks for the node that made a code: a node that was started a moment ago is found within 2 s.
+pub const PAIR_SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The pause before the second attempt to dial a trusted peer. It doubles with each attempt, with jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
@@ -89,6 +100,8 @@ pub struct PeersConfig {
     pub dial: Vec<String>,
     /// How much of the budget a peer may use where nobody named a grant.
     pub default_grant_bytes: u64,
+    /// Which network interfaces that concerns, and on which link-local addresses are tried.
+    pub interfaces: InterfaceRules,
     /// Whether the node announces itself by mDNS and listens for others.
     pub discovery: bool,
     /// See [`PEERS_MAX`].
@@ -109,8 +122,18 @@ pub struct PeersConfig {
     pub consents_max: usize,
     /// See [`CONSENTS_PER_ADDRESS_MAX`].
     pub consents_per_address_max: usize,
+    /// See [`STRANGERS_BURST`].
+    pub strangers_burst: usize,
+    /// See [`STRANGERS_PAUSE`].
+    pub strangers_pause: Duration,
     /// See [`CONSENT_TIMEOUT`].
     pub consent_timeout: Duration,
+    /// See [`PAIR_TIMEOUT`].
+    pub pair_timeout: Duration,
+    /// See [`PAIR_STEP_TIMEOUT`].
+    pub pair_step_timeout: Duration,
+    /// See [`PAIR_SEARCH_TIMEOUT`].
+    pub pair_search_timeout: Duration,
     /// See [`BACKOFF_FIRST`].
     pub backoff_first: Duration,
     /// See [`BACKOFF_MAX`].
@@ -134,6 +157,7 @@ impl PeersConfig {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT))],
             dial: Vec::new(),
             default_grant_bytes,
+            interfaces: InterfaceRules::default(),
             discovery: true,
             peers_max: PEERS_MAX,
             known_max: KNOWN_MAX,
@@ -144,7 +168,12 @@ impl PeersConfig {
             first_answer_timeout: FIRST_ANSWER_TIMEOUT,
             consents_max: CONSENTS_MAX,
             consents_per_address_max: CONSENTS_PER_ADDRESS_MAX,
+            strangers_burst: STRANGERS_BURST,
+            strangers_pause: STRANGERS_PAUSE,
             consent_timeout: CONSENT_TIMEOUT,
+            pair_timeout: PAIR_TIMEOUT,
+            pair_step_timeout: PAIR_STEP_TIMEOUT,
+            pair_search_timeout: PAIR_SEARCH_TIMEOUT,
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             goodbye_timeout: GOODBYE_TIMEOUT,

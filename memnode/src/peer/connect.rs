@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use memproto::NodeId;
-use memproto::control::{ConnectRequest, PeerInfo, PeerState};
+use memproto::control::{ConnectRequest, PeerInfo};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::Consent;
 
@@ -15,12 +15,15 @@ impl Peers {
     /// Connects to a peer, which is this side's consent, and waits until the other side's program has said whether it
     /// agrees, asks its person, or refuses.
     ///
+    /// An address where a node with the name of a trusted device answers, but with another key, is refused unless the
+    /// request accepts that: somebody may pretend to be that device. The other side learns nothing of this one then.
+    ///
     /// The answer's state is `Connected`, or `WaitingForTheirConsent` with the six-digit code. Unless the consent is for
     /// `once`, the peer is trusted for good as soon as it agreed too.
     ///
     /// # Errors
     /// `PeerUnreachable`, `Timeout` and `Unsupported` with what is wrong at the other end; `Denied` and `Busy` where it
-    /// refused at once; `InvalidArgument` for an address that is none, or this node's own; `UnknownPeer`; `AmbiguousPeer`.
+    /// refused at once, or a known name has a new key; `InvalidArgument` for an address that is none, or this node's own; `UnknownPeer`; `AmbiguousPeer`.
     ///
     /// # Cancel safety
     /// Dropping the future ends an attempt that has no link yet. A link that is there stays.
@@ -51,6 +54,7 @@ impl Peers {
                 label: entry.name.clone(),
                 id: Some(id),
                 addresses,
+                known_names_only: false,
             })
         };
         let grant = self.grant_for(Some(id), request);
@@ -81,6 +85,7 @@ impl Peers {
             label: request.target.clone(),
             id: None,
             addresses,
+            known_names_only: !request.accept_new_key,
         };
         let dialled = self.dial_now(&target, grant).await?;
         self.dialled(dialled, grant)
@@ -116,7 +121,7 @@ impl Peers {
     }
 
     /// Consents to the link that is there. Where this side consented before, a person may still make the consent last,
-    /// but not change the grant of a link that is up: the lender counts by it.
+    /// but not change the grant in passing: that may cost the peer data, see [`set_grant`](Self::set_grant).
     fn consent_to(&self, id: NodeId, grant: Grant) -> ApiResult<()> {
         let (link, keep_now) = {
             let mut state = self.state();
@@ -130,7 +135,7 @@ impl Peers {
                 }
                 Some(ours) if grant.named && ours.quota_bytes != grant.quota_bytes => {
                     return Err(ApiError::invalid(format!(
-                        "'{name}' is connected with a grant of {} bytes: to change it, `memcli peer disconnect {name}` first",
+                        "'{name}' is connected with a grant of {} bytes: to change it, `memcli peer update {name} --quota SIZE`",
                         ours.quota_bytes,
                         name = slot.facts.name,
                     )));
@@ -146,13 +151,13 @@ impl Peers {
             }
         };
         match keep_now {
-            Some(quota_bytes) if self.trust.by_id(id).is_none() => self
-                .trust_peer(link.facts(), quota_bytes)
-                .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?,
+            Some(quota_bytes) if self.trust.by_id(id).is_none() => {
+                self.trust_peer(link.facts(), quota_bytes)
+                    .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+                link.set_consent(self.agreement(id, Grant { quota_bytes, ..grant }));
+            }
             Some(_) => {}
-            None => link.set_consent(Consent::Agreed {
-                quota_bytes: grant.quota_bytes,
-            }),
+            None => link.set_consent(self.agreement(id, grant)),
         }
         self.touch();
         Ok(())
@@ -216,16 +221,11 @@ enum Answer {
 /// Why a peer has no link any more. `None` where another link may be about to come.
 fn refusal<L>(entry: &Entry<L>) -> Option<ApiError> {
     let reason = entry.last_error.clone()?;
-    let code = match entry.state() {
-        PeerState::Denied => ErrorCode::Denied,
-        _ if entry.was_busy => ErrorCode::Busy,
-        _ => ErrorCode::PeerUnreachable,
-    };
-    Some(ApiError::new(code, reason))
+    Some(ApiError::new(entry.last_code, reason))
 }
 
 /// Shows an attempt in the list of peers for as long as it lasts.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     peers: &'a Arc<Peers>,
     what: What,
 }
@@ -236,7 +236,7 @@ enum What {
 }
 
 impl<'a> Attempt<'a> {
-    fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
+    pub(super) fn of_peer(peers: &'a Arc<Peers>, id: NodeId) -> Self {
         peers.state().table.connecting_begins(id);
         peers.touch();
         Self {
@@ -245,7 +245,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
+    pub(super) fn of_address(peers: &'a Arc<Peers>, address: &str) -> Self {
         let number = peers.next_serial();
         peers.state().dialling.insert(number, address.to_owned());
         peers.touch();

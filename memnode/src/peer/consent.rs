@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memproto::NodeId;
 use memproto::control::{ConsentRequest, ConsentWarning, TrustedDevice};
 
-use super::entry::Slot;
+use super::entry::{Purpose, Slot};
 use super::table::Table;
 
 /// How many may wait, and for how long.
@@ -33,6 +33,21 @@ impl ConsentLimits {
         waiting.len() < self.waiting_max && from_there < self.waiting_per_address_max
     }
 
+    /// A number below 2^53 that changes when other links wait. It is made of their serial numbers, so that nothing has to
+    /// count along, and of the process's own random number, so that one of an earlier process does not pass for it.
+    pub(super) fn revision<L>(table: &Table<L>, incarnation: u64) -> u64 {
+        let mut serials: Vec<u64> = asking(table).map(|slot| slot.facts.serial).collect();
+        serials.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&incarnation.to_le_bytes());
+        for serial in serials {
+            hasher.update(&serial.to_le_bytes());
+        }
+        let [a, b, c, d, e, f, g, ..] = *hasher.finalize().as_bytes();
+        // JSON keeps integers up to 2^53 exact.
+        u64::from_le_bytes([a, b, c, d, e, f, g & 0x1f, 0])
+    }
+
     /// When the next question expires.
     pub(super) fn next_expiry<L>(&self, table: &Table<L>) -> Option<Instant> {
         waiting(table).map(|slot| slot.since + self.timeout).min()
@@ -54,7 +69,7 @@ impl ConsentLimits {
         default_quota_bytes: u64,
         now: Instant,
     ) -> Vec<ConsentRequest> {
-        let mut slots: Vec<&Slot<L>> = waiting(table).collect();
+        let mut slots: Vec<&Slot<L>> = asking(table).collect();
         slots.sort_by_key(|slot| slot.since);
         slots
             .into_iter()
@@ -88,6 +103,11 @@ impl ConsentLimits {
 
 fn waiting<L>(table: &Table<L>) -> impl Iterator<Item = &Slot<L>> {
     table.links().filter(|slot| slot.ours.is_none())
+}
+
+/// Those of them that are questions for the person.
+fn asking<L>(table: &Table<L>) -> impl Iterator<Item = &Slot<L>> {
+    waiting(table).filter(|slot| slot.purpose == Purpose::Consent)
 }
 
 /// What is odd about a peer, given whom the person trusts.

@@ -1,23 +1,19 @@
 //! Dialling: a person's `connect`, and the peers that this node dials by itself.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use memproto::NodeId;
 use memproto::error::{ApiError, ErrorCode};
-use memproto::peer::{Goodbye, HandshakeError};
-use tracing::debug;
+use memproto::peer::Goodbye;
+use tracing::{debug, warn};
 
-use super::entry::Grant;
-use super::handshake::{self, ShakeError, Shaken};
+use super::Peers;
+use super::entry::{Ended, Grant};
+use super::handshake::Shaken;
 use super::link::PeerLink;
 use super::transport::Connection;
-use super::{Peers, config};
-use crate::surroundings::Surroundings;
 
 /// What came of dialling.
 #[derive(Debug)]
@@ -37,68 +33,28 @@ pub(super) struct Target {
     pub(super) id: Option<NodeId>,
     /// Where.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Whether a node is refused that has the name of a trusted device, but another key.
+    pub(super) known_names_only: bool,
 }
 
 impl Peers {
-    /// Dials all addresses of a target at once, and shakes hands with the first that answers. Where that one is not who
-    /// was meant, the next one gets its turn.
+    /// Dials the addresses of a target, and makes a link to the first at which it proves itself.
     pub(super) async fn dial(
         self: &Arc<Self>,
         target: &Target,
         ours: Option<Grant>,
     ) -> Result<Dialled, ApiError> {
-        let timeout = self.config.connect_timeout;
-        let mut attempts: FuturesUnordered<_> = target
-            .addresses
-            .iter()
-            .take(config::ADDRESSES_MAX)
-            .map(|&address| async move { (address, connect(self.surroundings(), address, timeout).await) })
-            .collect();
-        let mut failure = None;
-        while let Some((address, connected)) = attempts.next().await {
-            let result = match connected {
-                Ok(stream) => self.meet(stream, target, address, ours).await,
-                Err(error) => Err(unconnected(&target.label, address, &error, timeout)),
-            };
-            match result {
-                Ok(dialled) => return Ok(dialled),
-                Err(error) => {
-                    debug!(target = target.label, %address, %error, "a peer was not reached");
-                    failure = Some(worse(failure, error));
-                }
-            }
-        }
-        Err(failure.unwrap_or_else(|| no_address(&target.label)))
-    }
-
-    async fn meet(
-        self: &Arc<Self>,
-        stream: Connection,
-        target: &Target,
-        address: SocketAddr,
-        ours: Option<Grant>,
-    ) -> Result<Dialled, ApiError> {
         let offered = ours.map_or(self.config.default_grant_bytes, |grant| grant.quota_bytes);
-        let shake = handshake::initiate(&stream, self.handshake_config(offered), self.surroundings());
-        let shaken = match tokio::time::timeout(self.config.handshake_timeout, shake).await {
-            Ok(Ok(shaken)) => shaken,
-            Ok(Err(error)) => return Err(unshaken(address, &error)),
-            Err(_) => return Err(silent(address, self.config.handshake_timeout)),
-        };
-        let peer = &shaken.established.peer;
-        if let Some(expected) = target.id.filter(|expected| *expected != peer.node_id) {
-            return Err(ApiError::new(
-                ErrorCode::PeerUnreachable,
-                format!(
-                    "at {address} another node answers: '{}' ({}) instead of '{}' ({})",
-                    peer.name,
-                    peer.node_id.short(),
-                    target.label,
-                    expected.short()
-                ),
-            ));
+        let met = self.race(target, offered).await?;
+        let peer = &met.shaken.established.peer;
+        if target.known_names_only && self.trust.has_namesake(peer.node_id, &peer.name) {
+            warn!(
+                peer = %peer.node_id, name = peer.name, address = %met.address,
+                "a node with the name of a trusted device, but another key, is not connected to"
+            );
+            return Err(known_name_new_key(met.address, &peer.name, peer.node_id));
         }
-        self.take_up(stream, shaken, address, ours)
+        self.take_up(met.stream, met.shaken, met.address, ours)
     }
 
     fn take_up(
@@ -115,6 +71,12 @@ impl Peers {
         match self.adopt(stream, shaken, address, ours) {
             Ok(link) => Ok(Dialled::Link(link)),
             Err(Goodbye::Replaced) => Ok(Dialled::Already(id)),
+            Err(Goodbye::SharedIdentity) => Err(ApiError::new(
+                ErrorCode::PeerUnreachable,
+                format!(
+                    "two nodes have the identity of '{name}', and another one of them is connected: `memcli doctor` says more"
+                ),
+            )),
             Err(Goodbye::Stopping) => Err(ApiError::new(ErrorCode::ShuttingDown, "this node is stopping")),
             Err(_) => Err(ApiError::new(
                 ErrorCode::Busy,
@@ -151,15 +113,21 @@ impl Peers {
         }
     }
 
-    /// Dials an address of the configuration until there is a link.
+    /// Dials an address of the configuration until there is a link, and again when that is lost: its host may have another
+    /// address by then. It ends with a no, or with an end that a person wanted.
     pub(super) async fn dial_configured(self: Arc<Self>, address: String) {
-        for attempt in 1.. {
+        let mut network = self.network_changes.subscribe();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let dialled = async {
                 let addresses = resolve_host(&address).await?;
                 let target = Target {
                     label: address.clone(),
                     id: None,
                     addresses,
+                    // Dialling is no consent: the warning stands beside the question.
+                    known_names_only: false,
                 };
                 let id = match self.dial(&target, None).await? {
                     Dialled::Link(link) => link.id(),
@@ -169,7 +137,10 @@ impl Peers {
             };
             tokio::select! {
                 dialled = dialled => match dialled {
-                    Ok(_) => return,
+                    Ok(info) => match info.id {
+                        Some(id) if self.is_lost_in_the_end(id).await => attempt = 0,
+                        _ => return,
+                    },
                     // The person there, or nobody, answered: to ask again and again would be a nuisance.
                     Err(error) if error.code == ErrorCode::Denied => return,
                     Err(error) => debug!(address, %error, "a configured peer was not reached"),
@@ -179,7 +150,28 @@ impl Peers {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => return,
+                _ = network.changed() => attempt = 0,
                 () = tokio::time::sleep(self.backoff(attempt)) => {}
+            }
+        }
+    }
+
+    /// Waits for the end of the link to a peer. Returns whether that is one that nobody wanted.
+    async fn is_lost_in_the_end(&self, id: NodeId) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state();
+                match state.table.get(id) {
+                    Some(entry) if entry.link.is_some() => {}
+                    Some(entry) => return entry.ended == Ended::Lost,
+                    None => return false,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return false,
+                _ = changed.changed() => {}
             }
         }
     }
@@ -239,76 +231,16 @@ pub(super) async fn resolve_host(text: &str) -> Result<Vec<SocketAddr>, ApiError
     }
 }
 
-async fn connect(
-    surroundings: &Surroundings,
-    address: SocketAddr,
-    timeout: Duration,
-) -> io::Result<Connection> {
-    let stream = tokio::time::timeout(timeout, surroundings.connect(address))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    stream.set_nodelay()?;
-    Ok(stream)
-}
-
-/// Of two failures the one that says more: that somebody else or nobody suitable answered says more than silence.
-fn worse(failure: Option<ApiError>, next: ApiError) -> ApiError {
-    match failure {
-        Some(failure) if failure.code != ErrorCode::Timeout => failure,
-        _ => next,
-    }
-}
-
-fn unconnected(label: &str, address: SocketAddr, error: &io::Error, timeout: Duration) -> ApiError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!(
-                "{address} refused the connection: no node listens there. Is memnode running on '{label}', and is the port right?"
-            ),
-        ),
-        io::ErrorKind::TimedOut => ApiError::new(
-            ErrorCode::Timeout,
-            format!(
-                "{address} did not answer within {} s. Is the host of '{label}' up, and does a firewall let the port through?",
-                timeout.as_secs_f32()
-            ),
-        ),
-        _ => ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!("{address} cannot be reached: {error}"),
-        ),
-    }
-}
-
-fn unshaken(address: SocketAddr, error: &ShakeError) -> ApiError {
-    let not_a_node = |detail: &dyn std::fmt::Display| {
-        ApiError::new(
-            ErrorCode::PeerUnreachable,
-            format!("what answers at {address} is not a MemCloud node, or a firewall cut it off: {detail}"),
-        )
-    };
-    match error {
-        ShakeError::Handshake(HandshakeError::OwnIdentity) => ApiError::invalid(format!(
-            "{address} is this node itself, or a node with a copy of its identity key"
-        )),
-        ShakeError::Handshake(error @ HandshakeError::Version { .. }) => {
-            ApiError::new(ErrorCode::Unsupported, format!("{address}: {error}"))
-        }
-        ShakeError::Handshake(HandshakeError::Malformed(detail)) => not_a_node(detail),
-        ShakeError::Handshake(error) => {
-            ApiError::new(ErrorCode::PeerUnreachable, format!("{address}: {error}"))
-        }
-        ShakeError::Closed | ShakeError::Io(_) => not_a_node(error),
-    }
-}
-
-fn silent(address: SocketAddr, timeout: Duration) -> ApiError {
+/// As SSH does: whoever has the name of a device that is trusted, but not its key, is not talked to by mistake.
+fn known_name_new_key(address: SocketAddr, name: &str, id: NodeId) -> ApiError {
     ApiError::new(
-        ErrorCode::Timeout,
+        ErrorCode::Denied,
         format!(
-            "{address} took the connection but said nothing within {} s: what listens there is not a MemCloud node, or it hangs",
-            timeout.as_secs_f32()
+            "the node at {address} calls itself '{name}', as a trusted device does, but its key is another one ({}). Either that \
+             machine was set up anew, or somebody pretends to be it: ask its owner for the id that `memcli node status` shows \
+             there. If it is the same machine, remove the old key with `memcli trust remove {name}` and connect again; if there \
+             are two machines of this name, connect with --accept-new-key",
+            id.fingerprint()
         ),
     )
 }

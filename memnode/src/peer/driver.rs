@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use memproto::error::{ApiError, ErrorCode};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, trace};
@@ -49,6 +50,8 @@ pub(super) trait Host: Send + Sync + 'static {
     fn answered(&self, link: &Arc<PeerLink>);
     /// The other side said something.
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent);
+    /// A message of pairing came.
+    fn pair(&self, link: &Arc<PeerLink>, message: PairMessage);
     /// Both sides agreed. Returns before any request of the peer is handled.
     fn agreed(&self, link: &Arc<PeerLink>, quota_bytes: u64);
     /// The link is over; its tasks have ended.
@@ -263,6 +266,7 @@ impl Reader {
             any = true;
             match notice {
                 Notice::TheirConsent(consent) => self.host.their_consent(&self.link, consent),
+                Notice::Pair(message) => self.host.pair(&self.link, message),
                 Notice::Agreed { quota_bytes } => self.host.agreed(&self.link, quota_bytes),
                 Notice::Request { id, request, body } => self.handle(id, request, body),
                 Notice::Cancelled(id) => {
@@ -314,7 +318,10 @@ async fn send_reply_body(wire: &Arc<Wire>, id: RequestId, body: Body) {
 
 /// Whether a read that failed may be tried again.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn next_timeout(wire: &Wire) -> tokio::time::Instant {

@@ -5,11 +5,16 @@ use std::time::Instant;
 
 use memproto::NodeId;
 use memproto::control::PeerState;
+use memproto::error::ErrorCode;
 use memproto::limits::NODE_NAME_LEN_MAX;
 use memproto::peer::Consent;
 
 /// How many addresses are kept of each kind for one peer.
 const ADDRESSES_MAX: usize = super::config::ADDRESSES_MAX;
+
+/// How many processes of one identity are remembered: two that alternate are found with two, and some that crash at their
+/// start may lie between.
+const PROCESSES_MAX: usize = 8;
 
 /// What is fixed for the life of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,7 +52,20 @@ pub(super) struct Slot<L> {
     pub(super) theirs: Option<Consent>,
     /// Whether requests may pass.
     pub(super) agreed: bool,
+    /// What the other side wants.
+    pub(super) purpose: Purpose,
     pub(super) since: Instant,
+}
+
+/// What a link is for, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// The usual one: where this side has not consented, its person is asked.
+    Consent,
+    /// It came while a code is offered here, and has not said yet whether it is about that.
+    Unknown,
+    /// A code is tried. It answers the question, and nobody is asked.
+    Pairing,
 }
 
 impl<L> Slot<L> {
@@ -90,10 +108,16 @@ pub(super) struct Entry<L> {
     pub(super) unreachable: bool,
     pub(super) trusted: bool,
     pub(super) last_error: Option<String>,
-    /// Whether `last_error` says that the peer has no room for a link now.
-    pub(super) was_busy: bool,
+    /// Whether it was trusted under another name when its present or last link came up.
+    pub(super) renamed: bool,
+    /// The kind of `last_error`: what `connect` answers with where there is one.
+    pub(super) last_code: ErrorCode,
     /// The consent to a link that the peer gave up for another one, which is about to arrive.
     pub(super) carried: Option<Carried>,
+    /// The incarnations of the processes that were met under this identity, the latest last.
+    pub(super) processes: Vec<u64>,
+    /// When, and at which address, one of them came back after another one: two nodes have this identity.
+    pub(super) shared: Option<(Instant, SocketAddr)>,
     /// Attempts to dial since both sides last agreed, for the pause before the next one.
     pub(super) attempts: u32,
     /// When it was last heard of, as a count, to forget the oldest first.
@@ -117,6 +141,21 @@ impl<L> Entry<L> {
             Some(slot) => Some(slot.facts.address),
             None => self.announced.first().or(self.reached.first()).copied(),
         }
+    }
+
+    /// Whether this process was met before, and another one since. A process that ended never comes back: it is one of two
+    /// that have the same identity.
+    pub(super) fn comes_back(&self, incarnation: u64) -> bool {
+        self.processes.last() != Some(&incarnation) && self.processes.contains(&incarnation)
+    }
+
+    /// Notes the process at the other end of a link that got a place.
+    pub(super) fn note_process(&mut self, incarnation: u64) {
+        self.processes.retain(|known| *known != incarnation);
+        if self.processes.len() == PROCESSES_MAX {
+            self.processes.remove(0);
+        }
+        self.processes.push(incarnation);
     }
 
     /// Where to dial the peer, the likeliest first.
@@ -161,8 +200,8 @@ pub(super) struct Ending {
     pub(super) data_is_gone: bool,
     /// Whether the peer gave this link up for another one.
     pub(super) replaced: bool,
-    /// Whether the peer had no room for it.
-    pub(super) busy: bool,
+    /// The kind of `error`.
+    pub(super) code: ErrorCode,
     pub(super) error: Option<String>,
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use memproto::control::GrantUse;
+use memproto::error::ErrorCode;
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, LinkError, PeerReply, PeerRequest};
 use tracing::info;
 
 use super::Peers;
 use super::driver::{Host, LinkEnd};
-use super::entry::{Ended, Ending};
+use super::entry::{Ended, Ending, Grant, Purpose};
 use super::link::PeerLink;
 use crate::body::Body;
 
@@ -27,19 +29,36 @@ impl Host for Arc<Peers> {
     fn answered(&self, link: &Arc<PeerLink>) {
         if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
             slot.theirs.get_or_insert(Consent::Waiting);
+            // Whoever tries a code does so at once.
+            if slot.purpose == Purpose::Unknown {
+                slot.purpose = Purpose::Consent;
+            }
         }
         self.touch();
     }
 
+    fn pair(&self, link: &Arc<PeerLink>, message: PairMessage) {
+        Peers::pair(self, link, message);
+    }
+
     fn their_consent(&self, link: &Arc<PeerLink>, consent: Consent) {
-        if let Some(slot) = self.state().table.slot_mut(link.id(), link.facts().serial) {
-            slot.theirs = Some(consent);
-        }
-        if let Consent::Agreed { quota_bytes } = consent {
+        let was_agreed = {
+            let mut state = self.state();
+            let slot = state.table.slot_mut(link.id(), link.facts().serial);
+            slot.is_some_and(|slot| {
+                slot.theirs = Some(consent);
+                slot.agreed
+            })
+        };
+        if let Consent::Agreed { quota_bytes, .. } = consent {
             link.note_borrowed(GrantUse {
                 quota_bytes,
                 ..link.borrowed()
             });
+            if was_agreed {
+                info!(peer = %link.id(), name = link.name(), quota_bytes, "a peer changed its grant");
+                self.events().borrowing_changed(link.id());
+            }
         }
         self.touch();
     }
@@ -51,10 +70,7 @@ impl Host for Arc<Peers> {
             used_bytes: 0,
         });
         let ours = {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
+            let mut told = self.told();
             let ours = {
                 let mut state = self.state();
                 let ours = state
@@ -74,7 +90,9 @@ impl Host for Arc<Peers> {
         };
         info!(peer = %facts.id, name = facts.name, address = %facts.address, quota_bytes, "connected to a peer");
         self.touch();
-        self.remember(facts, ours);
+        // The grant may have changed since.
+        let quota_bytes = link.lent_quota_bytes();
+        self.remember(facts, Grant { quota_bytes, ..ours });
         self.touch();
     }
 
@@ -87,6 +105,12 @@ impl Host for Arc<Peers> {
                 .and_then(|slot| slot.theirs)
         };
         info!(peer = %link.id(), name = link.name(), reason = %end, "the link to a peer ended");
+        if matches!(
+            end,
+            LinkEnd::Link(LinkError::ClosedByPeer(Goodbye::SharedIdentity))
+        ) {
+            self.note_twin(None, Vec::new());
+        }
         self.remove(link, ending(link.name(), end, theirs));
         self.ensure_redial(link.id());
     }
@@ -124,13 +148,24 @@ fn ending(name: &str, end: &LinkEnd, theirs: Option<Consent>) -> Ending {
             )),
         ),
         Some(Goodbye::Replaced) => (Ended::Lost, None),
+        Some(Goodbye::SharedIdentity) => (
+            Ended::Lost,
+            Some(format!(
+                "'{name}' is connected to another node that has the identity of this one"
+            )),
+        ),
         _ => (Ended::Lost, Some(end.to_string())),
     };
     Ending {
         ended,
         data_is_gone: by_peer == Some(Goodbye::Stopping),
         replaced: by_peer == Some(Goodbye::Replaced),
-        busy: by_peer == Some(Goodbye::Busy),
+        code: match by_peer {
+            _ if denied => ErrorCode::Denied,
+            Some(Goodbye::ConsentExpired) => ErrorCode::Timeout,
+            Some(Goodbye::Busy) => ErrorCode::Busy,
+            _ => ErrorCode::PeerUnreachable,
+        },
         error,
     }
 }

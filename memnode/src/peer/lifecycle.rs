@@ -16,7 +16,7 @@ use super::handshake::Shaken;
 use super::link::PeerLink;
 use super::transport::Connection;
 use super::wire::{Wire, now};
-use super::{CONSENT_LOOK_EVERY, Peers, State};
+use super::{CONSENT_LOOK_EVERY, Peers, State, pairing};
 use crate::hex;
 use crate::patience::Patience;
 use crate::trust::TrustError;
@@ -41,12 +41,8 @@ impl Peers {
         let link = PeerLink::new(facts.clone(), wire);
         let placed = self.place(&link, ours, now);
         match &placed {
-            Ok(Some(ours)) => link.set_consent(Consent::Agreed {
-                quota_bytes: ours.quota_bytes,
-            }),
-            Ok(None) => {
-                info!(peer = %facts.id, name = facts.name, %address, "a peer waits for consent: see `memcli consent`");
-            }
+            Ok(Some(ours)) => link.set_consent(self.agreement(facts.id, *ours)),
+            Ok(None) => self.log_question(&facts),
             // The last message was not sent: the other side does not know whom it would hear.
             Err(reason) if facts.we_dialled => return Err(*reason),
             Err(reason) => link.close(*reason),
@@ -63,6 +59,28 @@ impl Peers {
         placed.map(|_| link)
     }
 
+    /// What the other side is told of a consent of this one.
+    pub(super) fn agreement(&self, id: NodeId, ours: Grant) -> Consent {
+        Consent::Agreed {
+            quota_bytes: ours.quota_bytes,
+            for_good: ours.keep || self.trust.by_id(id).is_some(),
+        }
+    }
+
+    fn log_question(&self, facts: &LinkFacts) {
+        let LinkFacts {
+            id, name, address, ..
+        } = facts;
+        if self.trust.has_namesake(*id, name) {
+            warn!(
+                peer = %id, name, %address,
+                "a peer waits for consent that has the name of a trusted device, but another key: see `memcli consent`"
+            );
+        } else {
+            info!(peer = %id, name, %address, "a peer waits for consent: see `memcli consent`");
+        }
+    }
+
     /// The consent of this side to a peer, now that it is known who is there: what a person just said, and trust.
     fn consent_from(&self, ours: Option<Grant>, id: NodeId) -> Option<Grant> {
         let trusted = self.trust.by_id(id).map(|device| device.quota_bytes);
@@ -75,6 +93,12 @@ impl Peers {
             }),
             (ours, _) => ours,
         }
+    }
+
+    /// The name under which a trusted device was known, where it has another one now.
+    fn known_name(&self, facts: &LinkFacts) -> Option<String> {
+        let known = self.trust.by_id(facts.id)?.name;
+        (known != facts.name).then_some(known)
     }
 
     fn facts(&self, shaken: &Shaken, address: SocketAddr) -> LinkFacts {
@@ -100,6 +124,7 @@ impl Peers {
         now: Instant,
     ) -> Result<Option<Grant>, Goodbye> {
         let facts = link.facts();
+        let renamed = self.known_name(facts).is_some();
         let (ours, replaced) = {
             let mut state = self.state();
             if state.stopped {
@@ -117,8 +142,17 @@ impl Peers {
                 return Err(Goodbye::Busy);
             }
             let replaced = state.table.admit(facts.clone(), ours, Arc::clone(link), now)?;
-            let slot = state.table.slot_mut(facts.id, facts.serial);
-            (slot.and_then(|slot| slot.ours), replaced)
+            if let Some(entry) = state.table.get_mut(facts.id) {
+                entry.renamed = renamed;
+            }
+            let State { table, pairing, .. } = &mut *state;
+            let slot = table.slot_mut(facts.id, facts.serial);
+            if let Some(slot) = slot {
+                slot.purpose = pairing::purpose_of(pairing, facts.we_dialled, now);
+                (slot.ours, replaced)
+            } else {
+                (None, replaced)
+            }
         };
         if let Some(old) = replaced {
             old.link.close(Goodbye::Replaced);
@@ -132,7 +166,11 @@ impl Peers {
             ended,
             data_is_gone: false,
             replaced: false,
-            busy: false,
+            code: match reason {
+                Goodbye::ConsentExpired => ErrorCode::Timeout,
+                Goodbye::Denied => ErrorCode::Denied,
+                _ => ErrorCode::PeerUnreachable,
+            },
             error,
         };
         self.remove(link, ending);
@@ -143,11 +181,11 @@ impl Peers {
     pub(super) fn remove(&self, link: &PeerLink, ending: Ending) {
         let (id, serial) = (link.id(), link.facts().serial);
         {
-            let mut told = self
-                .told
-                .lock()
-                .expect("no code panics while it tells the service");
-            self.state().table.ended(id, serial, ending, now());
+            let mut told = self.told();
+            let mut state = self.state();
+            state.table.ended(id, serial, ending, now());
+            state.pairing.link_ended(serial);
+            drop(state);
             if told.get(&id) == Some(&serial) {
                 told.remove(&id);
                 self.events().peer_disconnected(id);
@@ -167,6 +205,7 @@ impl Peers {
     pub(super) fn note_error(&self, id: NodeId, error: &ApiError) {
         if let Some(entry) = self.state().table.get_mut(id) {
             entry.last_error = Some(error.message.clone());
+            entry.last_code = error.code;
         }
         self.touch();
     }
@@ -203,6 +242,7 @@ impl Peers {
                         label,
                         id: Some(id),
                         addresses,
+                        known_names_only: false,
                     },
                     attempt,
                 ))
@@ -273,6 +313,9 @@ impl Peers {
     /// Keeps what was learned of a peer in the file of trusted devices, where it is to be kept.
     pub(super) fn remember(&self, facts: &LinkFacts, ours: Grant) {
         let known = self.trust.by_id(facts.id);
+        if let Some(known_as) = self.known_name(facts) {
+            warn!(peer = %facts.id, name = facts.name, known_as, "a trusted device has another name than before");
+        }
         let kept = match known {
             _ if ours.keep => self.trust_peer(facts, ours.quota_bytes),
             Some(_) if facts.we_dialled => self.trust.note_seen(facts.id, &facts.name, facts.address),

@@ -8,11 +8,12 @@ use std::time::Duration;
 use memproto::NodeId;
 use memproto::control::GrantUse;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{Consent, Goodbye, Link, PeerReply, PeerRequest, RequestId};
 use tokio::sync::oneshot;
 
 use super::entry::LinkFacts;
-use super::wire::Wire;
+use super::wire::{Wire, now};
 use crate::body::Body;
 
 /// A link to a peer. It is good until it ends; every request on one that ended fails with `PeerUnreachable`.
@@ -136,14 +137,31 @@ impl PeerLink {
 
     /// Tells the peer what the person at this machine said.
     pub(super) fn set_consent(&self, consent: Consent) {
-        if let Consent::Agreed { quota_bytes } = consent {
+        if let Consent::Agreed { quota_bytes, .. } = consent {
             self.lent_quota_bytes.store(quota_bytes, Ordering::Relaxed);
         }
         self.wire.say(|link| link.set_consent(consent));
     }
 
+    /// Notes another grant, of which the peer is told later.
+    pub(super) fn set_lent_quota_bytes(&self, quota_bytes: u64) {
+        self.lent_quota_bytes.store(quota_bytes, Ordering::Relaxed);
+    }
+
+    /// Sends a message of pairing.
+    pub(super) fn pair(&self, message: PairMessage) {
+        self.wire.say(|link| link.pair(message));
+    }
+
     pub(super) fn lent_quota_bytes(&self) -> u64 {
         self.lent_quota_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks the peer for a sign of life; the link ends where none comes `within` the time.
+    pub(super) fn check(&self, within: Duration) {
+        self.wire.say(|link| link.check(now(), within));
+        // The reader keeps the time, and has to learn that something is due earlier.
+        self.wire.wake_reader.notify_one();
     }
 
     /// Ends the link. Its tasks notice, and everyone who waits gets `PeerUnreachable` at once.

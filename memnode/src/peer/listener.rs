@@ -177,6 +177,15 @@ impl HandshakeSlots {
         }
     }
 
+    /// How many places are taken.
+    pub(super) fn taken(&self) -> usize {
+        let taken = self.taken.lock();
+        taken
+            .expect("no code panics while it holds the handshake slots")
+            .slots
+            .len()
+    }
+
     /// Takes a place for a connection from this address, if need be from the one that has waited longest: of the same
     /// address where that has its share already, else of all.
     fn take(&self, ip: IpAddr) -> HandshakeSlot {

@@ -8,17 +8,21 @@
 //! agreed: the link machine in [`memproto::peer::link`] does not.
 //!
 //! A connection passes through the files in this order: `listener` or `dialer`, `handshake`, `lifecycle` (its place in
-//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and `gathering`), `link` (its
-//! handle), `looking` (what programs wait for). What people ask is in `connect`, `questions`, `consent` and `resolve`, limits are in
-//! [`config`], and `transport` is what a connection is.
+//! the `table`, and consent), `driver` (its tasks, which call `host`) around `wire` (its machine and socket, with `input` and
+//! `gathering`), `link` (its handle), `looking` (what programs wait for). `attempt` meets a node at an address, for the dialer; `network` notices that this host slept or moved. What people
+//! ask is in `connect`, `questions`, `consent`, `grants`, `watching`, `trusting`, `pairing`, `resolve` and `diagnosis`, limits are in [`config`], and `transport` is
+//! what a connection is.
 
+mod attempt;
 pub mod config;
 mod connect;
 mod consent;
+mod diagnosis;
 mod dialer;
 mod driver;
 mod entry;
 mod gathering;
+mod grants;
 mod handshake;
 mod host;
 mod input;
@@ -26,13 +30,17 @@ mod lifecycle;
 mod link;
 mod listener;
 mod looking;
+mod network;
 mod pace;
+mod pairing;
 mod questions;
 mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transport;
+mod trusting;
+mod watching;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -49,9 +57,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use attempt::Obstacle;
 pub use config::PeersConfig;
+pub(crate) use diagnosis::{ClockOffset, Multicast};
+pub use grants::GrantChange;
 pub use link::PeerLink;
 pub use looking::{Heard, Looking, together};
+pub(crate) use network::ClockSet;
 
 use crate::discovery::{Announcement, Discovery, DiscoveryEvent};
 use crate::identity::Identity;
@@ -60,7 +72,9 @@ use crate::surroundings::Surroundings;
 use crate::trust::TrustStore;
 use consent::ConsentLimits;
 use listener::HandshakeSlots;
+use network::Network;
 use pace::Pace;
+use pairing::{Machine, Pairing};
 use table::{Table, TableLimits};
 
 /// How often the questions for consent are looked at where nothing else wakes their task.
@@ -82,6 +96,8 @@ pub struct Peers {
     /// Changes with every change of `state` that somebody may wait for.
     changed: watch::Sender<u64>,
     slots: HandshakeSlots,
+    /// Changes when the network of this host did.
+    network_changes: watch::Sender<u64>,
     /// Whether a link looks again for what its peer says: one does at a time.
     looking: Arc<AtomicBool>,
     serials: AtomicU64,
@@ -99,6 +115,9 @@ struct State {
     redials: BTreeMap<NodeId, Arc<Notify>>,
     /// How fast strangers begin a handshake.
     strangers: Pace,
+    /// The code that is offered here, and the codes that were typed here.
+    pairing: Pairing<Machine>,
+    network: Network,
     /// No link gets a place any more.
     stopped: bool,
 }
@@ -127,7 +146,9 @@ impl Peers {
             table,
             dialling: BTreeMap::new(),
             redials: BTreeMap::new(),
-            strangers: Pace::new(config::STRANGERS_BURST, config::STRANGERS_PAUSE),
+            strangers: Pace::new(config.strangers_burst, config.strangers_pause),
+            pairing: Pairing::default(),
+            network: Network::default(),
             stopped: false,
         };
         Arc::new(Self {
@@ -140,6 +161,7 @@ impl Peers {
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),
+            network_changes: watch::Sender::new(0),
             looking: Arc::default(),
             serials: AtomicU64::new(1),
             stopping: CancellationToken::new(),
@@ -165,6 +187,8 @@ impl Peers {
             self.spawn(listener::accept(Arc::clone(self), listener));
         }
         self.spawn(Arc::clone(self).watch_consents());
+        self.look_at_interfaces();
+        self.spawn(Arc::clone(self).watch_network());
         if self.config.discovery {
             self.start_discovery(&addresses)
                 .context("cannot start a thread")?;
@@ -217,6 +241,11 @@ impl Peers {
         self.touch();
     }
 
+    /// How many connections are in the handshake: strangers, as far as this node knows.
+    pub fn handshakes_under_way(&self) -> usize {
+        self.slots.taken()
+    }
+
     /// What these peers, and so the node that they belong to, take from the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.config.surroundings
@@ -227,6 +256,8 @@ impl Peers {
             protocol_version: VERSION_MAX,
             id: self.identity.node_id(),
             name: self.config.name.clone(),
+            incarnation: self.config.incarnation,
+            interfaces: self.config.interfaces.clone(),
             listen: addresses.to_vec(),
         };
         let (peers, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
@@ -241,6 +272,7 @@ impl Peers {
                 *self.discovery.lock().expect("no code panics while it holds mDNS") = Some(discovery);
             }
             Err(error) => {
+                self.state().network.discovery_error = Some(error.to_string());
                 warn!(%error, "mDNS does not work here: other nodes are reached by `memcli connect HOST:PORT` only");
             }
         }
@@ -254,6 +286,10 @@ impl Peers {
                 self.ensure_redial(id);
             }
             DiscoveryEvent::Gone { id } => self.state().table.gone(id),
+            DiscoveryEvent::Twin { name, addresses } => {
+                self.note_announced_twin(entry::printable(&name), addresses);
+            }
+            DiscoveryEvent::TwinGone => self.note_twin_gone(),
         }
         self.touch();
     }
@@ -266,6 +302,16 @@ impl Peers {
             offered_quota_bytes,
             incarnation: self.config.incarnation,
         }
+    }
+
+    /// Whether the node stops, so that nothing changes any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// The Ed25519 public key of this node.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.identity.public_key()
     }
 
     fn consent_limits(&self) -> ConsentLimits {
@@ -284,6 +330,13 @@ impl Peers {
         self.state
             .lock()
             .expect("no code panics while it holds the table of peers")
+    }
+
+    /// Which link of each peer the service was told of; see the field.
+    fn told(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
+        self.told
+            .lock()
+            .expect("no code panics while it tells the service")
     }
 
     /// Wakes whoever waits for a change.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use memproto::NodeId;
 use memproto::control::{
-    ConsentAnswer, ConsentDecision, ConsentRequest, PeerInfo, PeerState, PeerWait, TrustedDevice,
+    ConsentAnswer, ConsentDecision, ConsentRequest, ConsentWarning, PeerInfo, PeerState, PeerWait,
+    TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{Consent, Goodbye};
@@ -214,22 +215,7 @@ impl Peers {
     /// # Errors
     /// `UnknownPeer` where no trusted device is meant; `AmbiguousPeer`; `Internal` where the file was not written.
     pub fn distrust(&self, name: &str) -> ApiResult<TrustedDevice> {
-        let devices = self.trust.list();
-        let candidates = devices.iter().map(|device| Candidate {
-            id: device.id,
-            name: &device.name,
-            state: self.state_of(device.id),
-        });
-        let id = resolve(name, candidates).map_err(|error| match error.code {
-            ErrorCode::UnknownPeer => ApiError::new(
-                ErrorCode::UnknownPeer,
-                format!(
-                    "no trusted device is called '{}': `memcli trust list` shows them",
-                    name.escape_debug()
-                ),
-            ),
-            _ => error,
-        })?;
+        let id = self.resolve_trusted(name)?;
         let removed = self.trust.remove(id).map_err(|error| not_kept(&error))?;
         if let Some(link) = self.any_link(id) {
             let error = "you trust it no longer".to_owned();
@@ -240,19 +226,17 @@ impl Peers {
         removed.ok_or_else(|| self.forgotten(name))
     }
 
-    fn allow(&self, link: &Arc<PeerLink>, grant: Grant) {
+    pub(super) fn allow(&self, link: &Arc<PeerLink>, grant: Grant) {
         let facts = link.facts();
         if let Some(slot) = self.state().table.slot_mut(facts.id, facts.serial) {
             slot.ours = Some(grant);
         }
-        link.set_consent(Consent::Agreed {
-            quota_bytes: grant.quota_bytes,
-        });
+        link.set_consent(self.agreement(facts.id, grant));
         self.touch();
     }
 
     /// The link of a peer, agreed or not.
-    fn any_link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
+    pub(super) fn any_link(&self, id: NodeId) -> Option<Arc<PeerLink>> {
         self.state()
             .table
             .get(id)?
@@ -261,7 +245,7 @@ impl Peers {
             .map(|slot| Arc::clone(&slot.link))
     }
 
-    fn state_of(&self, id: NodeId) -> PeerState {
+    pub(super) fn state_of(&self, id: NodeId) -> PeerState {
         self.state()
             .table
             .get(id)
@@ -295,15 +279,29 @@ impl Peers {
             sent_bytes,
             received_bytes,
             trusted: entry.trusted,
+            trusts_us: agreed.map(|slot| matches!(slot.theirs, Some(Consent::Agreed { for_good: true, .. }))),
             code: slot.map(|slot| slot.facts.code.clone()),
             last_error: entry.last_error.clone(),
+            last_error_code: entry.last_error.as_ref().map(|_| entry.last_code),
+            warning: self.warning(entry),
         }
+    }
+
+    /// What is odd about a peer: whoever has a trusted device's name, connected or only seen, and a trusted one with a new name.
+    fn warning(&self, entry: &Entry<Arc<PeerLink>>) -> Option<ConsentWarning> {
+        if self.trust.has_namesake(entry.id, &entry.name) {
+            return Some(ConsentWarning::KnownNameNewKey);
+        }
+        (entry.trusted && entry.renamed && entry.link.is_some()).then_some(ConsentWarning::KnownKeyNewName)
     }
 
     /// Adds what the service knows. Not under the lock of the table: the service may ask about peers.
     pub(super) fn with_lent(&self, mut info: PeerInfo) -> PeerInfo {
-        if let (Some(id), PeerState::Connected, Some(events)) = (info.id, info.state, self.events.get()) {
-            info.lent = Some(events.lent(id));
+        if let (Some(id), Some(events)) = (info.id, self.events.get()) {
+            let lent = events.lent(id);
+            // What a peer stored stays while it is away, and is asked about when trust is withdrawn.
+            let counts = info.state == PeerState::Connected || lent.used_bytes > 0;
+            info.lent = counts.then_some(lent);
         }
         info
     }
@@ -339,8 +337,11 @@ fn dialled_address(address: &str) -> PeerInfo {
         sent_bytes: 0,
         received_bytes: 0,
         trusted: false,
+        trusts_us: None,
         code: None,
         last_error: None,
+        last_error_code: None,
+        warning: None,
     }
 }
 
@@ -393,6 +394,6 @@ fn nobody_waits(name: &str) -> ApiError {
     )
 }
 
-fn not_kept(error: &TrustError) -> ApiError {
+pub(super) fn not_kept(error: &TrustError) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
 }

@@ -3,8 +3,8 @@
 //! Synchronous and without sockets or a clock: [`super::Peers`] holds it under one short lock and carries out what the
 //! table decides. `L` is the handle of a link.
 //!
-//! Two rules keep exactly one link between two nodes, see [`Table::admit`]: a process that restarted replaces its old
-//! link at once; and of two links that come of both sides dialling at once, both keep the one that the lower node id
+//! Three rules keep exactly one link between two nodes, see [`Table::admit`]: a process that restarted replaces its old
+//! link at once; of two processes that have the same identity, for a home was copied, the one that is here stays; and of two links that come of both sides dialling at once, both keep the one that the lower node id
 //! began.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use memproto::NodeId;
+use memproto::error::ErrorCode;
 use memproto::peer::Goodbye;
 
 use super::config::ADDRESSES_MAX;
-use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Slot, note_address, printable};
+use super::entry::{Carried, Ended, Ending, Entry, Grant, LinkFacts, Purpose, Slot, note_address, printable};
 
 /// How many links and entries there may be.
 #[derive(Clone, Copy, Debug)]
@@ -138,10 +139,17 @@ impl<L> Table<L> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.connecting += 1;
             entry.last_error = None;
-            // The person changed their mind, and a trusted peer that does not answer now is dialled again.
-            if matches!(entry.ended, Ended::Released | Ended::Denied) {
-                entry.ended = Ended::Never;
-            }
+        }
+        self.want(id);
+    }
+
+    /// Notes that the person wants a link to a peer, also where they said something else before: a trusted peer that does
+    /// not answer now is dialled again.
+    pub(super) fn want(&mut self, id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && matches!(entry.ended, Ended::Released | Ended::Denied)
+        {
+            entry.ended = Ended::Never;
         }
     }
 
@@ -159,7 +167,9 @@ impl<L> Table<L> {
     /// the other side has no reason to drop the link that there is.
     ///
     /// `ours` is the consent of this side. A link that takes the place of another one to the same process keeps the
-    /// consent that was given to that one, for the person's answer was about the peer.
+    /// consent that was given to that one while that one was not agreed, or where both sides dialled at once: the person's
+    /// answer was about the peer. Where the peer dials again after both had agreed, its old link has ended, and a consent that
+    /// was for that link alone with it.
     ///
     /// # Errors
     /// The reason with which the link is to be closed.
@@ -184,16 +194,27 @@ impl<L> Table<L> {
                 && now.duration_since(carried.since) < limits.simultaneous_dial_window
         });
         let mut ours = ours.or(carried.map(|carried| carried.ours));
+        let comes_back = entry.comes_back(facts.incarnation);
+        if comes_back {
+            entry.shared = Some((now, facts.address));
+        }
         match &entry.link {
+            // Two processes that replaced each other's links would do so for ever: the one that is here stays.
+            Some(_) if comes_back => return Err(Goodbye::SharedIdentity),
             Some(old) if !replaces(own_id, &facts, old, now, limits.simultaneous_dial_window) => {
                 return Err(Goodbye::Replaced);
             }
-            Some(old) if old.facts.incarnation == facts.incarnation => ours = ours.or(old.ours),
+            Some(old) if old.facts.incarnation == facts.incarnation => {
+                let crossed = old.facts.we_dialled != facts.we_dialled
+                    && now.duration_since(old.since) < limits.simultaneous_dial_window;
+                ours = ours.or(old.ours.filter(|_| crossed || !old.agreed));
+            }
             None if links >= limits.peers_max => return Err(Goodbye::Busy),
             _ => {}
         }
         entry.name.clone_from(&facts.name);
         entry.last_error = None;
+        entry.note_process(facts.incarnation);
         if facts.we_dialled {
             note_address(&mut entry.reached, facts.address);
         }
@@ -203,6 +224,7 @@ impl<L> Table<L> {
             ours,
             theirs: None,
             agreed: false,
+            purpose: Purpose::Consent,
             since: now,
         };
         let old = entry.link.replace(slot);
@@ -240,13 +262,18 @@ impl<L> Table<L> {
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
         entry.ended = ending.ended;
         entry.last_error = ending.error;
-        entry.was_busy = ending.busy;
+        entry.last_code = ending.code;
         entry.carried = slot.ours.filter(|_| ending.replaced).map(|ours| Carried {
             ours,
             incarnation: slot.facts.incarnation,
             since: now,
         });
         Some(slot)
+    }
+
+    /// Lets every peer be dialled without a pause, for the network is another one than before.
+    pub(super) fn forget_attempts(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.attempts = 0);
     }
 
     /// Notes that the person at this machine wants no link to a peer that has none.
@@ -286,8 +313,11 @@ impl<L> Table<L> {
             unreachable: false,
             trusted: false,
             last_error: None,
-            was_busy: false,
+            renamed: false,
+            last_code: ErrorCode::PeerUnreachable,
             carried: None,
+            processes: Vec::new(),
+            shared: None,
             attempts: 0,
             touched,
         });

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult};
+use memproto::peer::pairing::PairMessage;
 use memproto::peer::{BodySpec, Consent, Event, Link, LinkError, PeerReply, PeerRequest, RequestId};
 use tokio::sync::{Notify, oneshot};
 
@@ -32,6 +33,8 @@ const INLINE_MAX: usize = 64 * 1024;
 pub(super) enum Notice {
     /// What the person at the other side said.
     TheirConsent(Consent),
+    /// A message of pairing.
+    Pair(PairMessage),
     /// Both sides agreed.
     Agreed { quota_bytes: u64 },
     /// The peer asks for something.
@@ -138,7 +141,9 @@ impl Wire {
     /// Reads what has arrived, for who was told that something has. Returns how many bytes came, 0 at the end of the connection.
     pub(super) fn read(self: &Arc<Self>) -> io::Result<usize> {
         let input = self.input.lock();
-        self.take_in(&mut input.expect(INPUT_WHOLE), |buffer| self.stream.try_read(buffer))
+        self.take_in(&mut input.expect(INPUT_WHOLE), |buffer| {
+            self.stream.try_read(buffer)
+        })
     }
 
     /// Reads what has arrived, for who looks without having been told. `None` where somebody else reads at this moment.
@@ -405,6 +410,7 @@ impl Inner {
         while let Some(event) = self.link.poll_event() {
             match event {
                 Event::PeerConsent(consent) => self.notices.push_back(Notice::TheirConsent(consent)),
+                Event::Pair(message) => self.notices.push_back(Notice::Pair(message)),
                 Event::Agreed { quota_bytes } => self.notices.push_back(Notice::Agreed { quota_bytes }),
                 Event::Request { id, request, body } if Gathering::is_for(body) => {
                     let gathering = Gathering::new(Message::Request(request), body);

@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use crate::wake::Clocks;
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
 #[cfg(target_os = "linux")]
@@ -93,6 +95,25 @@ pub fn limit_unsent(socket: impl std::os::fd::AsFd, bytes: i32) {
 /// (5 ns instead of 25).
 pub fn coarse_time() -> SystemTime {
     system::coarse_time()
+}
+
+/// The clocks by which sleep is noticed.
+pub fn clocks() -> Clocks {
+    system::clocks()
+}
+
+/// The monotonic clock and the wall clock of the standard library, for systems whose monotonic clock stops in sleep and
+/// which have no other one.
+#[cfg(not(target_os = "linux"))]
+fn clocks_portable() -> Clocks {
+    use std::sync::OnceLock;
+    use std::time::{Instant, UNIX_EPOCH};
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    Clocks {
+        awake: BEGIN.get_or_init(Instant::now).elapsed(),
+        with_sleep: None,
+        wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    }
 }
 
 /// The resident memory of this process in bytes as the system counts it, or `None` where it does not tell.

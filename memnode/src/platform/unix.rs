@@ -10,6 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::wake::Clocks;
+
 /// The mode of a folder that only its owner may enter.
 const PRIVATE_DIR_MODE: u32 = 0o700;
 /// The mode of a file that only its owner may read.
@@ -189,6 +191,31 @@ pub(super) fn coarse_time() -> SystemTime {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn coarse_time() -> SystemTime {
     SystemTime::now()
+}
+
+/// See [`super::clocks`].
+#[cfg(target_os = "linux")]
+pub(super) fn clocks() -> Clocks {
+    use rustix::time::{ClockId, clock_gettime};
+    let read = |clock| {
+        let now = clock_gettime(clock);
+        // Negative only before 1970.
+        match (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec)) {
+            (Ok(secs), Ok(nanos)) => Duration::new(secs, nanos),
+            _ => Duration::ZERO,
+        }
+    };
+    Clocks {
+        awake: read(ClockId::Monotonic),
+        with_sleep: Some(read(ClockId::Boottime)),
+        wall: read(ClockId::Realtime),
+    }
+}
+
+/// See [`super::clocks`].
+#[cfg(not(target_os = "linux"))]
+pub(super) fn clocks() -> Clocks {
+    super::clocks_portable()
 }
 
 /// See [`super::resident_bytes`]. proc(5): the second figure of `/proc/self/statm` is the resident pages.

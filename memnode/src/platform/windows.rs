@@ -109,6 +109,11 @@ pub(super) fn coarse_time() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
+/// See [`super::clocks`].
+pub(super) fn clocks() -> crate::wake::Clocks {
+    super::clocks_portable()
+}
+
 /// See [`super::resident_bytes`].
 pub(super) fn resident_bytes() -> Option<u64> {
     super::resident_bytes_portable()

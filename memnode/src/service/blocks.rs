@@ -12,6 +12,7 @@ use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, NodeId, Placement};
 use tokio::time::timeout;
 
+use super::rewind::Rewind;
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -107,7 +108,13 @@ impl Service {
     pub async fn load(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
         let found = match self.load_own(id, range).await? {
             Some(loaded) => Some(loaded),
-            None => self.load_elsewhere(id, range).await?,
+            None => {
+                if let Some(lost) = self.take_lost(id) {
+                    self.counters.misses.increment();
+                    return Err(lost);
+                }
+                self.load_elsewhere(id, range).await?
+            }
         };
         match found {
             Some(loaded) => {
@@ -250,13 +257,13 @@ impl Service {
         let is_named = matches!(options.placement, Placement::Peer(_));
         let mut tried = Vec::new();
         let whole = body.as_whole();
-        let mut streamed = Some(body);
+        let arriving = Rewind::new(body, size);
         for link in candidates {
-            // A value that is still arriving can be sent only once: to the first peer that says it has room.
+            // A value that is still arriving can be sent only as far as it is kept, so those that cannot have room are not asked.
             if whole.is_none() && !is_named && link.borrowed().free_bytes() < size {
                 continue;
             }
-            let Some(body) = whole.clone().map(Body::from).or_else(|| streamed.take()) else {
+            let Some(body) = whole.clone().map(Body::from).or_else(|| arriving.body()) else {
                 break;
             };
             unfinished.note_on_peer(link.id(), id);
@@ -347,6 +354,24 @@ impl Service {
             }
             Place::Stream(manifest) => self.open_stream(id, &manifest, range, None).map(Some),
         }
+    }
+
+    /// Takes out an object of ours of which its holder has just said that it has it no more, with the key that names it. Returns why, for
+    /// whoever reads it: afterwards nobody knows that there was such an object. `None` where there is none, or it lies elsewhere.
+    pub(super) fn take_lost(&self, id: BlockId) -> Option<ApiError> {
+        let Place::At(holder) = self.store.object(id)?.place else {
+            return None;
+        };
+        self.store.remove(id)?;
+        let name = self.peers.name_of(holder);
+        tracing::warn!(block = %id, peer = %holder.short(), "a peer no longer has a block of this node");
+        Some(ApiError::new(
+            ErrorCode::NotFound,
+            format!(
+                "it lay on '{name}', which has it no more: it made room there (as data of class cache, or because this node was away for \
+                 longer than '{name}' keeps pinned data), expired, or was freed by the person there. Store it again"
+            ),
+        ))
     }
 
     /// Reads what another node answers for.
@@ -523,7 +548,7 @@ impl Service {
             None => ApiError::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no block {id} on this node or a connected peer: it expired, was freed, or its node restarted"
+                    "no block {id} on this node or a connected peer: it expired, was freed or evicted, or its node restarted"
                 ),
             ),
         }

@@ -32,7 +32,7 @@ impl Service {
     pub async fn lifetime(&self, name: &ValueName, change: LifetimeChange) -> ApiResult<Option<Ttl>> {
         match name {
             ValueName::Id(id) => {
-                if let Some(before) = self.own_lifetime(*id, change).await? {
+                if let Some(before) = self.own_lifetime(*id, change, None).await? {
                     return Ok(before);
                 }
                 for link in self.who_may_have(*id).await {
@@ -46,7 +46,7 @@ impl Service {
                 check_key(key.as_bytes())?;
                 let record = self.store.key(key);
                 let before = match record.map(|record| (record.value, record.version.node)) {
-                    Some((KeyValue::Ours(id), _)) => self.own_lifetime(id, change).await?,
+                    Some((KeyValue::Ours(id), _)) => self.own_lifetime(id, change, None).await?,
                     Some((KeyValue::Theirs, writer)) => {
                         match lifetime_at(&*self.link_to(writer)?, name, change).await? {
                             Some(before) => Some(before),
@@ -69,6 +69,7 @@ impl Service {
     /// The same for what this node answers for, as a peer asks it.
     pub(super) async fn lifetime_for_peer(
         &self,
+        peer: NodeId,
         name: &ValueName,
         change: LifetimeChange,
     ) -> ApiResult<PeerReply> {
@@ -80,14 +81,20 @@ impl Service {
             },
         };
         let before = match id {
-            Some(id) => self.own_lifetime(id, change).await?,
+            Some(id) => self.own_lifetime(id, change, Some(peer)).await?,
             None => None,
         };
         Ok(before.map_or(PeerReply::Missing, PeerReply::Lives))
     }
 
-    /// How long something had to live that this node answers for or holds; the outer `None` where there is no such.
-    async fn own_lifetime(&self, id: BlockId, change: LifetimeChange) -> ApiResult<Option<Option<Ttl>>> {
+    /// How long something had to live that this node answers for or holds; the outer `None` where there is no such. `asker` is the peer that
+    /// asks, where it is no program of this host.
+    async fn own_lifetime(
+        &self,
+        id: BlockId,
+        change: LifetimeChange,
+        asker: Option<NodeId>,
+    ) -> ApiResult<Option<Option<Ttl>>> {
         let expiry = self.store.expiry();
         let left = |expires: Option<Moment>| expires.map(|moment| expiry.remaining(moment));
         let Some(meta) = self.store.meta(id) else {
@@ -110,6 +117,14 @@ impl Service {
                 let expires = ttl.map(|ttl| expiry.after(ttl));
                 let before = self.store.set_expiry(id, expires, |_| true);
                 Ok(before.map(|meta| left(meta.expires)))
+            }
+            // To pass it on would let a peer do in our name what its owner may not allow it.
+            (Owner::Peer(owner), None) if asker.is_some_and(|asker| asker != owner) => {
+                let name = self.peers.name_of(owner);
+                Err(ApiError::new(
+                    ErrorCode::Denied,
+                    format!("block {id} belongs to '{name}', which alone says from afar how long it lives"),
+                ))
             }
             // The node that stored it here keeps a record of it, which has to say the same.
             (Owner::Peer(owner), None) => {

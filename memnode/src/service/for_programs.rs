@@ -4,16 +4,18 @@
 
 use bytes::Bytes;
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
-use memproto::local::keys::KeysReply;
+use memproto::local::keys::{KeysReply, KeysRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
 use crate::body::Body;
+use crate::doctor;
 use crate::local::Backend;
 use crate::memory_file::MemoryFiles;
 use crate::timings::Timings;
@@ -112,8 +114,8 @@ impl Backend for Service {
         self.counted(Service::lifetime(self, &name, change).await)
     }
 
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        self.counted(Service::keys(self, patterns, cursor, limit))
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        self.counted(Service::keys(self, &request).await)
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {
@@ -136,6 +138,10 @@ impl Backend for Service {
         self.counted(self.peers.wait(wait).await)
     }
 
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        self.counted(self.update_peer(update).await)
+    }
+
     async fn disconnect(&self, peer: PeerName) -> ApiResult<PeerInfo> {
         self.counted(self.peers.disconnect(&peer.peer))
     }
@@ -144,16 +150,52 @@ impl Backend for Service {
         Ok(self.peers.consent_requests())
     }
 
+    async fn consent_wait(&self, wait: ConsentWait) -> ApiResult<ConsentState> {
+        Ok(self.peers.consent_wait(wait).await)
+    }
+
     async fn consent_decide(&self, decision: ConsentDecision) -> ApiResult<ConsentRequest> {
         self.counted(self.peers.decide(decision))
+    }
+
+    async fn pair_offer(&self, offer: PairOffer) -> ApiResult<PairCodeShown> {
+        self.counted(self.peers.offer_pairing(&offer))
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.wait_pairing(wait).await)
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        self.counted(self.peers.join_pairing(join).await)
     }
 
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
         Ok(self.peers.trusted())
     }
 
+    async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
+        self.counted(self.peers.trust_add(&addition))
+    }
+
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         self.counted(Service::trust_remove(self, &removal.peer, removal.free_data))
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        let node = doctor::Node {
+            peers: &self.peers,
+            listening: self.listening.get().map_or(&[], |at| &at.peer_addresses),
+        };
+        Ok(doctor::examine(&node, request.target.as_deref()).await)
+    }
+
+    async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {
+        let flushed = match request.peer {
+            None => Service::flush(self).await,
+            Some(peer) => self.flush_peer(&peer).await,
+        };
+        self.counted(flushed)
     }
 
     fn request_stop(&self) {

@@ -1,8 +1,9 @@
 //! What other nodes may ask of this one.
 //!
-//! A request gets here only over a link to which both sides agreed. A peer reads what this node answers for, stores
+//! A request gets here only over a link to which both sides agreed. A peer reads what lies here, stores
 //! within its grant, and frees what it stored itself and what belongs to this node's own programs; what a third node
-//! stored here only that node or the person at this machine frees. Sizes and counts were checked by the codec.
+//! stored here only that node or the person at this machine frees. A flush is for those alone whom the person allowed it. What each request may do is the
+//! table in section 5.8 of docs/protocol/peer.md. Sizes and counts were checked by the codec.
 
 use std::ops::ControlFlow;
 
@@ -18,6 +19,7 @@ use super::blocks::{fill, here, loaded_from, read_exactly};
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
+use crate::peer::PeerLink;
 use crate::store::{Block, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
 
 impl PeerEvents for Service {
@@ -42,6 +44,7 @@ impl PeerEvents for Service {
 
     fn peer_connected(&self, peer: NodeId, incarnation: u64, quota_bytes: u64) {
         self.store.set_quota(peer, Some(quota_bytes));
+        self.store.note_back(peer);
         let before = lock(&self.incarnations).insert(peer, incarnation);
         if before.is_some_and(|before| before != incarnation) {
             self.drop_what_lay_on(peer);
@@ -58,6 +61,7 @@ impl PeerEvents for Service {
     }
 
     fn peer_disconnected(&self, peer: NodeId) {
+        self.store.note_away(peer, self.config.absent_grace);
         self.news.disconnected(peer);
         if let Some(announcer) = lock(&self.announcers).remove(&peer) {
             announcer.abort();
@@ -70,6 +74,20 @@ impl PeerEvents for Service {
             tokio::time::sleep(service.config.abandoned_grace).await;
             if service.peers.link(peer).is_none() {
                 service.free_abandoned(peer);
+            }
+        });
+    }
+
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64) {
+        self.store.set_quota(peer, Some(quota_bytes));
+    }
+
+    fn borrowing_changed(&self, peer: NodeId) {
+        let service = self.shared();
+        self.spawn(async move {
+            if let Some(link) = service.peers.link(peer) {
+                // Without an answer the next reply to a write says it.
+                let _ = ask_for_usage(&link).await;
             }
         });
     }
@@ -139,6 +157,9 @@ impl Service {
                 self.reconcile_for_peer(peer, &keys, complete)?
             }
             PeerRequest::Usage => PeerReply::Usage(self.store.grant_use(peer)),
+            PeerRequest::Clock => PeerReply::Clock {
+                unix_ms: self.unix_ms(),
+            },
             PeerRequest::Finish { stream } => {
                 // Those of class cache may have been evicted.
                 let chunks = self.open_streams.finish(peer, stream).into_iter();
@@ -147,7 +168,13 @@ impl Service {
                     chunks: there.count() as u64,
                 }
             }
-            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(&name, change).await?,
+            PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details,
+            } => self.keys_for_peer(&patterns, cursor, limit, details)?,
+            PeerRequest::Lifetime { name, change } => self.lifetime_for_peer(peer, &name, change).await?,
             PeerRequest::Expire { ids, ttl } => PeerReply::Expiring {
                 blocks: self.expire_blocks(Owner::Peer(peer), &ids, ttl),
             },
@@ -156,6 +183,7 @@ impl Service {
                 self.news.retell(peer);
                 PeerReply::Retelling
             }
+            PeerRequest::Flush => self.flush_for_peer(peer).await?,
         };
         Ok((reply, Body::empty()))
     }
@@ -182,7 +210,7 @@ impl Service {
         }
         let taken = || ApiError::invalid(format!("block id {id} is taken"));
         let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
-        let reservation = self.store.reserve(Owner::Peer(peer), size)?;
+        let reservation = self.store.reserve_for_peer(peer, size, class, chunk_of)?;
         let bytes = match chunk_of {
             // No program maps a chunk.
             Some(_) => fill(BlockBuffer::in_heap(size)?, body).await?,
@@ -308,19 +336,14 @@ impl Service {
 
     async fn free_for_peer(&self, peer: NodeId, ids: Vec<BlockId>) -> ApiResult<PeerReply> {
         let mut freed = Freed::default();
+        let mut refused = None;
         for id in ids {
-            let meta = self.store.meta(id);
-            if let Some(stream) = meta.and_then(|meta| meta.chunk_of) {
-                self.open_streams.forget(peer, stream, id);
+            if let Err(error) = self.check_free(peer, id) {
+                refused = Some(error);
+                continue;
             }
-            if let Some(Owner::Peer(other)) = meta.map(|meta| meta.owner)
-                && other != peer
-            {
-                let name = self.peers.name_of(other);
-                return Err(ApiError::new(
-                    memproto::ErrorCode::Denied,
-                    format!("block {id} belongs to '{name}', which alone may free it from afar"),
-                ));
+            if let Some(stream) = self.store.meta(id).and_then(|meta| meta.chunk_of) {
+                self.open_streams.forget(peer, stream, id);
             }
             self.storing.note_freed(peer, id);
             if let Some(one) = self.free_own(id).await? {
@@ -328,11 +351,34 @@ impl Service {
                 freed.bytes += one.bytes;
             }
         }
-        Ok(PeerReply::Freed {
-            blocks: freed.blocks,
-            bytes: freed.bytes,
-            usage: self.store.grant_use(peer),
-        })
+        match refused {
+            Some(error) if freed.blocks == 0 => Err(error),
+            _ => Ok(PeerReply::Freed {
+                blocks: freed.blocks,
+                bytes: freed.bytes,
+                usage: self.store.grant_use(peer),
+            }),
+        }
+    }
+
+    /// Whether a peer may free what has this id here: what it stored itself, and what belongs to this host's programs as a whole.
+    fn check_free(&self, peer: NodeId, id: BlockId) -> ApiResult<()> {
+        let Some(meta) = self.store.meta(id) else {
+            return Ok(());
+        };
+        match (meta.owner, meta.chunk_of) {
+            (Owner::Peer(other), _) if other != peer => {
+                let name = self.peers.name_of(other);
+                Err(ApiError::new(
+                    memproto::ErrorCode::Denied,
+                    format!("block {id} belongs to '{name}', which alone may free it from afar"),
+                ))
+            }
+            (Owner::Local, Some(stream)) => Err(ApiError::invalid(format!(
+                "block {id} is a part of stream {stream}: free that"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Drops what is older than a write that a peer tells of before it acknowledges it.
@@ -361,7 +407,7 @@ impl Service {
         for told in keys {
             self.check_writer(peer, told)?;
             let outdated = self.outdate(told);
-            newer.extend(outdated.newer);
+            newer.extend(outdated.newer.filter(|_| !outdated.is_noted));
             is_kept &= !outdated.not_kept;
         }
         if is_kept {
@@ -420,9 +466,7 @@ impl Service {
             if !is_kept {
                 self.ask_for_all(&link).await?;
             }
-            if let (PeerReply::Usage(usage), _) = link.request(PeerRequest::Usage, Body::empty()).await? {
-                link.note_borrowed(usage);
-            }
+            ask_for_usage(&link).await?;
             self.announce(&link).await
         };
         // The link is gone again: the next one goes on from here.
@@ -430,6 +474,14 @@ impl Service {
             tracing::debug!(peer = %peer.short(), %error, "no more announcements to a peer");
         }
     }
+}
+
+/// Asks a peer what this node may use there, and uses.
+async fn ask_for_usage(link: &PeerLink) -> ApiResult<()> {
+    if let (PeerReply::Usage(usage), _) = link.request(PeerRequest::Usage, Body::empty()).await? {
+        link.note_borrowed(usage);
+    }
+    Ok(())
 }
 
 /// A block that a peer wants stored.

@@ -1,31 +1,27 @@
-//! Keys: set, get, delete, list.
+//! Keys: set, get, delete.
 //!
 //! Whoever wrote the newest version of a key answers for it; every other node has a note of it, which says whom to ask. A write waits only for
 //! the peer whose value it displaces (see `telling`). A read goes to the node that the note names, and where the key has moved on is sent on
 //! from there; a key of which nothing is known is looked for on all connected peers at once.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::local::keys::{KeysPage, KeysReply};
-use memproto::pattern::Globs;
 use memproto::peer::message::{KeyState, KeyVersion};
 use memproto::peer::{PeerReply, PeerRequest};
 use memproto::{BlockId, Version};
 use tokio::time::timeout;
 
 use super::blocks::{Found, Placed, found_in, here, is_out_of_memory, may_stay};
-use super::telling::{Write, no_answer};
+use super::telling::{Newer, Write, no_answer};
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
 use crate::peer::PeerLink;
 use crate::store::{Content, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Place, Removed, Store};
-
-/// How many keys are looked at for one page at most: about a millisecond, which others do not feel, and yet only a thousand
-/// pages where none of ten million keys matches.
-const KEYS_LOOKED_AT_MAX: usize = 10_000;
 
 /// How often a read follows a key that is being overwritten under its eyes, and a write tries to be the newest, before it gives up.
 /// Each round means that another writer was faster.
@@ -128,7 +124,7 @@ impl Service {
         unfinished: Option<Unfinished>,
     ) -> ApiResult<Stored> {
         let Placed { id, size, content } = placed;
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let _hold = self.hold_older(key);
         let version = self.tick();
         let (displaced, before) = self.write(key, version, id, content)?;
@@ -200,11 +196,15 @@ impl Service {
     pub async fn del(&self, key: &str, strict: bool) -> ApiResult<bool> {
         check_key(key.as_bytes())?;
         self.counters.writes.increment();
-        let everyone = strict.then(|| self.everyone()).transpose()?;
+        let everyone = self.asked_first(key, strict).await?;
         let version = self.tick();
         let before = self.store.key(key);
         if before.is_none_or(|before| before.value == KeyValue::Deleted) {
-            return self.del_elsewhere(key, version).await;
+            // Asked first, nobody had it.
+            return match everyone {
+                Some(_) => Ok(false),
+                None => self.del_elsewhere(key, version).await,
+            };
         }
         if self.is_alone() {
             if let Some(removed) = self.store.remove_key(key, version) {
@@ -228,8 +228,14 @@ impl Service {
             is_recorded: false,
             ..Write::recorded(key, version, true)
         };
-        let told = self.tell(&self.peers.connected(), &mut write).await;
-        if told.dropped {
+        let told = self
+            .tell(&self.peers.connected(), &mut write, Newer::IsBeaten)
+            .await;
+        // What was learned of an older value here meanwhile shows that there was one.
+        let learned = self.store.key(key);
+        let learned =
+            learned.filter(|record| record.value != KeyValue::Deleted && record.version < write.version);
+        if told.dropped || learned.is_some() {
             self.record_version(key, write.version, KeyNote::Deleted);
             self.news.push(key, write.version, true);
             return Ok(true);
@@ -239,20 +245,6 @@ impl Service {
             Some(error) if error.code != ErrorCode::PeerUnreachable => Err(error),
             _ => Ok(false),
         }
-    }
-
-    /// A page of the keys of the whole pool that match any of the patterns, in no order. It may be empty and yet not the
-    /// last; a key that is there from the first page to the last comes at least once.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for no pattern, `TooLarge` for too many or too long ones.
-    pub fn keys(&self, patterns: &[impl AsRef<str>], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        let globs = Globs::new(patterns)?;
-        let mut page = KeysPage::new(limit);
-        let next = self.store.scan(cursor, KEYS_LOOKED_AT_MAX, &mut |key| {
-            !globs.match_key(key) || page.push(key)
-        });
-        Ok(page.finish(next))
     }
 
     /// Lets a key name something. Returns what it named before, or the new one where a write at the same moment was newer; and what was known of
@@ -275,9 +267,10 @@ impl Service {
             }),
         };
         Ok(match self.store.set(key, version, id, content)? {
-            KeyWrite::Recorded { displaced, before } => (displaced, before),
+            KeyWrite::Recorded { displaced, before } | KeyWrite::NotKept { displaced, before } => {
+                (displaced, before)
+            }
             KeyWrite::Stale(record) => (rejected, Some(record)),
-            KeyWrite::NotKept => (rejected, None),
         })
     }
 
@@ -294,20 +287,28 @@ impl Service {
         };
         match self.record_version(&told.key, told.version, note) {
             KeyWrite::Recorded { before, .. } => Outdated {
-                dropped: before.is_some_and(|before| before.value != KeyValue::Deleted),
+                dropped: had_value(before),
                 ..Outdated::default()
             },
-            KeyWrite::Stale(record) => Outdated {
-                // A deletion came this way already, by a node that had heard of it and was told of the value.
-                dropped: told.deleted && record.version == told.version,
-                newer: (record.version > told.version).then(|| KeyVersion {
-                    key: told.key.clone(),
-                    version: record.version,
-                    deleted: record.value == KeyValue::Deleted,
-                }),
-                ..Outdated::default()
-            },
-            KeyWrite::NotKept => Outdated {
+            KeyWrite::Stale(record) => {
+                if record.version > told.version && matches!(record.value, KeyValue::Ours(_)) {
+                    // Others believe it as well, and an overwrite of a value of ours is not announced by itself.
+                    self.news.push(&told.key, record.version, false);
+                }
+                Outdated {
+                    // A deletion came this way already, by a node that had heard of it and was told of the value.
+                    dropped: told.deleted && record.version == told.version,
+                    newer: (record.version > told.version).then(|| KeyVersion {
+                        key: told.key.clone(),
+                        version: record.version,
+                        deleted: record.value == KeyValue::Deleted,
+                    }),
+                    is_noted: record.value == KeyValue::Theirs,
+                    ..Outdated::default()
+                }
+            }
+            KeyWrite::NotKept { before, .. } => Outdated {
+                dropped: had_value(before),
                 not_kept: true,
                 ..Outdated::default()
             },
@@ -317,7 +318,7 @@ impl Service {
     /// Records that a key has no value of ours in this version, and frees what it held.
     fn record_version(&self, key: &str, version: Version, note: KeyNote) -> KeyWrite {
         let mut written = self.store.note(key, version, note);
-        if let KeyWrite::Recorded { displaced, .. } = &mut written
+        if let KeyWrite::Recorded { displaced, .. } | KeyWrite::NotKept { displaced, .. } = &mut written
             && let Some(displaced) = displaced.take()
         {
             self.free_displaced(displaced);
@@ -336,19 +337,27 @@ impl Service {
     }
 
     async fn find_key(&self, key: &str, range: ByteRange) -> ApiResult<Option<Loaded>> {
+        let mut lost = None;
         let mut bytes_gone = None;
+        // Versions that their writers no longer have: peers may have them in mind for long.
+        let mut gone = Vec::new();
         for _ in 0..OVERTAKEN_MAX {
             let known = self.store.key(key);
             let found = match known.map(|known| (known.value, known)) {
                 Some((KeyValue::Ours(id), _)) => self.find_ours(id, range).await?,
                 Some((KeyValue::Theirs, note)) => self.find_theirs(key, note, range).await?,
-                Some((KeyValue::Deleted, _)) | None => self.ask_all(key, range).await?,
+                Some((KeyValue::Deleted, _)) | None => self.ask_all(key, range, &gone).await?,
             };
             match found {
                 Looked::Found(loaded) => return Ok(Some(loaded)),
-                Looked::Nowhere => return Ok(None),
+                Looked::Nowhere => return lost.map_or(Ok(None), Err),
                 Looked::MovedOn => {}
+                Looked::Lost(why) => {
+                    lost = Some(why);
+                    gone.extend(known.map(|known| known.version));
+                }
                 Looked::Gone(error) => bytes_gone = Some(error),
+                Looked::Forgotten(version) => gone.push(version),
             }
         }
         Err(bytes_gone.unwrap_or_else(|| {
@@ -366,11 +375,8 @@ impl Service {
         if self.store.has_expired(id) {
             return Ok(Looked::Nowhere);
         }
-        // It was overwritten while we looked, or its bytes are gone with the peer that held them.
-        if let Some(removed) = self.store.remove(id) {
-            self.free_removed(removed).await;
-        }
-        Ok(Looked::MovedOn)
+        // Its holder no longer has it, or it was overwritten while we looked.
+        Ok(self.take_lost(id).map_or(Looked::MovedOn, Looked::Lost))
     }
 
     /// Reads a key from the node that wrote it.
@@ -385,15 +391,18 @@ impl Service {
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
+                Ok(Looked::MovedOn)
             }
             // It knows nothing newer, and no longer has what it had.
-            ReadAnswer::Moved(_) | ReadAnswer::Missing => self.store.forget_key(key, note),
+            ReadAnswer::Moved(_) | ReadAnswer::Missing => {
+                self.store.forget_key(key, note);
+                Ok(Looked::Forgotten(note.version))
+            }
         }
-        Ok(Looked::MovedOn)
     }
 
-    /// Looks for a key on all connected peers at once. The first that has it answers.
-    async fn ask_all(&self, key: &str, range: ByteRange) -> ApiResult<Looked> {
+    /// Looks for a key on all connected peers at once. The first that has it answers. What they know of versions that are gone is passed over.
+    async fn ask_all(&self, key: &str, range: ByteRange, gone: &[Version]) -> ApiResult<Looked> {
         let links = self.peers.connected();
         let mut questions: FuturesUnordered<_> = links
             .iter()
@@ -412,6 +421,7 @@ impl Service {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
                     return Looked::of(self.follow(link, found, range).await);
                 }
+                Ok(ReadAnswer::Moved(state)) if gone.contains(&state.version) => {}
                 Ok(ReadAnswer::Moved(state)) => {
                     moved = moved.into_iter().chain([state]).max_by_key(|state| state.version);
                 }
@@ -457,6 +467,16 @@ impl Service {
         })
     }
 
+    /// Where a write is strict, all peers, who have said what they know of the key: the version of the write is then newer than all that anybody has
+    /// read before it began.
+    async fn asked_first(&self, key: &str, strict: bool) -> ApiResult<Option<Vec<Arc<PeerLink>>>> {
+        if !strict {
+            return Ok(None);
+        }
+        self.learn_newest(key).await?;
+        self.everyone().map(Some)
+    }
+
     /// Learns the newest version of a key that any connected peer knows of.
     ///
     /// # Errors
@@ -485,8 +505,8 @@ impl Service {
 
     /// Takes note of what a peer says of a key. False where something newer is known: what the peer has is no longer true.
     fn learn(&self, key: &str, version: Version, deleted: bool) -> bool {
-        if version.node == self.config.node_id {
-            // This node knows best.
+        if version.node == self.config.node_id && !deleted {
+            // This node knows best. But a deletion of a key that it did not know of itself it may not have recorded.
             return false;
         }
         let told = KeyVersion {
@@ -503,12 +523,21 @@ impl Service {
     }
 }
 
+/// Whether what was known of a key was a value.
+fn had_value(before: Option<KeyRecord>) -> bool {
+    before.is_some_and(|before| before.value != KeyValue::Deleted)
+}
+
 /// What came of a look for a key.
 enum Looked {
     Found(Loaded),
     Nowhere,
     /// Something changed meanwhile, or was learned: look again.
     MovedOn,
+    /// The peer that held it has it no more, and why: look whether others have a newer value.
+    Lost(ApiError),
+    /// The node that wrote this version no longer has it: look again elsewhere.
+    Forgotten(Version),
     /// The bytes were not where they lay a moment ago: the key was overwritten meanwhile, or they are lost.
     Gone(ApiError),
 }
@@ -529,6 +558,8 @@ pub(super) struct Outdated {
     pub(super) dropped: bool,
     /// What is known instead, where that is newer.
     pub(super) newer: Option<KeyVersion>,
+    /// Whether that rests on a note, and so on a hash of the key: no node is to drop a value on the strength of it.
+    pub(super) is_noted: bool,
     /// Whether it could not be taken note of.
     pub(super) not_kept: bool,
 }

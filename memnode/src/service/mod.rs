@@ -4,19 +4,23 @@
 //! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
-//! Read [`keys`] for `set` and `get`, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
-//! objects, [`expiry`] for how data ends by itself, and [`from_peers`] for what
+//! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
+//! objects, [`expiry`] and [`flush`] for how data ends, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
 pub mod batches;
 pub mod blocks;
 pub mod expiry;
+pub mod flush;
 mod for_programs;
 pub mod from_peers;
+mod grants;
 mod intake;
 pub mod keys;
+pub mod listing;
 mod news;
 mod open_streams;
+mod rewind;
 mod storing;
 pub mod streams;
 mod telling;
@@ -41,7 +45,9 @@ use memproto::{BlockClass, BlockId, NodeId, Placement, Ttl, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::flush::FlushAllowed;
 pub use self::intake::Intake;
+use self::listing::Turns;
 use self::news::News;
 pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
@@ -50,6 +56,7 @@ pub use self::telling::ANNOUNCE_INTERVAL;
 use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
 use crate::counters::Counters;
+use crate::hex;
 use crate::local::ConnectionGauge;
 use crate::memory_file::MemoryFiles;
 use crate::peer::{PeerLink, Peers};
@@ -178,6 +185,12 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// The link of a peer is gone.
     fn peer_disconnected(&self, peer: NodeId);
 
+    /// A person changed what a peer may use here. Told in the order of the changes, and of the links.
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64);
+
+    /// A connected peer changed what this node may use there.
+    fn borrowing_changed(&self, peer: NodeId);
+
     /// What this peer may use here and what it uses.
     fn lent(&self, peer: NodeId) -> GrantUse;
 }
@@ -197,10 +210,14 @@ pub struct ServiceConfig {
     pub deletion_memory: Duration,
     /// See [`ABANDONED_GRACE`].
     pub abandoned_grace: Duration,
+    /// How long what a peer has pinned here is kept whatever happens while that peer is away.
+    pub absent_grace: Ttl,
     /// See [`ANNOUNCE_INTERVAL`].
     pub announce_interval: Duration,
     /// Where large blocks lie.
     pub files: MemoryFiles,
+    /// Which peers may flush this node.
+    pub allow_flush: FlushAllowed,
 }
 
 /// Where the node listens.
@@ -229,6 +246,7 @@ pub struct Service {
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
     open_streams: OpenStreams,
+    turns: Turns,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -250,6 +268,7 @@ impl Service {
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
+            turns: Turns::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
             this: this.clone(),
@@ -297,6 +316,7 @@ impl Service {
         NodeStatus {
             name: self.config.name.clone(),
             node_id: self.config.node_id,
+            public_key: hex::encode(&self.peers.public_key()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),
@@ -310,6 +330,7 @@ impl Service {
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
+            warnings: self.peers.identity_warnings(),
         }
     }
 

@@ -160,7 +160,7 @@ impl Service {
         ApiError::new(
             ErrorCode::NotFound,
             format!(
-                "the bytes from {} on are no longer on '{}': they expired or were freed, or it restarted",
+                "the bytes from {} on are no longer on '{}': they expired, were freed or evicted, or it restarted",
                 part.within_stream.offset,
                 self.peers.name_of(part.holder)
             ),

@@ -56,6 +56,40 @@ impl<'a> Write<'a> {
     }
 }
 
+/// A write that goes among the news when this is dropped, also where its caller goes away: not before the peers that have an older value have dropped it, for
+/// who knows of a write need not wait for them.
+struct Announced<'a> {
+    service: &'a Service,
+    write: Write<'a>,
+    /// Whether it is news: an overwrite of a value of this node is not, for whom to ask stays as it is.
+    is_news: bool,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if self.is_news {
+            let Write {
+                key,
+                version,
+                deleted,
+                ..
+            } = self.write;
+            self.service.news.push(key, version, deleted);
+        }
+    }
+}
+
+/// What becomes of a write where a peer that is told of it knows of a newer version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newer {
+    /// The other write came before the end of this one, which gets a version that is newer still: else it could lose to one that
+    /// its node had not heard of, however old.
+    IsBeaten,
+    /// The other write began before the end of this one, for peers were asked before it. It may have been read, and this one too: which of them is newer
+    /// must not change any more.
+    Stays,
+}
+
 /// What came of telling peers.
 #[derive(Default)]
 pub(super) struct Told {
@@ -66,21 +100,24 @@ pub(super) struct Told {
 }
 
 impl Service {
-    /// Makes a write known: puts it among the news, and waits until every peer that has an older value, or may have one that is not known of here, has
-    /// dropped it. `before` is what was known of the key before the write.
+    /// Makes a write known: waits until every peer that has an older value, or may have one that is not known of here, has dropped it, and puts
+    /// it among the news. `before` is what was known of the key before the write.
     ///
     /// # Cancel safety
     /// The news go their way.
-    pub(super) async fn make_known(&self, mut write: Write<'_>, before: Option<KeyRecord>) {
-        if !before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_))) || write.deleted {
-            self.news.push(write.key, write.version, write.deleted);
-        }
+    pub(super) async fn make_known(&self, write: Write<'_>, before: Option<KeyRecord>) {
         let links = self.who_must_know(write.key, before);
+        let is_overwrite = before.is_some_and(|before| matches!(before.value, KeyValue::Ours(_)));
+        let mut news = Announced {
+            service: self,
+            is_news: write.deleted || !is_overwrite || !links.is_empty(),
+            write,
+        };
         if !links.is_empty() {
-            let _hold = self.unconfirmed.hold(write.key, ids_of(&links));
             // A link that fails is followed by an announcement of what was missed.
-            self.tell(&links, &mut write).await;
+            self.tell(&links, &mut news.write, Newer::IsBeaten).await;
         }
+        drop(news);
         // A peer that takes nothing for so long is given up by the link's keepalive before long.
         let _ = timeout(ASK_ALL_TIMEOUT, self.news.catches_up()).await;
     }
@@ -89,14 +126,14 @@ impl Service {
     ///
     /// # Errors
     /// `PeerUnreachable` and `Timeout` where one of them could not be told. The write has happened here, and is announced to who comes back.
-    pub(super) async fn make_known_to_all(
-        &self,
-        links: &[Arc<PeerLink>],
-        mut write: Write<'_>,
-    ) -> ApiResult<()> {
-        self.news.push(write.key, write.version, write.deleted);
-        let _hold = self.unconfirmed.hold(write.key, ids_of(links));
-        let told = self.tell(links, &mut write).await;
+    pub(super) async fn make_known_to_all(&self, links: &[Arc<PeerLink>], write: Write<'_>) -> ApiResult<()> {
+        let mut news = Announced {
+            service: self,
+            is_news: true,
+            write,
+        };
+        let told = self.tell(links, &mut news.write, Newer::Stays).await;
+        drop(news);
         match told.failure {
             Some(error) => Err(ApiError::new(
                 error.code,
@@ -154,10 +191,11 @@ impl Service {
         links.filter_map(|peer| self.peers.link(peer)).collect()
     }
 
-    /// Tells peers of a write, and waits until each dropped what was older. Where one knows of a newer version, that came before the end of this
-    /// write: it gets a version that is newer still.
-    pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>) -> Told {
+    /// Tells peers of a write, and waits until each dropped what was older.
+    pub(super) async fn tell(&self, links: &[Arc<PeerLink>], write: &mut Write<'_>, newer: Newer) -> Told {
         let mut told = Told::default();
+        let peers = links.iter().map(|link| link.id()).collect();
+        let _hold = self.unconfirmed.hold(write.key, peers);
         for _ in 0..OVERTAKEN_MAX {
             let mut answers: FuturesUnordered<_> =
                 links.iter().map(|link| self.tell_one(link, write)).collect();
@@ -172,7 +210,8 @@ impl Service {
                 }
             }
             drop(answers);
-            let Some(newest) = newest.filter(|&newest| newest > write.version) else {
+            let newest = newest.filter(|&newest| newest > write.version && newer == Newer::IsBeaten);
+            let Some(newest) = newest else {
                 break;
             };
             if !self.observe(newest) {
@@ -185,7 +224,6 @@ impl Service {
                     // Somebody wrote it at the same moment, and that is what stays.
                     break;
                 }
-                self.news.push(write.key, later, write.deleted);
             }
             write.version = later;
         }
@@ -317,12 +355,7 @@ impl Service {
             (PeerReply::Reconciled { newer, clock }, _) => {
                 self.note_clock(link.id(), clock);
                 for told in &newer {
-                    // An overwrite of a value of one's own is not news, but to one that has another value it is.
-                    if let Some(ours) = self.outdate(told).newer
-                        && (ours.deleted || ours.version.node == self.config.node_id)
-                    {
-                        self.news.push(&ours.key, ours.version, ours.deleted);
-                    }
+                    self.outdate(told);
                 }
                 Ok(())
             }
@@ -367,10 +400,6 @@ impl Service {
             _ => Err(unexpected_reply(link)),
         }
     }
-}
-
-fn ids_of(links: &[Arc<PeerLink>]) -> Vec<NodeId> {
-    links.iter().map(|link| link.id()).collect()
 }
 
 /// A connected peer did not answer in time.

@@ -1,25 +1,32 @@
 //! What entries are charged, what lies where, and whether the parts of a store say the same: for tests, fuzzing and simulation.
 
+use std::collections::BTreeMap;
+
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId};
 
-use super::entry::{HEADER_LEN, NOTE_LEN, OUTSIDE_LEN};
-use super::shard::entry_cost;
+use super::entry::{DELETION_LEN, HEADER_LEN, OUTSIDE_LEN};
+use super::notes;
+use super::shard::{cost_of_lent, entry_cost};
 use super::{ENTRY_OVERHEAD, Owner, Place, Store, StoreConfig, lock};
 use crate::span::memory_len;
 
 /// Sums over all entries of a store, made anew.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
     /// What the entries themselves are charged.
     pub entry_bytes: u64,
     /// What the blocks of class cache are charged, with their entries.
     pub cache_bytes: u64,
+    /// What the notes of keys of other nodes are charged.
+    pub note_bytes: u64,
     /// Bytes of all pages that have entries.
     pub held_bytes: u64,
     /// How many places of an index the longest search looks at.
     pub longest_search: usize,
+    /// What the entries of each owner and what lies outside of them are charged; this host's programs are `None`.
+    pub owners: BTreeMap<Option<NodeId>, u64>,
 }
 
 impl Store {
@@ -30,13 +37,35 @@ impl Store {
     }
 
     /// What a small value of a program of this host is charged in all; `key_len` is 0 without a key.
-    pub fn cost_of_small(key_len: usize, value_len: usize, class: BlockClass) -> u64 {
-        entry_cost(HEADER_LEN + key_len + value_len, key_len > 0, true, class)
+    pub fn cost_of_small(key_len: usize, value_len: usize, class: BlockClass, expires: bool) -> u64 {
+        entry_cost(
+            HEADER_LEN + key_len + value_len,
+            key_len > 0,
+            true,
+            class,
+            expires,
+        )
     }
 
-    /// What the entry is charged of a block that lies outside, or of an object, beside what its reservation pays.
-    pub fn cost_of_outside(key_len: usize, class: BlockClass) -> u64 {
-        entry_cost(HEADER_LEN + key_len + OUTSIDE_LEN, key_len > 0, true, class)
+    /// What the entry is charged of a block of this host that lies outside, or of an object, beside what its reservation pays.
+    pub fn cost_of_outside(key_len: usize, class: BlockClass, expires: bool) -> u64 {
+        entry_cost(
+            HEADER_LEN + key_len + OUTSIDE_LEN,
+            key_len > 0,
+            true,
+            class,
+            expires,
+        )
+    }
+
+    /// What a peer is charged in all for a block of so many bytes.
+    pub fn cost_of_lent(bytes: u64, class: BlockClass) -> u64 {
+        Self::cost_of_memory(bytes) + Self::cost_of_lent_entry(class)
+    }
+
+    /// The part of it that is for the entry.
+    pub fn cost_of_lent_entry(class: BlockClass) -> u64 {
+        cost_of_lent(0, class)
     }
 
     /// What the owner of a block pays for memory of so many bytes outside of the pages.
@@ -44,10 +73,19 @@ impl Store {
         memory_len(bytes) + ENTRY_OVERHEAD
     }
 
-    /// What is charged for what is known of a key that has no value of this node.
-    pub fn cost_of_note(key_len: usize) -> u64 {
-        entry_cost(HEADER_LEN + key_len + NOTE_LEN, true, false, BlockClass::Pinned)
+    /// What is charged for a key that was deleted.
+    pub fn cost_of_deletion(key_len: usize) -> u64 {
+        entry_cost(
+            HEADER_LEN + key_len + DELETION_LEN,
+            true,
+            false,
+            BlockClass::Pinned,
+            false,
+        )
     }
+
+    /// What the first notes of a shard are charged together.
+    pub const COST_OF_FIRST_NOTES: u64 = notes::BYTES_MIN;
 
     /// Goes through all entries.
     ///
@@ -55,13 +93,26 @@ impl Store {
     /// Where the parts of a shard contradict each other.
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::default();
+        let mut notes = BTreeMap::new();
         for shard in &self.inner.shards {
             let of_shard = lock(shard).audit();
             audit.entry_bytes += of_shard.entry_bytes;
             audit.cache_bytes += of_shard.cache_bytes;
+            audit.note_bytes += of_shard.note_bytes;
             audit.held_bytes += of_shard.held_bytes;
+            for (node, count) in of_shard.notes {
+                *notes.entry(node).or_default() += count;
+            }
             audit.longest_search = audit.longest_search.max(of_shard.longest_search);
+            for (owner, charged) in of_shard.owners {
+                *audit.owners.entry(owner).or_default() += charged;
+            }
         }
+        assert_eq!(
+            self.inner.common.numbers.counts(),
+            notes,
+            "each number has its notes"
+        );
         audit
     }
 
@@ -74,7 +125,7 @@ impl Store {
                 if let Some(meta) = shard.meta(handle)
                     && let Owner::Peer(peer) = meta.owner
                 {
-                    lent.push((peer, id, Self::cost_of_memory(meta.size)));
+                    lent.push((peer, id, shard.charged(shard.entry(handle))));
                 }
             }
         }

@@ -20,8 +20,8 @@ use crate::expiry::Moment;
 /// Bytes in front of the key.
 pub(super) const HEADER_LEN: usize = 40;
 
-/// Bytes of the payload of a note: a node id.
-pub(super) const NOTE_LEN: usize = 16;
+/// Bytes of the payload of a deletion: a node id.
+pub(super) const DELETION_LEN: usize = 16;
 
 /// Bytes of the payload of an entry whose value lies outside: its number there.
 pub(super) const OUTSIDE_LEN: usize = 4;
@@ -49,8 +49,6 @@ pub(super) enum Kind {
     Inline,
     /// The number of what lies outside of the arena.
     Outside,
-    /// A key whose newest version another node wrote, which the payload names.
-    Theirs,
     /// A key that was deleted by the node that the payload names.
     Deleted,
 }
@@ -126,7 +124,6 @@ impl<'a> Entry<'a> {
         match self.flags() & KIND_MASK {
             0 => Kind::Inline,
             1 => Kind::Outside,
-            2 => Kind::Theirs,
             _ => Kind::Deleted,
         }
     }
@@ -166,13 +163,13 @@ impl<'a> Entry<'a> {
         (self.kind() == Kind::Outside).then(|| u32::from_ne_bytes(number) as usize)
     }
 
-    /// The version of the key; `here` wrote what is not a note.
+    /// The version of the key; `here` wrote what is no deletion.
     pub(super) fn version(self, here: NodeId) -> Version {
         let node = match self.kind() {
             Kind::Inline | Kind::Outside => here,
-            Kind::Theirs | Kind::Deleted => {
-                let node = self.payload().first_chunk::<NOTE_LEN>();
-                NodeId::from_bytes(*node.expect("a note names a node"))
+            Kind::Deleted => {
+                let node = self.payload().first_chunk::<DELETION_LEN>();
+                NodeId::from_bytes(*node.expect("a deletion names a node"))
             }
         };
         Version {

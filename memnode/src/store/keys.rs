@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use memproto::error::ApiResult;
+use memproto::listing::OWN_CURSOR_BITS;
 use memproto::peer::message::KeyVersion;
 use memproto::version::VERSION_COUNTER_BITS;
 use memproto::{BlockId, NodeId, Version};
@@ -10,25 +11,37 @@ use memproto::{BlockId, NodeId, Version};
 use super::arena::Handle;
 use super::entry::Kind;
 use super::prepared::Prepared;
-use super::shard::{Displaced, NoPage, Shard};
+use super::shard::{Displaced, Key, NoPage, Shard};
 use super::{
-    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SmallValue, Store,
-    lock, small,
+    Content, InsertError, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Owner, Place, SHARDS_MAX, Scanned,
+    SmallValue, Store, lock, small,
 };
 
-/// How a position in a scan is written as one number: the shard in the highest 6 bits, then how many entries with the tag were met in 26 (a
-/// chance of 2^-32 for each pair of keys: more than a few do not occur), then the tag.
+/// How a position in a scan is written as one number below 2^[`OWN_CURSOR_BITS`], which grows while the scan gets on: the shard in the highest 4
+/// bits, then the tag in 32, then how many entries with this tag were met. A chance of 2^-32 for each pair of keys is that of equal tags: more than a few do
+/// not occur.
 struct Cursor;
+
+const SHARD_SHIFT: u32 = 40;
+const TAG_SHIFT: u32 = 8;
+const MET_MAX: u32 = 0xff;
+const _: () = assert!(SHARDS_MAX <= 1 << (OWN_CURSOR_BITS - SHARD_SHIFT));
 
 impl Cursor {
     fn put_together(shard: usize, (tag, met): (u32, u32)) -> u64 {
-        (shard as u64) << 58 | u64::from(met & 0x03ff_ffff) << 32 | u64::from(tag)
+        // Rather on with the next tag than the same entries once more, for good.
+        let (tag, met) = if met > MET_MAX {
+            (tag.saturating_add(1), 0)
+        } else {
+            (tag, met)
+        };
+        (shard as u64) << SHARD_SHIFT | u64::from(tag) << TAG_SHIFT | u64::from(met)
     }
 
     fn take_apart(cursor: u64) -> (usize, (u32, u32)) {
         (
-            (cursor >> 58) as usize,
-            (cursor as u32, (cursor >> 32) as u32 & 0x03ff_ffff),
+            (cursor >> SHARD_SHIFT) as usize,
+            ((cursor >> TAG_SHIFT) as u32, cursor as u32 & MET_MAX),
         )
     }
 }
@@ -54,8 +67,7 @@ impl Store {
     /// What is known of a key.
     pub fn key(&self, key: &str) -> Option<KeyRecord> {
         let (key, shard) = self.place_of_key(key);
-        let shard = lock(&self.inner.shards[shard]);
-        shard.find_key(key).map(|handle| shard.record(handle))
+        lock(&self.inner.shards[shard]).known(key)
     }
 
     /// Sets a key to a small value of a program of this host, in the version that `tick` gives. Data of class cache makes room.
@@ -73,7 +85,7 @@ impl Store {
             let mut shard = lock(&self.inner.shards[shard]);
             let version = tick();
             let old = shard.find_key(key);
-            let before = old.map(|old| shard.record(old));
+            let before = shard.known(key);
             let id = shard.new_id();
             if before.is_some_and(|before| before.version >= version) {
                 return Ok((id, Displaced::default(), before, version));
@@ -104,13 +116,13 @@ impl Store {
         content: Content,
     ) -> Result<KeyWrite, InsertError> {
         let prepared = match content {
-            Content::Block(block, reservation) => Prepared::block(block, reservation, key.len())?,
+            Content::Block(block, reservation) => Prepared::block(block, reservation, id, key.len())?,
             Content::Object(object) => self.prepare_object(object),
         };
         let (key, shard) = self.place_of_key(key);
         let mut shard = lock(&self.inner.shards[shard]);
         let old = shard.find_key(key);
-        let before = old.map(|old| shard.record(old));
+        let before = shard.known(key);
         if let Some(record) = before.filter(|record| record.version >= version) {
             drop(shard);
             return Ok(KeyWrite::Stale(record));
@@ -127,32 +139,84 @@ impl Store {
         })
     }
 
-    /// Records a version of a key that has no value of this node, if it is newer than what is known.
-    ///
-    /// Where the budget has no room for a record of a key that was not known, a peer's version is simply not remembered: the key is then
-    /// found by asking.
+    /// Records a version of a key that has no value of this node, if it is newer than what is known. An older value of this node is no longer reachable
+    /// then, be there room to remember the version or not.
     pub fn note(&self, key: &str, version: Version, note: KeyNote) -> KeyWrite {
         let (key, shard) = self.place_of_key(key);
+        match note {
+            KeyNote::Theirs => self.note_theirs(key, shard, version),
+            KeyNote::Deleted => self.note_deleted(key, shard, version),
+        }
+    }
+
+    fn note_theirs(&self, key: Key<'_>, shard: usize, version: Version) -> KeyWrite {
+        let mut before = None;
+        let mut displaced: Option<Displaced> = None;
+        let kept = self.making_room_for_entry(|| {
+            let mut shard = lock(&self.inner.shards[shard]);
+            let known = shard.known(key);
+            if let Some(record) = known.filter(|record| record.version >= version) {
+                return Ok(Err(record));
+            }
+            before = before.or(known);
+            if let Some(old) = shard.find_key(key)
+                && shard.entry(old).kind() != Kind::Deleted
+            {
+                displaced = Some(shard.remove(old));
+            }
+            let kept = shard.keep_note(key, version);
+            drop(shard);
+            // Outside of the lock, and before more room is made: it may be enough.
+            if let Some(displaced) = &mut displaced {
+                displaced.outside = None;
+            }
+            kept.map(Ok)
+        });
+        let displaced = displaced.map(|displaced| displaced.removed);
+        match (kept, displaced) {
+            (Ok(Err(record)), None) => KeyWrite::Stale(record),
+            // Where something newer came while room was made, what was displaced before is displaced.
+            (Ok(Ok(true) | Err(_)), displaced) => KeyWrite::Recorded {
+                displaced: displaced.flatten(),
+                before,
+            },
+            // A deletion that was known stays: that what is older must not come back is still true.
+            (Ok(Ok(false)) | Err(_), displaced) => KeyWrite::NotKept {
+                displaced: displaced.flatten(),
+                before,
+            },
+        }
+    }
+
+    fn note_deleted(&self, key: Key<'_>, shard: usize, version: Version) -> KeyWrite {
         // Looked at before the lock: it may evict.
         let has_room = self.reserve(Owner::Local, key.bytes.len() as u64).is_ok();
         let mut shard = lock(&self.inner.shards[shard]);
-        let old = shard.find_key(key);
-        let before = old.map(|old| shard.record(old));
-        match before {
-            Some(record) if record.version >= version => return KeyWrite::Stale(record),
-            None if !has_room => return KeyWrite::NotKept,
-            _ => {}
+        let before = shard.known(key);
+        if let Some(record) = before.filter(|record| record.version >= version) {
+            return KeyWrite::Stale(record);
         }
-        // Without memory for the note nothing is known of the key, also not what is no longer true.
-        let displaced = match (shard.put_note(old, key, version, note), old) {
-            (Ok(displaced), _) => displaced,
-            (Err(NoPage), Some(old)) => shard.remove(old),
-            (Err(NoPage), None) => return KeyWrite::NotKept,
+        let old = shard.find_key(key);
+        let recorded = if has_room || old.is_some() {
+            shard.put_deletion(old, key, version)
+        } else {
+            Err(NoPage)
+        };
+        // Without memory for the record nothing is known of the key, also not what is no longer true.
+        let (kept, displaced) = match (recorded, old) {
+            (Ok(displaced), _) => (true, displaced),
+            (Err(NoPage), Some(old)) => (false, shard.remove(old)),
+            (Err(NoPage), None) => {
+                shard.drop_note(key);
+                (false, Displaced::default())
+            }
         };
         drop(shard);
-        KeyWrite::Recorded {
-            displaced: displaced.removed,
-            before,
+        let displaced = displaced.removed;
+        if kept {
+            KeyWrite::Recorded { displaced, before }
+        } else {
+            KeyWrite::NotKept { displaced, before }
         }
     }
 
@@ -174,10 +238,13 @@ impl Store {
         let (key, shard) = self.place_of_key(key);
         let displaced = {
             let mut shard = lock(&self.inner.shards[shard]);
-            let handle = shard.find_key(key)?;
-            if shard.record(handle).version >= version {
+            if shard.known(key)?.version >= version {
                 return None;
             }
+            let Some(handle) = shard.find_key(key) else {
+                shard.drop_note(key);
+                return None;
+            };
             shard.remove(handle)
         };
         displaced.removed
@@ -187,29 +254,43 @@ impl Store {
     pub fn forget_key(&self, key: &str, record: KeyRecord) {
         let (key, shard) = self.place_of_key(key);
         let mut shard = lock(&self.inner.shards[shard]);
-        if let Some(handle) = shard.find_key(key)
-            && shard.record(handle) == record
-            && !matches!(record.value, KeyValue::Ours(_))
-        {
-            shard.remove(handle);
+        if shard.known(key) != Some(record) || matches!(record.value, KeyValue::Ours(_)) {
+            return;
+        }
+        match shard.find_key(key) {
+            Some(handle) => drop(shard.remove(handle)),
+            None => drop(shard.drop_note(key)),
         }
     }
 
     /// Forgets deletions that are older than this at the time `unix_ms`, and gives their memory back.
     pub fn forget_deletions(&self, older_than: Duration, unix_ms: u64) {
         let oldest_ms = unix_ms.saturating_sub(u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX));
-        self.forget_notes(|record| {
-            record.value == KeyValue::Deleted && record.version.time >> VERSION_COUNTER_BITS <= oldest_ms
-        });
+        for shard in &self.inner.shards {
+            let mut shard = lock(shard);
+            let is_old = |handle: &_| {
+                let entry = shard.entry(*handle);
+                entry.kind() == Kind::Deleted && entry.time() >> VERSION_COUNTER_BITS <= oldest_ms
+            };
+            let old = shard.keyed().into_iter().filter(is_old);
+            let keys: Vec<Box<[u8]>> = old.map(|handle| shard.entry(handle).key().into()).collect();
+            for bytes in keys {
+                let hash = super::hash_of_key(&self.inner.common.hasher, &bytes);
+                // Removing one may move another.
+                if let Some(handle) = shard.find_key(Key { bytes: &bytes, hash }) {
+                    shard.remove(handle);
+                }
+            }
+        }
     }
 
     /// Forgets what a peer answers for: it restarted, or is no longer trusted. Returns the objects that lay there,
     /// which are gone; of a stream one chunk is enough.
     pub fn forget_peer(&self, peer: NodeId) -> Vec<BlockId> {
-        self.forget_notes(|record| record.value == KeyValue::Theirs && record.version.node == peer);
         let mut gone = Vec::new();
         for shard in &self.inner.shards {
-            let shard = lock(shard);
+            let mut shard = lock(shard);
+            shard.drop_notes_of(peer);
             let lies_there = |place: Place| match place {
                 Place::Here => false,
                 Place::At(holder) => holder == peer,
@@ -224,15 +305,18 @@ impl Store {
         gone
     }
 
+    /// The nodes of which it is known that they answer for keys, in no order.
+    pub fn noted_nodes(&self) -> Vec<NodeId> {
+        self.inner.common.numbers.nodes()
+    }
+
     /// Versions of the keys that this node answers for, and of those that it knows to be deleted, about `max` of them, from a cursor on, 0 at the
     /// beginning. Returns the cursor to go on with, 0 at the end. What is there from the first call to the last comes at least once.
     pub fn versions(&self, cursor: u64, max: usize) -> (Vec<KeyVersion>, u64) {
         let mut versions = Vec::new();
         let next = self.walk(cursor, max, &mut |shard, handle| {
             let record = shard.record(handle);
-            if let Ok(key) = str::from_utf8(shard.entry(handle).key())
-                && record.value != KeyValue::Theirs
-            {
+            if let Ok(key) = str::from_utf8(shard.entry(handle).key()) {
                 versions.push(KeyVersion {
                     key: key.to_owned(),
                     version: record.version,
@@ -244,15 +328,13 @@ impl Store {
         (versions, next)
     }
 
-    /// Calls `each` with keys of this node and of its peers, from a cursor on, 0 at the beginning, until about `looked_at_max` entries were
+    /// Calls `each` with keys that this node answers for, from a cursor on, 0 at the beginning, until about `looked_at_max` entries were
     /// looked at or `each` says false. Returns the cursor to go on with, 0 at the end.
     ///
     /// A key that is there from the beginning to the end of a scan is met at least once. A shard is locked while its part of them is looked at.
-    pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(&str) -> bool) -> u64 {
+    pub fn scan(&self, cursor: u64, looked_at_max: usize, each: &mut dyn FnMut(Scanned<'_>) -> bool) -> u64 {
         self.walk(cursor, looked_at_max, &mut |shard, handle| {
-            let entry = shard.entry(handle);
-            let is_listed = entry.kind() != Kind::Deleted && shard.is_live(handle);
-            !is_listed || str::from_utf8(entry.key()).map_or(true, &mut *each)
+            shard.scanned(handle).is_none_or(&mut *each)
         })
     }
 
@@ -267,34 +349,12 @@ impl Store {
                 return Cursor::put_together(number, next);
             }
             // At least so many were looked at.
-            left = left.saturating_sub(shard.keys_known());
+            left = left.saturating_sub(shard.keyed_count());
             (number, from) = (number + 1, (0, 0));
             if left == 0 && number < self.shards() {
                 return Cursor::put_together(number, from);
             }
         }
         0
-    }
-
-    fn forget_notes(&self, is_forgotten: impl Fn(&KeyRecord) -> bool) {
-        for shard in &self.inner.shards {
-            let mut shard = lock(shard);
-            let notes: Vec<Box<[u8]>> = shard
-                .keyed()
-                .into_iter()
-                .filter(|&handle| {
-                    matches!(shard.entry(handle).kind(), Kind::Theirs | Kind::Deleted)
-                        && is_forgotten(&shard.record(handle))
-                })
-                .map(|handle| shard.entry(handle).key().into())
-                .collect();
-            for bytes in notes {
-                let tag = super::hash_of_key(&self.inner.common.hasher, &bytes) as u32;
-                // Removing one may move another.
-                if let Some(handle) = shard.find_key(super::shard::Key { bytes: &bytes, tag }) {
-                    shard.remove(handle);
-                }
-            }
-        }
     }
 }

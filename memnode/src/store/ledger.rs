@@ -1,20 +1,35 @@
 //! Who uses how much of the budget.
 //!
 //! Every byte that the store is going to hold is taken from the ledger first. What lies outside of the pages is taken by a
-//! [`Reservation`], and given back by the same guard's drop; entries are taken and given back by their shard. A refusal takes nothing. The
-//! sums are therefore exact at every moment: what is used is the sum of all entries, reservations and charges that live.
+//! [`Reservation`], and given back by the same guard's drop; entries are taken and given back by their shard, on the account of whoever's they
+//! are. A refusal takes nothing. The sums are therefore exact at every moment: what is used is the sum of all entries, reservations and
+//! charges that live, and what an owner uses the sum of its own.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use memproto::control::GrantUse;
 use memproto::{ApiError, ErrorCode, NodeId};
 
+use super::charges::{Charge, Reservation, charged};
 use super::{ENTRY_OVERHEAD, Owner, Usage};
 use crate::size::ByteSize;
-use crate::span::memory_len;
+
+/// The part of the budget that notes of keys of other nodes may take, as a divisor: an eighth. Without a note a read costs a question to all peers;
+/// without memory a write is refused. An eighth of 1 GiB has notes of some four million keys.
+const NOTES_SHARE: u64 = 8;
+
+/// Whether notes have room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotesCharge {
+    /// It was taken.
+    Taken,
+    /// Notes have all that they may have.
+    NoShare,
+    /// The budget has no room.
+    NoRoom,
+}
 
 /// The budget and the accounts of all owners.
 ///
@@ -26,15 +41,20 @@ pub(super) struct Ledger {
     peers_used: AtomicU64,
     /// Of `used`, the blocks of class cache that can be evicted.
     cache: AtomicU64,
+    /// Of `used`, the notes of keys of other nodes.
+    notes: AtomicU64,
     local: Arc<Account>,
     peers: RwLock<HashMap<NodeId, Arc<Account>>>,
 }
 
+/// What one owner may use and uses.
 #[derive(Debug)]
-struct Account {
+pub(super) struct Account {
     owner: Owner,
     quota: AtomicU64,
     used: AtomicU64,
+    /// Of `used`, the blocks of class cache that can be evicted.
+    cache: AtomicU64,
 }
 
 impl Account {
@@ -43,7 +63,20 @@ impl Account {
             owner,
             quota: AtomicU64::new(quota),
             used: AtomicU64::new(0),
+            cache: AtomicU64::new(0),
         })
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The peer that it belongs to.
+    pub(super) fn peer(&self) -> Option<NodeId> {
+        match self.owner {
+            Owner::Local => None,
+            Owner::Peer(node) => Some(node),
+        }
     }
 
     fn grant_use(&self) -> GrantUse {
@@ -71,14 +104,20 @@ impl Ledger {
             used: AtomicU64::new(0),
             peers_used: AtomicU64::new(0),
             cache: AtomicU64::new(0),
+            notes: AtomicU64::new(0),
             local: Account::new(Owner::Local, u64::MAX),
             peers: RwLock::default(),
         })
     }
 
-    /// Takes `bytes` and the cost of an entry.
-    pub(super) fn reserve(self: &Arc<Self>, owner: Owner, bytes: u64) -> Result<Reservation, ApiError> {
-        let Some(charged) = charged(bytes) else {
+    /// Takes `bytes` with what memory of its own costs, and what its entry costs where the owner pays for that beforehand.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        owner: Owner,
+        bytes: u64,
+        entry_cost: u64,
+    ) -> Result<Reservation, ApiError> {
+        let Some(charged) = charged(bytes).map(|charged| charged + entry_cost) else {
             return Err(self.out_of_memory(bytes));
         };
         let account = match owner {
@@ -97,30 +136,24 @@ impl Ledger {
                 Arc::clone(account)
             }
         };
-        Ok(Reservation {
-            bytes,
-            charge: Charge {
-                ledger: Arc::clone(self),
-                account,
-                bytes: charged,
-            },
-        })
+        let charge = Charge::new(Arc::clone(self), account, charged);
+        Ok(Reservation::new(bytes, entry_cost, charge))
     }
 
-    /// Takes `bytes` and the cost of an entry from the account of this host's programs, whether there is room or not.
+    /// Takes `bytes` with what memory of its own costs from the account of this host's programs, whether there is room or not.
     pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
         let bytes = bytes + ENTRY_OVERHEAD;
-        self.used.fetch_add(bytes, Relaxed);
-        self.local.used.fetch_add(bytes, Relaxed);
-        Charge {
-            ledger: Arc::clone(self),
-            account: Arc::clone(&self.local),
-            bytes,
-        }
+        self.charge_to(&self.local, bytes);
+        Charge::new(Arc::clone(self), Arc::clone(&self.local), bytes)
+    }
+
+    /// The account of this host's programs.
+    pub(super) fn local(&self) -> &Arc<Account> {
+        &self.local
     }
 
     /// Takes `sum` from an account and from the budget, or nothing. It is for `bytes`, which a refusal names.
-    fn take(&self, account: &Account, sum: u64, bytes: u64) -> Result<(), ApiError> {
+    pub(super) fn take(&self, account: &Account, sum: u64, bytes: u64) -> Result<(), ApiError> {
         if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
             return Err(match account.owner {
                 // Its quota is all that 64 bits can count.
@@ -138,7 +171,16 @@ impl Ledger {
         Ok(())
     }
 
-    fn give_back(&self, account: &Account, bytes: u64) {
+    /// Takes from an account and from the budget whether there is room or not.
+    pub(super) fn charge_to(&self, account: &Account, bytes: u64) {
+        self.used.fetch_add(bytes, Relaxed);
+        account.used.fetch_add(bytes, Relaxed);
+        if account.owner != Owner::Local {
+            self.peers_used.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    pub(super) fn give_back(&self, account: &Account, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
         account.used.fetch_sub(bytes, Relaxed);
         if account.owner != Owner::Local {
@@ -170,7 +212,7 @@ impl Ledger {
     /// false, and takes nothing, where the budget has no room.
     pub(super) fn settle_entry(&self, cost: u64, old_cost: u64) -> bool {
         if cost <= old_cost {
-            self.give_back_entry(old_cost - cost);
+            self.give_back(&self.local, old_cost - cost);
             return true;
         }
         let more = cost - old_cost;
@@ -181,25 +223,49 @@ impl Ledger {
         true
     }
 
-    /// Takes what an entry costs whether there is room or not.
-    pub(super) fn charge_entry(&self, cost: u64) {
-        self.used.fetch_add(cost, Relaxed);
-        self.local.used.fetch_add(cost, Relaxed);
-    }
-
-    /// Gives back what an entry cost.
-    pub(super) fn give_back_entry(&self, cost: u64) {
-        if cost > 0 {
-            self.give_back(&self.local, cost);
-        }
-    }
-
-    /// How many bytes of the budget are missing for so many more, and whether evicting could make room for them. What was charged
+    /// How many bytes of the budget are missing for so many more, and how many of class cache there are. What was charged
     /// beyond the budget is missing as well.
-    pub(super) fn shortage(&self, more: u64) -> (u64, bool) {
+    pub(super) fn shortage(&self, more: u64) -> (u64, u64) {
         let wanted = self.used.load(Relaxed).saturating_add(more);
         let missing = wanted.saturating_sub(self.budget.load(Relaxed));
-        (missing, missing <= self.cache.load(Relaxed))
+        (missing, self.cache.load(Relaxed))
+    }
+
+    /// The same for a peer's grant and the peer's own data of class cache.
+    pub(super) fn shortage_of_grant(&self, node: NodeId, more: u64) -> (u64, u64) {
+        let peers = self.peers();
+        let Some(account) = peers.get(&node) else {
+            return (more, 0);
+        };
+        let wanted = account.used.load(Relaxed).saturating_add(more);
+        let missing = wanted.saturating_sub(account.quota.load(Relaxed));
+        (missing, account.cache.load(Relaxed))
+    }
+
+    /// Takes so many bytes for notes of keys of other nodes, or nothing.
+    pub(super) fn charge_notes(&self, bytes: u64) -> NotesCharge {
+        if !add_within(&self.notes, bytes, self.budget.load(Relaxed) / NOTES_SHARE) {
+            return NotesCharge::NoShare;
+        }
+        if !self.settle_entry(bytes, 0) {
+            self.notes.fetch_sub(bytes, Relaxed);
+            return NotesCharge::NoRoom;
+        }
+        NotesCharge::Taken
+    }
+
+    /// Gives back so many bytes of what was taken for notes.
+    pub(super) fn give_back_notes(&self, bytes: u64) {
+        self.notes.fetch_sub(bytes, Relaxed);
+        self.give_back(&self.local, bytes);
+    }
+
+    /// What a peer uses that is not of class cache.
+    pub(super) fn pinned_bytes_of(&self, node: NodeId) -> u64 {
+        self.peers().get(&node).map_or(0, |account| {
+            let cache = account.cache.load(Relaxed);
+            account.used.load(Relaxed).saturating_sub(cache)
+        })
     }
 
     /// The sums, without those that the shards keep.
@@ -217,12 +283,14 @@ impl Ledger {
         }
     }
 
-    /// Counts what can be evicted. Called under the lock of its shard.
-    pub(super) fn count_cache(&self, charged: u64, comes: bool) {
-        if comes {
-            self.cache.fetch_add(charged, Relaxed);
-        } else {
-            self.cache.fetch_sub(charged, Relaxed);
+    /// Counts what can be evicted of an owner. Called under the lock of its shard.
+    pub(super) fn count_cache(&self, account: &Account, charged: u64, comes: bool) {
+        for counter in [&self.cache, &account.cache] {
+            if comes {
+                counter.fetch_add(charged, Relaxed);
+            } else {
+                counter.fetch_sub(charged, Relaxed);
+            }
         }
     }
 
@@ -255,124 +323,15 @@ impl Ledger {
 
 fn quota_exceeded(grant: GrantUse, wanted: u64) -> ApiError {
     let message = if grant.quota_bytes == 0 {
-        "there is no grant: ask the person at the lending node for one (`memcli connect NAME --quota SIZE` there)".to_owned()
+        "there is no grant: ask the person at the lending node for one (`memcli peer update NAME --quota SIZE` there)".to_owned()
     } else {
         format!(
             "{} more do not fit the grant: {}, {} of it used. Free blocks with `memcli free ID`, or ask the person at the \
-             lending node for a larger one (`memcli connect NAME --quota SIZE` there)",
+             lending node for a larger one (`memcli peer update NAME --quota SIZE` there)",
             ByteSize(wanted),
             ByteSize(grant.quota_bytes),
             ByteSize(grant.used_bytes),
         )
     };
     ApiError::new(ErrorCode::QuotaExceeded, message)
-}
-
-/// Memory that was taken from the budget and is about to be filled. Dropped, it is given back.
-#[derive(Debug)]
-#[must_use = "dropped, a reservation is given back"]
-pub struct Reservation {
-    /// What may be filled.
-    bytes: u64,
-    charge: Charge,
-}
-
-/// What is taken for a block of so many bytes: its memory and the cost of an entry.
-fn charged(bytes: u64) -> Option<u64> {
-    // The largest object is far below: what is above has no room anywhere.
-    (bytes <= u64::MAX / 2).then(|| memory_len(bytes) + ENTRY_OVERHEAD)
-}
-
-impl Reservation {
-    /// Whose account pays.
-    pub fn owner(&self) -> Owner {
-        self.charge.account.owner
-    }
-
-    /// The bytes that may be filled, without the cost of the entry.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Takes more for a value whose size is not known beforehand.
-    ///
-    /// # Errors
-    /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), ApiError> {
-        let Charge { ledger, account, .. } = &self.charge;
-        let sum = self.bytes.checked_add(bytes);
-        let Some((sum, charged)) = sum.and_then(|sum| Some((sum, charged(sum)?))) else {
-            return Err(ledger.out_of_memory(bytes));
-        };
-        ledger.take(account, charged - self.charge.bytes, bytes)?;
-        self.bytes = sum;
-        self.charge.bytes = charged;
-        Ok(())
-    }
-
-    /// What is taken to grow by so many bytes; more than anybody has where that cannot be counted.
-    pub(super) fn growth(&self, bytes: u64) -> u64 {
-        let grown = self.bytes.checked_add(bytes).and_then(charged);
-        grown.map_or(u64::MAX, |grown| grown - self.charge.bytes)
-    }
-
-    /// Gives back all but `bytes` (and the cost of the entry). A smaller reservation stays as it is.
-    pub fn shrink_to(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.bytes);
-        let charged = charged(bytes).expect("it is no more than was reserved");
-        self.charge
-            .ledger
-            .give_back(&self.charge.account, self.charge.bytes - charged);
-        self.bytes = bytes;
-        self.charge.bytes = charged;
-    }
-
-    /// Pays an entry of this host's programs with what was reserved for them; the difference is given back, or taken whether there is room or
-    /// not.
-    pub(super) fn pay_entry(mut self, cost: u64) {
-        debug_assert_eq!(self.owner(), Owner::Local, "entries are on that account");
-        let had = std::mem::take(&mut self.charge.bytes);
-        self.charge.ledger.give_back_entry(had.saturating_sub(cost));
-        self.charge.ledger.charge_entry(cost.saturating_sub(had));
-    }
-
-    /// Keeps the memory taken for something other than a block: a key, a tombstone, a manifest.
-    pub fn keep(self) -> Charge {
-        self.charge
-    }
-}
-
-/// Memory of the budget that is in use. Dropped, it is given back.
-#[must_use = "dropped, a charge is given back"]
-pub struct Charge {
-    ledger: Arc<Ledger>,
-    account: Arc<Account>,
-    bytes: u64,
-}
-
-impl Charge {
-    /// Whose account pays.
-    pub fn owner(&self) -> Owner {
-        self.account.owner
-    }
-
-    /// The bytes taken, with the cost of the entry.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl fmt::Debug for Charge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Charge")
-            .field("owner", &self.owner())
-            .field("bytes", &self.bytes)
-            .finish()
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.ledger.give_back(&self.account, self.bytes);
-    }
 }

@@ -8,20 +8,26 @@
 //! - `shard`: what one lock guards. An **entry** is a key with what is known of it, or a block without a key.
 //! - `arena`, `pages`, `entry`: entries lie in slots of pages that are the store's own, small values next to their keys, and are moved
 //!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
-//! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks.
-//! - `prepared`: what is on its way in. `room`: making room for it by eviction.
-//! - `index`: from hashes to entries, by key and by id. `queues`, `ghosts`: which entry of class cache goes first. `ledger`: the accounts.
+//! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks. `lent`: the blocks of each peer.
+//! - `prepared`: what is on its way in. `room`: making room for it by eviction. `absent`: peers that are away.
+//! - `index`: from hashes to entries, by key and by id. `notes`, `numbers`: which other node answers for a key, in at most
+//!   32 bytes. `queues`, `ghosts`: which entry of class cache goes first. `ledger`, `charges`: the accounts, and what was taken from them.
 //!
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
+mod absent;
 mod arena;
 #[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
+mod charges;
 mod entry;
 mod ghosts;
 mod index;
 mod keys;
 mod ledger;
+mod lent;
+mod notes;
+mod numbers;
 mod outside;
 mod pages;
 mod prepared;
@@ -47,20 +53,23 @@ use crate::expiry::{Expiry, Moment};
 use crate::ids::BlockIds;
 use crate::span::memory_len;
 use crate::value::Value;
+use absent::Absentee;
 use arena::Handle;
 #[cfg(any(test, fuzzing, feature = "simulation"))]
 pub use audit::Audit;
+pub use charges::{Charge, Reservation};
 use entry::Kind;
 pub use keys::SetSmall;
 use ledger::Ledger;
-pub use ledger::{Charge, Reservation};
 use pages::PagePool;
 use prepared::Prepared;
 pub use records::{
     Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
     Usage,
 };
-use shard::{Common, Displaced, Key, New, NoPage, Shard, fits_inline};
+use room::Wanted;
+pub use shard::Scanned;
+use shard::{Common, Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inline};
 
 /// What a value that lies outside of the pages costs beside its bytes and its entry: its place in a list, the owner of its memory behind
 /// [`Bytes`](bytes::Bytes), and what the allocator adds to two allocations.
@@ -155,6 +164,8 @@ struct Inner {
     /// Streams of which a chunk was evicted, and who waits for them.
     torn_streams: Mutex<Vec<BlockId>>,
     torn: Notify,
+    /// Peers that are away and have data here.
+    absent: Mutex<Vec<Absentee>>,
 }
 
 impl Store {
@@ -172,6 +183,7 @@ impl Store {
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
             hasher,
+            numbers: Arc::default(),
         };
         let pool = Arc::new(PagePool::default());
         let shard = |number: usize| {
@@ -190,6 +202,7 @@ impl Store {
                 evicts_next: AtomicUsize::new(0),
                 torn_streams: Mutex::default(),
                 torn: Notify::new(),
+                absent: Mutex::default(),
             }),
         }
     }
@@ -210,15 +223,48 @@ impl Store {
     }
 
     /// Takes memory for one block of this length, or for something else of it (see [`Reservation::keep`]):
-    /// `bytes` and [`ENTRY_OVERHEAD`]. Data of class cache makes room.
+    /// `bytes` and [`ENTRY_OVERHEAD`], and from a peer what the entry of a pinned block costs. Data of class cache makes room.
     ///
     /// # Errors
     /// `QuotaExceeded` where the peer's grant has no room, `OutOfMemory` where the budget has none. Nothing is taken then.
     pub fn reserve(&self, owner: Owner, bytes: u64) -> ApiResult<Reservation> {
-        self.making_room(
-            memory_len(bytes.min(u64::MAX / 2)).saturating_add(ENTRY_OVERHEAD),
-            || self.ledger().reserve(owner, bytes),
-        )
+        let entry_cost = match owner {
+            Owner::Local => 0,
+            Owner::Peer(_) => cost_of_lent(0, BlockClass::Pinned),
+        };
+        self.reserve_with(owner, bytes, entry_cost, None)
+    }
+
+    /// Takes memory from a peer's grant for a block of this length and class, and for its entry. Where the grant is full, data of class cache of
+    /// that peer makes room, and where the budget is, that of anybody; but no chunk of the stream of which this is one does
+    /// for the grant.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_for_peer(
+        &self,
+        peer: NodeId,
+        bytes: u64,
+        class: BlockClass,
+        chunk_of: Option<BlockId>,
+    ) -> ApiResult<Reservation> {
+        self.reserve_with(Owner::Peer(peer), bytes, cost_of_lent(0, class), chunk_of)
+    }
+
+    fn reserve_with(
+        &self,
+        owner: Owner,
+        bytes: u64,
+        entry_cost: u64,
+        chunk_of: Option<BlockId>,
+    ) -> ApiResult<Reservation> {
+        let memory = memory_len(bytes.min(u64::MAX / 2)).saturating_add(ENTRY_OVERHEAD + entry_cost);
+        let wanted = Wanted {
+            owner,
+            bytes: memory,
+            chunk_of,
+        };
+        self.making_room(&wanted, || self.ledger().reserve(owner, bytes, entry_cost))
     }
 
     /// Takes more for a value whose size is not known beforehand. Data of class cache makes room.
@@ -226,7 +272,12 @@ impl Store {
     /// # Errors
     /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
     pub fn grow(&self, reservation: &mut Reservation, bytes: u64) -> ApiResult<()> {
-        self.making_room(reservation.growth(bytes), || reservation.grow(bytes))
+        let wanted = Wanted {
+            owner: reservation.owner(),
+            bytes: reservation.growth(bytes),
+            chunk_of: None,
+        };
+        self.making_room(&wanted, || reservation.grow(bytes))
     }
 
     /// Stores a small value as a block of a program of this host.
@@ -257,7 +308,7 @@ impl Store {
     /// # Errors
     /// `AlreadyExists` where the id is taken; `NotReserved` where the block is larger than its reservation; `SystemIsFull`.
     pub fn insert(&self, id: BlockId, block: Block, reservation: Reservation) -> Result<(), InsertError> {
-        let prepared = Prepared::block(block, reservation, 0)?;
+        let prepared = Prepared::block(block, reservation, id, 0)?;
         let mut shard = self.shard_of_id(id);
         if shard.find_id(id).is_some() {
             drop(shard);
@@ -379,18 +430,18 @@ impl Store {
         displaced.removed.filter(|_| was_live)
     }
 
-    /// Removes the blocks of an owner for which `filter` holds. Looks at every entry with an id: a shard's lock is held while its part is
-    /// looked at.
+    /// Removes the blocks of an owner for which `filter` holds. Looks at all that the owner has, and for this host's programs at every entry
+    /// with an id: a shard's lock is held while its part is looked at.
     pub fn remove_owned(&self, owner: Owner, filter: impl Fn(BlockId, &BlockMeta) -> bool) -> Freed {
         let mut freed = Freed::default();
         for shard in &self.inner.shards {
             let mut removed: Vec<Displaced> = Vec::new();
             let mut shard = lock(shard);
             let owned = match owner {
-                Owner::Local => shard.identified(),
-                Owner::Peer(_) => shard.with_outside(),
+                Owner::Local => shard.identified().into_iter().map(|(_, id)| id).collect(),
+                Owner::Peer(node) => shard.lent_to(node),
             };
-            for (_, id) in owned {
+            for id in owned {
                 // Removing one may move another.
                 let Some(handle) = shard.find_id(id) else { continue };
                 let is_it = |meta: crate::store::BlockMeta| meta.owner == owner && filter(id, &meta);
@@ -404,6 +455,24 @@ impl Store {
             freed.bytes += sizes.map(|removed| removed.size).sum::<u64>();
         }
         freed
+    }
+
+    /// The ids of all that programs of this host stored, one shard at a time: `shard` counts from 0, `None` is behind the last. Chunks are
+    /// left out: they belong to their streams.
+    pub fn ids_of_programs(&self, shard: usize) -> Option<Vec<BlockId>> {
+        let shard = lock(self.inner.shards.get(shard)?);
+        let is_of_programs = |handle| {
+            // What lies elsewhere has no block here, and is always this node's own.
+            shard
+                .meta(handle)
+                .is_none_or(|meta| meta.owner == Owner::Local && meta.chunk_of.is_none())
+        };
+        let all = shard.identified().into_iter();
+        Some(
+            all.filter(|&(handle, _)| is_of_programs(handle))
+                .map(|(_, id)| id)
+                .collect(),
+        )
     }
 
     /// Grants a peer this much of the budget, or nothing more (`None`). What it has stays, also where it is more.
@@ -445,12 +514,11 @@ impl Store {
         lock(&self.inner.shards[id.as_u64() as usize % self.shards()])
     }
 
-    /// A key with its tag, and its shard.
+    /// A key with its hash, and its shard.
     fn place_of_key<'a>(&self, key: &'a str) -> (Key<'a>, usize) {
         let bytes = key.as_bytes();
         let hash = hash_of_key(&self.inner.common.hasher, bytes);
-        let tag = hash as u32;
-        (Key { bytes, tag }, (hash >> 32) as usize % self.shards())
+        (Key { bytes, hash }, (hash >> 32) as usize % self.shards())
     }
 }
 

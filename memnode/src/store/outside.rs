@@ -6,10 +6,12 @@ use bytes::Bytes;
 use memproto::peer::Manifest;
 use memproto::{BlockId, NodeId};
 
-use super::ledger::Charge;
+use super::ENTRY_OVERHEAD;
+use super::charges::Charge;
+use super::ledger::Account;
+use super::lent::Links;
 use super::records::Place;
 use super::shard::NoPage;
-use super::{ENTRY_OVERHEAD, Owner};
 use crate::span::{SPAN_MIN, Span, memory_len};
 use crate::value::Value;
 
@@ -19,8 +21,11 @@ pub(super) enum Outside {
     Block {
         /// Their charge lives with them, see [`kept`].
         bytes: Value,
-        owner: Owner,
+        /// Who pays for it, and for its entry.
+        account: Arc<Account>,
         chunk_of: Option<BlockId>,
+        /// Its place among those of its owner, where that is a peer.
+        links: Links,
     },
     /// A block that this node placed on a peer.
     At {
@@ -65,10 +70,19 @@ impl Outside {
         }
     }
 
-    pub(super) fn owner(&self) -> Owner {
+    /// Who pays for a block and for its entry; for the others this host's programs do.
+    pub(super) fn account(&self) -> Option<&Arc<Account>> {
         match self {
-            Outside::Block { owner, .. } => *owner,
-            Outside::At { .. } | Outside::Stream { .. } => Owner::Local,
+            Outside::Block { account, .. } => Some(account),
+            Outside::At { .. } | Outside::Stream { .. } => None,
+        }
+    }
+
+    /// The peer that stored a block here, and the block's place among those of the peer.
+    pub(super) fn lent(&self) -> Option<(NodeId, Links)> {
+        match self {
+            Outside::Block { account, links, .. } => Some((account.peer()?, *links)),
+            Outside::At { .. } | Outside::Stream { .. } => None,
         }
     }
 
@@ -76,6 +90,15 @@ impl Outside {
         match self {
             Outside::Block { chunk_of, .. } => *chunk_of,
             Outside::At { .. } | Outside::Stream { .. } => None,
+        }
+    }
+
+    /// What is charged for it beside its entry, whatever it is.
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
+    pub(super) fn charged(&self) -> u64 {
+        match self {
+            Outside::Block { .. } => self.block_charge(),
+            Outside::At { _charge: charge, .. } | Outside::Stream { _charge: charge, .. } => charge.bytes(),
         }
     }
 

@@ -1,13 +1,16 @@
 //! What is on its way into a shard: made ready outside of the lock, put in under it.
 
+use std::sync::Arc;
+
 use memproto::{BlockClass, BlockId};
 
 use super::arena::Handle;
+use super::charges::{Charge, Reservation};
 use super::entry::{self, Kind};
-use super::ledger::Reservation;
+use super::lent::Links;
 use super::outside::{Outside, kept};
 use super::records::{Block, Object, Place};
-use super::shard::{Displaced, Key, New, NoPage, Shard, fits_inline};
+use super::shard::{Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inline};
 use super::{InsertError, Owner, Store};
 use crate::expiry::Moment;
 use crate::value::Value;
@@ -23,30 +26,39 @@ enum What {
     /// It is copied next to its entry; the reservation is given back behind that.
     Inline(Value, Reservation),
     Outside(Outside),
+    /// A block of a peer, and what pays for its entry.
+    Lent(Outside, Charge),
 }
 
 impl Prepared {
-    /// Outside of the lock, for it may copy.
+    /// Outside of the lock, for it may copy. `id` and `key_len` are those with which it is going to be put in.
     pub(super) fn block(
         block: Block,
         mut reservation: Reservation,
+        id: BlockId,
         key_len: usize,
     ) -> Result<Self, InsertError> {
         let (size, reserved) = (block.bytes.len() as u64, reservation.bytes());
         if size > reserved {
             return Err(InsertError::NotReserved { size, reserved });
         }
-        let is_own = reservation.owner() == Owner::Local && block.chunk_of.is_none();
-        let what = if is_own && fits_inline(key_len, block.bytes.len()) {
+        let is_lent = reservation.owner() != Owner::Local;
+        let what = if !is_lent && block.chunk_of.is_none() && fits_inline(key_len, block.bytes.len()) {
             What::Inline(block.bytes, reservation)
         } else {
             reservation.shrink_to(size);
+            let entry = is_lent.then(|| reservation.split_entry(cost_of_lent(key_len, block.class)));
             let charge = reservation.keep();
-            What::Outside(Outside::Block {
-                owner: charge.owner(),
+            let outside = Outside::Block {
+                account: Arc::clone(charge.account()),
                 chunk_of: block.chunk_of,
+                links: Links::new(id),
                 bytes: kept(block.bytes, charge)?,
-            })
+            };
+            match entry {
+                Some(entry) => What::Lent(outside, entry),
+                None => What::Outside(outside),
+            }
         };
         Ok(Self {
             what,
@@ -74,6 +86,7 @@ impl Prepared {
         };
         match self.what {
             What::Outside(outside) => shard.put_outside(old, new, outside),
+            What::Lent(outside, paid) => shard.put_lent(old, new, outside, paid),
             What::Inline(bytes, reservation) => {
                 let new = New {
                     kind: Kind::Inline,

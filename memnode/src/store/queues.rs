@@ -74,6 +74,13 @@ impl Queues {
         self.ghosts.shrink(self.main.len);
     }
 
+    /// Takes note that what an entry of a queue is charged changes.
+    pub(super) fn change_bytes(&mut self, lane: Lane, from: u64, to: u64) {
+        if let Some(list) = self.list(lane) {
+            list.bytes = list.bytes - from + to;
+        }
+    }
+
     /// Takes note of a read.
     pub(super) fn hit(arena: &mut Arena, handle: Handle) {
         let hits = Entry(arena.slot(handle)).hits();

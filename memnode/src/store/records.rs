@@ -112,10 +112,19 @@ pub enum KeyWrite {
         /// What was known of the key before.
         before: Option<KeyRecord>,
     },
-    /// There was no room to take note of a key that was not known; nothing changed.
-    NotKept,
     /// A version at least as new was known; nothing changed. What was to be written is to be freed where it lies elsewhere.
+    ///
+    /// Where the value is [`KeyValue::Theirs`] this rests on a hash of the key (see the module `notes`): no other node is to drop a value on the
+    /// strength of it.
     Stale(KeyRecord),
+    /// The version is newer than what was known, but there is no room to remember it: the key is found by asking. What it held here before is no longer
+    /// reachable, as for `Recorded`.
+    NotKept {
+        /// What the key held here before.
+        displaced: Option<Removed>,
+        /// What was known of the key before.
+        before: Option<KeyRecord>,
+    },
 }
 
 /// Something that was taken out.
@@ -178,6 +187,6 @@ pub struct Usage {
     pub cache_bytes: u64,
     /// The part of `used_bytes` that peers pay.
     pub peers_used_bytes: u64,
-    /// Blocks of class cache that made room for others since the start.
+    /// Blocks that made room for others since the start: of class cache, or of a peer that had been away for too long.
     pub evictions: u64,
 }

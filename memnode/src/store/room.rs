@@ -1,11 +1,12 @@
-//! Making room: what is of class cache goes where the budget has none.
+//! Making room: what is of class cache goes where the budget, or a peer's grant, has none; then what peers left that stay away.
 
 use std::sync::atomic::Ordering;
 
+use memproto::control::Freed;
 use memproto::error::ApiResult;
-use memproto::{BlockId, ErrorCode};
+use memproto::{BlockClass, BlockId, ErrorCode, NodeId};
 
-use super::shard::Lack;
+use super::shard::{Displaced, Lack, Shard};
 use super::{InsertError, Owner, Store, lock, lock_any};
 
 /// How often a write that lacks room evicts and tries again before it is refused: others may take the room that it made.
@@ -33,20 +34,28 @@ impl Store {
         }
     }
 
-    /// Tries something that takes memory; where the budget has no room, lets data of class cache go and tries again.
+    /// Tries something that takes memory. Where the budget has no room, lets data of class cache go and tries again; where the grant of a peer
+    /// has none, data of class cache of that very peer.
     pub(super) fn making_room<R>(
         &self,
-        bytes: u64,
+        wanted: &Wanted,
         mut attempt: impl FnMut() -> ApiResult<R>,
     ) -> ApiResult<R> {
         let mut result = attempt();
         for round in 0..EVICTION_ROUNDS_MAX {
-            match &result {
-                Err(error) if error.code == ErrorCode::OutOfMemory && self.evict_for(bytes, round) => {
-                    result = attempt();
+            let made = match (&result, wanted.owner) {
+                (Err(error), _) if error.code == ErrorCode::OutOfMemory => {
+                    self.evict_for(wanted.bytes, round)
                 }
-                _ => break,
+                (Err(error), Owner::Peer(peer)) if error.code == ErrorCode::QuotaExceeded => {
+                    self.evict_within_grant(peer, wanted)
+                }
+                _ => false,
+            };
+            if !made {
+                break;
             }
+            result = attempt();
         }
         result
     }
@@ -69,25 +78,79 @@ impl Store {
         }
     }
 
-    /// Evicts until the budget has room for so many bytes, in further rounds (counted from 0) for more. Returns false where that cannot be
-    /// reached.
+    /// Evicts until the budget has room for so many bytes, in further rounds (counted from 0) for more: what is of class cache, and where
+    /// that is not enough, what peers have pinned that have been away for too long. Returns false where it cannot be reached.
     fn evict_for(&self, bytes: u64, round: u64) -> bool {
-        let (mut missing, can_be) = self.ledger().shortage(bytes);
-        if !can_be {
+        let (missing, cached) = self.ledger().shortage(bytes);
+        let absent = if missing > cached {
+            self.evictable_absentees()
+        } else {
+            Vec::new()
+        };
+        let pinned: u64 = absent.iter().map(|&(_, bytes)| bytes).sum();
+        if missing > cached.saturating_add(pinned) {
             return false;
         }
-        if missing > 0 {
-            missing += round * EVICTED_BEYOND;
+        let wanted = match missing {
+            0 => 0,
+            missing => missing + round * EVICTED_BEYOND,
+        };
+        let freed = self
+            .evict_by_turns(wanted, |shard, bytes| shard.evict(bytes))
+            .charged;
+        let mut left = missing.saturating_sub(freed);
+        for (peer, _) in absent {
+            let evict = |shard: &mut Shard, bytes| shard.evict_lent(peer, BlockClass::Pinned, bytes, None);
+            left = left.saturating_sub(self.evict_by_turns(left, evict).charged);
         }
+        true
+    }
+
+    /// Evicts data of class cache of a peer until its grant has room. Returns false where that cannot be reached.
+    fn evict_within_grant(&self, peer: NodeId, wanted: &Wanted) -> bool {
+        let (missing, cached) = self.ledger().shortage_of_grant(peer, wanted.bytes);
+        if missing > cached {
+            return false;
+        }
+        let evicted = self.evict_by_turns(missing, |shard, bytes| {
+            shard.evict_lent(peer, BlockClass::Cache, bytes, wanted.chunk_of)
+        });
+        missing == 0 || evicted.charged > 0
+    }
+
+    /// Evicts data of class cache of a peer that uses more than its grant, until it does not or none is left, but about `step_bytes` at
+    /// most. Returns what went; nothing where there is no more to do.
+    pub fn evict_over_grant(&self, peer: NodeId, step_bytes: u64) -> Freed {
+        let (over, cached) = self.ledger().shortage_of_grant(peer, 0);
+        self.evict_by_turns(over.min(cached).min(step_bytes), |shard, bytes| {
+            shard.evict_lent(peer, BlockClass::Cache, bytes, None)
+        })
+        .freed
+    }
+
+    /// Lets shards evict in turn until so many bytes are free, or none of them has any left.
+    fn evict_by_turns(
+        &self,
+        mut missing: u64,
+        mut evict: impl FnMut(&mut Shard, u64) -> (u64, Vec<Displaced>),
+    ) -> Evicted {
+        let mut sum = Evicted::default();
         // One turn after the other from there: were each drawn, threads that draw by turns could pass by the only shard that has any.
         let mut turn = self.inner.evicts_next.fetch_add(1, Ordering::Relaxed);
         let mut empty = 0;
         while missing > 0 && empty < self.shards() {
             let shard = &self.inner.shards[turn % self.shards()];
-            let (freed, evicted) = lock(shard).evict(missing.min(EVICTED_AT_ONCE));
+            let (freed, evicted) = evict(&mut lock(shard), missing.min(EVICTED_AT_ONCE));
             turn = turn.wrapping_add(1);
             empty = if freed == 0 { empty + 1 } else { 0 };
             missing = missing.saturating_sub(freed);
+            sum.charged += freed;
+            // What lies next to its entry is not told of: it is a program's of this host, and nobody asks for the count.
+            let removed = evicted.iter().filter_map(|displaced| displaced.removed.as_ref());
+            for removed in removed.clone() {
+                sum.freed.blocks += 1;
+                sum.freed.bytes += removed.size;
+            }
             // What a peer stored belongs to no stream of this node, whatever the peer says.
             let mut torn = evicted
                 .iter()
@@ -95,7 +158,7 @@ impl Store {
                     displaced
                         .outside
                         .as_ref()
-                        .is_some_and(|outside| outside.owner() == Owner::Local)
+                        .is_some_and(|outside| outside.lent().is_none())
                 })
                 .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
                 .peekable();
@@ -104,6 +167,25 @@ impl Store {
                 self.inner.torn.notify_one();
             }
         }
-        true
+        sum
     }
+}
+
+/// For what room is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) owner: Owner,
+    /// What is charged for it.
+    pub(super) bytes: u64,
+    /// The stream of which it is a chunk: to evict an earlier chunk for a later one would be of no use.
+    pub(super) chunk_of: Option<BlockId>,
+}
+
+/// What was evicted.
+#[derive(Clone, Copy, Default)]
+struct Evicted {
+    /// What it was charged.
+    charged: u64,
+    /// The blocks outside of their entries, and their bytes.
+    freed: Freed,
 }

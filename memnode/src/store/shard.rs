@@ -2,9 +2,14 @@
 //!
 //! A shard holds the keys whose hash falls to it with all that they name, and the blocks without a key whose ids fall to it. It gives out ids
 //! that fall to it, so that a key and the id of its value are always under one lock.
+//!
+//! What entries cost and who pays for them is in `costs`, what goes where room is needed in `eviction`.
 
 #[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
+mod costs;
+mod eviction;
+mod noting;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -13,17 +18,22 @@ use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId, Version};
 use slab::Slab;
 
+use super::Owner;
 use super::arena::{Arena, Handle, SLOT_LEN_MAX, slot_len};
+use super::charges::Charge;
 use super::entry::{Entry, EntryMut, HEADER_LEN, Kind, Lane, OUTSIDE_LEN, Parts};
-use super::index::{self, Index};
+use super::index::Index;
 use super::ledger::Ledger;
+use super::lent::Lent;
+use super::notes::Notes;
+use super::numbers::NodeNumbers;
 use super::outside::Outside;
 use super::pages::PagePool;
 use super::queues::Queues;
-use super::records::{BlockMeta, Found, KeyNote, KeyRecord, KeyValue, Lookup, Object, Place, Removed};
-use super::{Owner, ghosts};
+use super::records::{BlockMeta, Found, KeyRecord, KeyValue, Lookup, Object, Place, Removed};
 use crate::expiry::{Expiry, Moment, Queue};
 use crate::ids::BlockIds;
+pub(super) use costs::{Lack, cost_of_lent, entry_cost};
 
 /// How many places of a list without entries stay.
 const OUTSIDE_KEPT_MAX: usize = 1024;
@@ -45,13 +55,21 @@ pub(super) struct Common {
     pub(super) ledger: Arc<Ledger>,
     pub(super) expiry: Arc<Expiry>,
     pub(super) hasher: SeedableRandomState,
+    pub(super) numbers: Arc<NodeNumbers>,
 }
 
-/// A name that is looked for: a key with its tag.
+/// A name that is looked for: a key with its hash.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) tag: u32,
+    pub(super) hash: u64,
+}
+
+impl Key<'_> {
+    /// What the index has of the hash.
+    pub(super) fn tag(self) -> u32 {
+        self.hash as u32
+    }
 }
 
 /// What an entry that is added is to be.
@@ -79,22 +97,18 @@ impl New<'_> {
         }
     }
 
-    /// What the entry itself costs.
+    /// What the entry itself costs, where it is none of a peer.
     pub(super) fn cost(&self) -> u64 {
+        let has_moment = self.expires.is_some();
         let parts = self.parts();
-        entry_cost(parts.len(), self.key.is_some(), self.id.is_some(), self.class)
+        entry_cost(
+            parts.len(),
+            self.key.is_some(),
+            self.id.is_some(),
+            self.class,
+            has_moment,
+        )
     }
-}
-
-/// What is charged for an entry of this length, beside what lies outside.
-pub(super) fn entry_cost(len: usize, has_key: bool, has_id: bool, class: BlockClass) -> u64 {
-    let indexes = u64::from(has_key) + u64::from(has_id);
-    let ghost = if class == BlockClass::Cache {
-        ghosts::COST
-    } else {
-        0
-    };
-    slot_len(len) as u64 + indexes * index::COST + ghost
 }
 
 /// Whether a value lies next to its entry.
@@ -113,14 +127,48 @@ pub(super) struct Displaced {
     pub(super) outside: Option<Outside>,
 }
 
+/// A key that a scan meets, and its value, for as long as the look at it lasts.
+pub struct Scanned<'a> {
+    shard: &'a Shard,
+    entry: Entry<'a>,
+    /// The key.
+    pub key: &'a str,
+}
+
+impl Scanned<'_> {
+    /// The size of the value in bytes.
+    pub fn size(&self) -> u64 {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(self.entry.payload().len() as u64, Outside::size)
+    }
+
+    /// The class; `None` where the bytes lie on a peer, which alone knows it.
+    pub fn class(&self) -> Option<BlockClass> {
+        (!matches!(self.place(), Place::At(_))).then(|| self.entry.class())
+    }
+
+    /// Where the bytes lie.
+    pub fn place(&self) -> Place {
+        let outside = self.shard.outside_of(self.entry);
+        outside.map_or(Place::Here, Outside::place)
+    }
+
+    /// When the value expires; `None` is never.
+    pub fn expires(&self) -> Option<Moment> {
+        self.entry.expires()
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Shard {
     common: Common,
     arena: Arena,
     by_key: Index,
     by_id: Index,
+    notes: Notes,
     outside: Slab<Outside>,
     queues: Queues,
+    lent: Lent,
     expiring: Queue,
     ids: BlockIds,
     sums: Sums,
@@ -133,8 +181,10 @@ impl Shard {
             arena: Arena::new(pool),
             by_key: Index::default(),
             by_id: Index::default(),
+            notes: Notes::default(),
             outside: Slab::new(),
             queues: Queues::default(),
+            lent: Lent::default(),
             expiring: Queue::default(),
             ids,
             sums: Sums::default(),
@@ -157,7 +207,7 @@ impl Shard {
 
     pub(super) fn find_key(&self, key: Key<'_>) -> Option<Handle> {
         self.by_key
-            .find(key.tag, |handle| self.entry(handle).key() == key.bytes)
+            .find(key.tag(), |handle| self.entry(handle).key() == key.bytes)
     }
 
     pub(super) fn find_id(&self, id: BlockId) -> Option<Handle> {
@@ -177,11 +227,10 @@ impl Shard {
     /// What a key names, which counts as a read.
     pub(super) fn look_up(&mut self, key: Key<'_>) -> Lookup<'_> {
         let Some(handle) = self.find_key(key) else {
-            return Lookup::Absent;
+            return self.noted(key).map_or(Lookup::Absent, Lookup::Theirs);
         };
         let entry = self.entry(handle);
         match entry.kind() {
-            Kind::Theirs => Lookup::Theirs(entry.version(self.common.here)),
             Kind::Deleted => Lookup::Deleted(entry.version(self.common.here)),
             Kind::Inline | Kind::Outside if !self.is_live(handle) => Lookup::Absent,
             Kind::Inline | Kind::Outside => {
@@ -226,7 +275,6 @@ impl Shard {
         let entry = self.entry(handle);
         let value = match (entry.kind(), entry.id()) {
             (Kind::Inline | Kind::Outside, Some(id)) => KeyValue::Ours(id),
-            (Kind::Theirs, _) => KeyValue::Theirs,
             _ => KeyValue::Deleted,
         };
         KeyRecord {
@@ -245,7 +293,9 @@ impl Shard {
         Some(BlockMeta {
             size: outside.map_or(entry.payload().len() as u64, Outside::size),
             class: entry.class(),
-            owner: outside.map_or(Owner::Local, Outside::owner),
+            owner: outside
+                .and_then(Outside::account)
+                .map_or(Owner::Local, |account| account.owner()),
             chunk_of: outside.and_then(Outside::chunk_of),
             expires: entry.expires(),
         })
@@ -278,6 +328,11 @@ impl Shard {
         let entry = self.entry(old);
         let fits = slot_len(entry.len()) == slot_len(new.parts().len());
         if fits && entry.kind() == Kind::Inline && entry.class() == new.class {
+            if entry.expires().is_some() != new.expires.is_some() {
+                let old_cost = self.cost_of(entry);
+                self.pay(cost, old_cost)?;
+                self.count_change(old, old_cost, cost);
+            }
             self.overwrite(old, new);
             return Ok(Displaced::default());
         }
@@ -286,14 +341,16 @@ impl Shard {
 
     /// Puts a new entry in the place of one with the same key.
     fn replace(&mut self, old: Handle, new: New<'_>, cost: u64) -> Result<Displaced, Lack> {
-        let old_cost = self.cost_of(self.entry(old));
+        let entry = self.entry(old);
+        let is_ours = self.account_of(entry).peer().is_none();
+        let old_cost = if is_ours { self.cost_of(entry) } else { 0 };
+        let lane = entry.lane();
         self.pay(cost, old_cost)?;
-        let lane = self.entry(old).lane();
         let handle = match self.add(new) {
             Ok(handle) => handle,
             Err(NoPage) => {
                 // The old one stays, and pays again what it did.
-                self.common.ledger.charge_entry(old_cost);
+                self.common.ledger.charge_to(self.common.ledger.local(), old_cost);
                 return Err(self.refund(cost));
             }
         };
@@ -304,7 +361,7 @@ impl Shard {
             self.queues.enter_main(&mut self.arena, handle, bytes);
         }
         // Last of all, for it may move the new one.
-        Ok(self.detach(old, false))
+        Ok(self.detach(old, !is_ours))
     }
 
     /// Adds what lies outside in an entry of its own, instead of one with the same key. The entry is paid whether there is room or not.
@@ -314,6 +371,48 @@ impl Shard {
         new: New<'_>,
         outside: Outside,
     ) -> Result<Displaced, NoPage> {
+        let ledger = &self.common.ledger;
+        ledger.charge_to(ledger.local(), new.cost());
+        self.add_outside(new, outside).inspect_err(|NoPage| {
+            self.refund(new.cost());
+        })?;
+        Ok(self.remove_old(old))
+    }
+
+    /// The same for a block of a peer, whose entry was paid by it.
+    pub(super) fn put_lent(
+        &mut self,
+        old: Option<Handle>,
+        new: New<'_>,
+        outside: Outside,
+        paid: Charge,
+    ) -> Result<Displaced, NoPage> {
+        self.add_outside(new, outside)?;
+        paid.hand_over();
+        Ok(self.remove_old(old))
+    }
+
+    /// Adds an entry, instead of one with the same key. It is paid whether there is room or not.
+    pub(super) fn put(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
+        let ledger = &self.common.ledger;
+        ledger.charge_to(ledger.local(), new.cost());
+        self.put_paid(old, new)
+    }
+
+    /// Adds an entry that was paid, instead of one with the same key.
+    pub(super) fn put_paid(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
+        self.add(new).inspect_err(|NoPage| {
+            self.refund(new.cost());
+        })?;
+        Ok(self.remove_old(old))
+    }
+
+    fn remove_old(&mut self, old: Option<Handle>) -> Displaced {
+        old.map_or_else(Displaced::default, |old| self.remove(old))
+    }
+
+    /// Puts an entry in that was paid, with what lies outside of it.
+    fn add_outside(&mut self, new: New<'_>, outside: Outside) -> Result<Handle, NoPage> {
         let number = self.outside.insert(outside);
         let payload = (number as u32).to_ne_bytes();
         debug_assert_eq!(payload.len(), OUTSIDE_LEN);
@@ -321,33 +420,19 @@ impl Shard {
             payload: &payload,
             ..new
         };
-        self.put(old, new).inspect_err(|NoPage| {
+        let handle = self.add(new).inspect_err(|NoPage| {
             self.outside.remove(number);
-        })
+        })?;
+        self.lent.enter(&mut self.outside, number, new.class);
+        Ok(handle)
     }
 
-    /// Adds an entry, instead of one with the same key. It is paid whether there is room or not.
-    pub(super) fn put(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
-        self.common.ledger.charge_entry(new.cost());
-        self.put_paid(old, new)
-    }
-
-    /// Adds an entry that was paid, instead of one with the same key.
-    pub(super) fn put_paid(&mut self, old: Option<Handle>, new: New<'_>) -> Result<Displaced, NoPage> {
-        if let Err(NoPage) = self.add(new) {
-            self.common.ledger.give_back_entry(new.cost());
-            return Err(NoPage);
-        }
-        Ok(old.map_or_else(Displaced::default, |old| self.remove(old)))
-    }
-
-    /// Puts a note about a key in the place of what is known of it. The entry is paid whether there is room or not.
-    pub(super) fn put_note(
+    /// Records a deletion in the place of what is known of a key. The entry is paid whether there is room or not.
+    pub(super) fn put_deletion(
         &mut self,
         old: Option<Handle>,
         key: Key<'_>,
         version: Version,
-        note: KeyNote,
     ) -> Result<Displaced, NoPage> {
         let new = New {
             key: Some(key),
@@ -355,10 +440,7 @@ impl Shard {
             time: version.time,
             expires: None,
             class: BlockClass::Pinned,
-            kind: match note {
-                KeyNote::Theirs => Kind::Theirs,
-                KeyNote::Deleted => Kind::Deleted,
-            },
+            kind: Kind::Deleted,
             payload: version.node.as_bytes(),
         };
         self.put(old, new)
@@ -376,8 +458,21 @@ impl Shard {
         let (Some(id), before) = (entry.id(), entry.expires()) else {
             return;
         };
+        let cost = self.cost_of(entry);
         self.expiring.change(id, before, expires, &self.common.expiry);
         EntryMut(self.arena.slot_mut(handle)).set_expires(expires);
+        let changed = self.cost_of(self.entry(handle));
+        if changed != cost {
+            // Whether there is room or not, as for the entry of what lies outside: it is little, and a refusal could not be acted upon.
+            let account = self.account_of(self.entry(handle));
+            self.common
+                .ledger
+                .charge_to(account, changed.saturating_sub(cost));
+            self.common
+                .ledger
+                .give_back(account, cost.saturating_sub(changed));
+            self.count_change(handle, cost, changed);
+        }
     }
 
     /// Takes an entry out and gives back what it was charged.
@@ -411,13 +506,13 @@ impl Shard {
         };
         let key: Box<str> = key.into();
         let name = Key {
-            tag: self.tag_of_key(key.as_bytes()),
+            hash: self.hash_of_key(key.as_bytes()),
             bytes: key.as_bytes(),
         };
-        let recorded = version.map(|version| self.put_note(Some(handle), name, version, KeyNote::Deleted));
+        let recorded = version.map(|version| self.put_deletion(Some(handle), name, version));
         let mut displaced = match recorded {
             Some(Ok(displaced)) => displaced,
-            // Without memory for the note the key is forgotten instead.
+            // Without memory for the record the key is forgotten instead.
             Some(Err(NoPage)) | None => self.remove(handle),
         };
         if let Some(removed) = &mut displaced.removed {
@@ -426,29 +521,16 @@ impl Shard {
         displaced
     }
 
-    /// Evicts until so many bytes are free, or nothing is left to evict. Returns what was freed, and what is to be dropped outside of the
-    /// lock.
-    pub(super) fn evict(&mut self, wanted: u64) -> (u64, Vec<Displaced>) {
-        let (mut freed, mut evicted) = (0, Vec::new());
-        while freed < wanted && !self.queues.is_empty() {
-            let (outside, arena, queues) = (&self.outside, &mut self.arena, &mut self.queues);
-            let Some(handle) = queues.victim(arena, |entry| charged(entry, outside)) else {
-                break;
-            };
-            let entry = self.entry(handle);
-            freed += self.charged(entry);
-            let (lane, key) = (entry.lane(), entry.key());
-            let tag = (!key.is_empty()).then(|| self.tag_of_key(key));
-            if let Some(tag) = tag {
-                self.queues.remember(lane, tag);
-            }
-            self.sums.evictions += 1;
-            let displaced = self.remove(handle);
-            if displaced.outside.is_some() {
-                evicted.push(displaced);
-            }
-        }
-        (freed, evicted)
+    /// What a scan tells of an entry: nothing of a deletion, and of what has expired.
+    pub(super) fn scanned(&self, handle: Handle) -> Option<Scanned<'_>> {
+        let entry = self.entry(handle);
+        let is_listed = entry.kind() != Kind::Deleted && self.is_live(handle);
+        let key = str::from_utf8(entry.key()).ok().filter(|_| is_listed)?;
+        Some(Scanned {
+            shard: self,
+            entry,
+            key,
+        })
     }
 
     /// Calls `each` with the entries that have a key, see [`Index::scan`].
@@ -462,7 +544,7 @@ impl Shard {
     }
 
     /// Number of entries that have a key.
-    pub(super) fn keys_known(&self) -> usize {
+    pub(super) fn keyed_count(&self) -> usize {
         self.by_key.len()
     }
 
@@ -503,36 +585,14 @@ impl Shard {
         self.outside_of(self.entry(handle)).map(Outside::place)
     }
 
-    /// What an entry and its value are charged.
-    fn charged(&self, entry: Entry<'_>) -> u64 {
-        charged(entry, &self.outside)
-    }
-
-    fn cost_of(&self, entry: Entry<'_>) -> u64 {
-        cost_of(entry)
-    }
-
-    /// Pays for a new entry, less what the one in whose place it comes gives back.
-    fn pay(&self, cost: u64, old_cost: u64) -> Result<(), Lack> {
-        if self.common.ledger.settle_entry(cost, old_cost) {
-            Ok(())
-        } else {
-            Err(Lack::OfBudget(cost.saturating_sub(old_cost)))
-        }
-    }
-
-    fn refund(&self, cost: u64) -> Lack {
-        self.common.ledger.give_back_entry(cost);
-        Lack::OfSystem
-    }
-
     /// Puts an entry in that was paid.
     fn add(&mut self, new: New<'_>) -> Result<Handle, NoPage> {
         let parts = new.parts();
         let handle = self.arena.take(parts.len()).ok_or(NoPage)?;
         parts.write(self.arena.slot_mut(handle));
         if let Some(key) = new.key {
-            self.by_key.insert(key.tag, handle);
+            self.by_key.insert(key.tag(), handle);
+            self.drop_note(key);
         }
         if let Some(id) = new.id {
             self.by_id.insert(self.tag_of_id(id), handle);
@@ -540,7 +600,7 @@ impl Shard {
         }
         let bytes = self.charged(self.entry(handle));
         if self.entry(handle).class() == BlockClass::Cache {
-            let tag = new.key.map(|key| key.tag);
+            let tag = new.key.map(Key::tag);
             self.queues.enter(&mut self.arena, handle, tag, bytes);
         }
         self.count(handle, true);
@@ -576,7 +636,12 @@ impl Shard {
         self.count(handle, false);
         let entry = self.entry(handle);
         let (id, expires, number, len) = (entry.id(), entry.expires(), entry.outside(), entry.len());
-        let (cost, bytes, lane) = (self.cost_of(entry), self.charged(entry), entry.lane());
+        let (cost, bytes, lane, class) = (
+            self.cost_of(entry),
+            self.charged(entry),
+            entry.lane(),
+            entry.class(),
+        );
         let key_tag = (!entry.key().is_empty()).then(|| self.tag_of_key(entry.key()));
         let removed = id.map(|id| {
             let outside = self.outside_of(entry);
@@ -598,40 +663,22 @@ impl Shard {
         if lane != Lane::None {
             self.queues.leave(&mut self.arena, handle, bytes);
         }
-        let outside = number.map(|number| self.outside.remove(number));
+        let outside = number.map(|number| {
+            self.lent.leave(&mut self.outside, number, class);
+            self.outside.remove(number)
+        });
         if self.outside.is_empty() && self.outside.capacity() > OUTSIDE_KEPT_MAX {
             // A list of what has no order shrinks only when it is empty.
             self.outside = Slab::new();
         }
         self.arena.give_back(handle);
         if refunds {
-            self.common.ledger.give_back_entry(cost);
+            let account = outside.as_ref().and_then(Outside::account);
+            let ledger = &self.common.ledger;
+            ledger.give_back(account.unwrap_or(ledger.local()), cost);
         }
         self.empty_sparse_page(len);
         Displaced { removed, outside }
-    }
-
-    /// Adds an entry to the sums, or takes it out of them.
-    fn count(&mut self, handle: Handle, comes: bool) {
-        let entry = self.entry(handle);
-        let outside = self.outside_of(entry);
-        let is_block = entry.kind() == Kind::Inline || matches!(outside, Some(Outside::Block { .. }));
-        let cached = if is_block && entry.class() == BlockClass::Cache {
-            self.charged(entry)
-        } else {
-            0
-        };
-        let one = Sums {
-            blocks: is_block.into(),
-            keys: (entry.id().is_some() && !entry.key().is_empty()).into(),
-            streams: matches!(outside, Some(Outside::Stream { .. })).into(),
-            remote_bytes: outside.map_or(0, |outside| outside.remote_bytes(self.common.here)),
-            evictions: 0,
-        };
-        self.sums.change(one, comes);
-        if cached > 0 {
-            self.common.ledger.count_cache(cached, comes);
-        }
     }
 
     /// Moves the entries of a page together with others, where that makes the page free.
@@ -668,7 +715,11 @@ impl Shard {
     }
 
     fn tag_of_key(&self, key: &[u8]) -> u32 {
-        super::hash_of_key(&self.common.hasher, key) as u32
+        self.hash_of_key(key) as u32
+    }
+
+    fn hash_of_key(&self, key: &[u8]) -> u64 {
+        super::hash_of_key(&self.common.hasher, key)
     }
 }
 
@@ -680,27 +731,4 @@ impl Sums {
         sum(&mut self.streams, by.streams);
         sum(&mut self.remote_bytes, by.remote_bytes);
     }
-}
-
-/// Why an entry has no room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lack {
-    /// The budget lacks so many bytes or fewer.
-    OfBudget(u64),
-    /// The system gives no memory.
-    OfSystem,
-}
-
-fn charged(entry: Entry<'_>, outside: &Slab<Outside>) -> u64 {
-    let outside = entry.outside().and_then(|number| outside.get(number));
-    cost_of(entry) + outside.map_or(0, Outside::block_charge)
-}
-
-fn cost_of(entry: Entry<'_>) -> u64 {
-    entry_cost(
-        entry.len(),
-        !entry.key().is_empty(),
-        entry.id().is_some(),
-        entry.class(),
-    )
 }

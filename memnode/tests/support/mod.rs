@@ -16,8 +16,15 @@ pub(crate) struct NodeProcess {
 impl NodeProcess {
     /// Starts a node on free ports of loopback, in a folder of its own, and waits until it runs.
     pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
+        Self::start_with(home, &[args, &["--notify=off"]].concat(), &[])
+    }
+
+    /// As [`start`](Self::start), with notifications and with these variables in its environment.
+    #[allow(dead_code, reason = "not every test sets any")]
+    pub(crate) fn start_with(home: &Path, args: &[&str], variables: &[(&str, &Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
             .env_clear()
+            .envs(variables.iter().copied())
             .args(["--port=0", "--listen=127.0.0.1", "--no-discovery"])
             .args(args)
             .arg("--home")

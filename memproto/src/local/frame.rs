@@ -116,6 +116,22 @@ ops! {
     TrustRemove = 73, "TRUST_REMOVE";
     /// JSON: asks the node to stop.
     Stop = 74, "STOP";
+    /// JSON: changes what a peer may use.
+    PeerUpdate = 75, "PEER_UPDATE";
+    /// JSON: offers a code for pairing.
+    PairOffer = 80, "PAIR_OFFER";
+    /// JSON: waits for what becomes of it.
+    PairWait = 81, "PAIR_WAIT";
+    /// JSON: tries the code of another node.
+    PairJoin = 82, "PAIR_JOIN";
+    /// JSON: why nodes do not find or reach each other.
+    Doctor = 83, "DOCTOR";
+    /// JSON: waits for a change of who waits for consent.
+    ConsentWait = 90, "CONSENT_WAIT";
+    /// JSON: trusts a device by its key.
+    TrustAdd = 91, "TRUST_ADD";
+    /// JSON: frees what the programs of a node stored.
+    Flush = 92, "FLUSH";
 }
 
 impl Op {

@@ -18,8 +18,9 @@ use super::request::{
 };
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, NodeStatus, PeerInfo, PeerName, PeerWait, Stats,
-    TrustRemoval, TrustedDevice,
+    ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
+    FlushRequest, Freed, NodeStatus, PairCodeShown, PairJoin, PairOffer, PairWait, PeerInfo, PeerName,
+    PeerUpdate, PeerUpdated, PeerWait, Stats, TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
@@ -114,6 +115,14 @@ fn request(op: Op, payload: &[u8]) {
         Op::Disconnect => return json::<PeerName>(payload),
         Op::ConsentDecide => return json::<ConsentDecision>(payload),
         Op::TrustRemove => return json::<TrustRemoval>(payload),
+        Op::PeerUpdate => return json::<PeerUpdate>(payload),
+        Op::PairOffer => return json::<PairOffer>(payload),
+        Op::PairWait => return json::<PairWait>(payload),
+        Op::PairJoin => return json::<PairJoin>(payload),
+        Op::Doctor => return json::<DoctorRequest>(payload),
+        Op::ConsentWait => return json::<ConsentWait>(payload),
+        Op::TrustAdd => return json::<TrustAddition>(payload),
+        Op::Flush => return json::<FlushRequest>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -157,9 +166,17 @@ fn reply(op: Op, payload: &[u8]) {
         Op::Status => json::<NodeStatus>(payload),
         Op::Stats => json::<Stats>(payload),
         Op::Peers => json::<Vec<PeerInfo>>(payload),
-        Op::Connect | Op::PeerWait | Op::Disconnect => json::<PeerInfo>(payload),
+        Op::PeerUpdate => json::<PeerUpdated>(payload),
+        Op::PairOffer => json::<PairCodeShown>(payload),
+        Op::Connect | Op::PeerWait | Op::Disconnect | Op::PairWait | Op::PairJoin => {
+            json::<PeerInfo>(payload);
+        }
         Op::ConsentList => json::<Vec<ConsentRequest>>(payload),
         Op::TrustList => json::<Vec<TrustedDevice>>(payload),
+        Op::Doctor => json::<DoctorReport>(payload),
+        Op::ConsentWait => json::<ConsentState>(payload),
+        Op::TrustAdd => json::<TrustAdded>(payload),
+        Op::TrustRemove | Op::Flush => json::<Freed>(payload),
         _ => {}
     }
 }

@@ -41,6 +41,9 @@ pub const BATCH_KEYS_MAX: usize = 1024;
 /// The most keys in one reply to KEYS. The node also ends a page where the frame is full.
 pub const KEYS_PAGE_MAX: u32 = 4096;
 
+/// The most nodes that one reply to KEYS names because their keys are missing: 5 KiB beside the keys.
+pub const KEYS_MISSING_MAX: usize = 64;
+
 /// The longest name of a client, in bytes: a line of the log.
 pub const CLIENT_NAME_LEN_MAX: usize = 64;
 

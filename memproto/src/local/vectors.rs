@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::batch::{BatchAnswer, BatchKeys, BatchPairs, BatchReply};
-use super::keys::{KeysReply, KeysRequest};
+use super::keys::{KeysOptions, KeysReply, KeysRequest};
 use super::reply::{
     HelloReply, MappedReply, PutReply, ReadReply, decode_deleted, decode_freed, decode_lifetime,
     encode_deleted, encode_freed, encode_lifetime,
@@ -18,6 +18,7 @@ use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
+use crate::listing::{KeyDetails, ListedKey};
 use crate::placement::Placement;
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
@@ -187,12 +188,21 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 patterns,
                 cursor,
                 limit,
+                options,
             } = KeysRequest::decode(payload)?;
-            json!({"limit": limit, "cursor": cursor.to_string(), "patterns": patterns})
+            json!({
+                "limit": limit, "cursor": cursor.to_string(), "patterns": patterns,
+                "local": options.local, "details": options.details,
+            })
         }
         (true, Op::Keys) => {
-            let KeysReply { keys, cursor } = KeysReply::decode(payload)?;
-            json!({"keys": keys, "cursor": cursor.to_string()})
+            let KeysReply {
+                keys,
+                missing,
+                cursor,
+            } = KeysReply::decode(payload)?;
+            let keys: Vec<Value> = keys.iter().map(listed_key).collect();
+            json!({"keys": keys, "missing": missing, "cursor": cursor.to_string()})
         }
         (false, Op::Mget | Op::Mdel) => {
             let BatchKeys { keys, strict } = BatchKeys::decode(payload)?;
@@ -227,6 +237,34 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             json!({"json": json})
         }
     })
+}
+
+/// A key of a listing: a text, or where it has details an object.
+fn listed_key(listed: &ListedKey) -> Value {
+    let Some(details) = listed.details else {
+        return json!(listed.key);
+    };
+    json!({
+        "key": listed.key, "node": details.node, "holder": details.holder, "size": details.size.to_string(),
+        "class": details.class, "ttl_ms": details.ttl.map(|ttl| ttl.as_millis().to_string()),
+        "is_stream": details.is_stream,
+    })
+}
+
+fn key_to_list(value: &Value) -> ListedKey {
+    let details = value.is_object().then(|| {
+        let ttl = value["ttl_ms"].as_str();
+        KeyDetails {
+            node: serde_json::from_value(value["node"].clone()).unwrap(),
+            holder: serde_json::from_value(value["holder"].clone()).unwrap(),
+            size: number(&value["size"]),
+            class: serde_json::from_value(value["class"].clone()).unwrap(),
+            ttl: ttl.map(|ms| Ttl::from_millis(ms.parse().unwrap()).unwrap()),
+            is_stream: value["is_stream"].as_bool().unwrap(),
+        }
+    });
+    let key = value["key"].as_str().unwrap_or_else(|| text(value)).to_owned();
+    ListedKey { key, details }
 }
 
 fn placement(meaning: &Value) -> Placement {
@@ -370,13 +408,18 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 patterns: meaning["patterns"].as_array().unwrap().iter().map(text).collect(),
                 cursor: number(&meaning["cursor"]),
                 limit,
+                options: KeysOptions {
+                    local: meaning["local"].as_bool().unwrap(),
+                    details: meaning["details"].as_bool().unwrap(),
+                },
             }
             .encode(out);
         }
         (true, Op::Keys) => {
-            let keys = serde_json::from_value(meaning["keys"].clone()).unwrap();
+            let keys = meaning["keys"].as_array().unwrap();
             KeysReply {
-                keys,
+                keys: keys.iter().map(key_to_list).collect(),
+                missing: serde_json::from_value(meaning["missing"].clone()).unwrap(),
                 cursor: number(&meaning["cursor"]),
             }
             .encode(out);
@@ -524,7 +567,7 @@ fn refused_arguments_have_the_codes_of_the_vectors() {
 proptest! {
     #[test]
     fn arguments_of_random_bytes_never_panic(
-        op in 0u8..80,
+        op in 0u8..100,
         from_node: bool,
         payload in proptest::collection::vec(any::<u8>(), 0..100),
     ) {

@@ -18,6 +18,9 @@ use super::message::{FREE_BATCH_MAX, PeerReply, PeerRequest, RECONCILE_BATCH_MAX
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::key::check_key;
 use crate::limits::OBJECT_SIZE_MAX;
+use crate::listing::OWN_CURSOR_BITS;
+use crate::local::keys::check_limit;
+use crate::pattern::check_patterns;
 use crate::ttl::ValueName;
 
 /// The most bytes of a message, the size of its body included: the largest, a page of 256 keys of 1,024 bytes with
@@ -155,6 +158,16 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
             keys.iter()
                 .try_for_each(|known| check_key(known.key.as_bytes()).map(drop))
         }
+        PeerRequest::Keys {
+            patterns,
+            cursor,
+            limit,
+            ..
+        } => {
+            check_patterns(patterns)?;
+            check_limit(*limit)?;
+            check_cursor(*cursor)
+        }
         PeerRequest::Read { key, .. }
         | PeerRequest::Outdate { key, .. }
         | PeerRequest::Newest { key }
@@ -164,6 +177,15 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
         } => check_key(key.as_bytes()).map(drop),
         _ => Ok(()),
     }
+}
+
+fn check_cursor(cursor: u64) -> ApiResult<()> {
+    if cursor >> OWN_CURSOR_BITS == 0 {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "a cursor of a node's own keys is below 2^{OWN_CURSOR_BITS}"
+    )))
 }
 
 fn too_large(what: &str, size: u64, max: u64) -> ApiError {
@@ -193,5 +215,74 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         Ok((value, taken)) if taken == bytes.len() => Ok(value),
         Ok(_) => Err(DecodeError::Malformed("a message has bytes behind its end")),
         Err(_) => Err(DecodeError::Malformed("a message cannot be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::BlockClass;
+    use crate::id::NodeId;
+    use crate::listing::{KeyDetails, ListedKey};
+    use crate::local::keys::KeysPage;
+    use crate::ttl::{TTL_MS_MAX, Ttl};
+
+    fn listed(key_len: usize) -> ListedKey {
+        ListedKey {
+            key: "k".repeat(key_len),
+            details: Some(KeyDetails {
+                node: NodeId::from_bytes([0xff; 16]),
+                holder: NodeId::from_bytes([0xff; 16]),
+                size: u64::MAX,
+                class: Some(BlockClass::Cache),
+                ttl: Some(Ttl::from_millis(TTL_MS_MAX).unwrap()),
+                is_stream: true,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_full_page_of_keys_of_any_length_is_a_message_that_can_be_read() {
+        for key_len in [1, 16, 100, 300, 1_024] {
+            let mut page = KeysPage::new(u32::MAX);
+            while page.push(listed(key_len)) {}
+            let reply = PeerReply::Keys {
+                keys: page.into_keys(),
+                cursor: u64::MAX,
+            };
+            let bytes = encode_reply(&reply, BodySpec::NONE).unwrap();
+            assert_eq!(decode_reply(&bytes), Ok((reply, BodySpec::NONE)), "{key_len}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_keys_is_bounded_as_that_of_a_program() {
+        let refusal = |patterns: Vec<String>, cursor, limit| {
+            let request = PeerRequest::Keys {
+                patterns,
+                cursor,
+                limit,
+                details: false,
+            };
+            let bytes = encode_request(&request, BodySpec::NONE).unwrap();
+            match decode_request(&bytes) {
+                Err((DecodeError::Refused(error), _)) => Some(error.code),
+                Err(other) => panic!("{other:?}"),
+                Ok((decoded, _)) => {
+                    assert_eq!(decoded, request);
+                    None
+                }
+            }
+        };
+        let all = || vec!["*".to_owned()];
+        assert_eq!(refusal(all(), (1 << OWN_CURSOR_BITS) - 1, 1), None);
+        assert_eq!(
+            refusal(all(), 1 << OWN_CURSOR_BITS, 1),
+            Some(ErrorCode::InvalidArgument)
+        );
+        assert_eq!(refusal(all(), 0, 0), Some(ErrorCode::InvalidArgument));
+        assert_eq!(refusal(Vec::new(), 0, 1), Some(ErrorCode::InvalidArgument));
+        assert_eq!(refusal(vec!["*".to_owned(); 65], 0, 1), Some(ErrorCode::TooLarge));
+        assert_eq!(refusal(vec!["?".repeat(1_025)], 0, 1), Some(ErrorCode::TooLarge));
     }
 }

@@ -46,10 +46,12 @@ pub enum Kind {
     Credit = 9,
     /// The sender no longer wants its request answered. No payload.
     Cancel = 10,
+    /// A message of pairing, see [`super::pairing`].
+    Pair = 11,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Ping,
         Kind::Pong,
         Kind::Consent,
@@ -60,6 +62,7 @@ impl Kind {
         Kind::Fail,
         Kind::Credit,
         Kind::Cancel,
+        Kind::Pair,
     ];
 
     /// The flags that this kind knows.
@@ -73,7 +76,10 @@ impl Kind {
 
     /// Whether the frame concerns one request, and so has an id.
     const fn has_id(self) -> bool {
-        !matches!(self, Kind::Ping | Kind::Pong | Kind::Consent | Kind::Goodbye)
+        !matches!(
+            self,
+            Kind::Ping | Kind::Pong | Kind::Consent | Kind::Goodbye | Kind::Pair
+        )
     }
 }
 
@@ -137,13 +143,20 @@ pub fn take<'a>(rest: &mut &'a [u8]) -> Result<Frame<'a>, &'static str> {
 ///
 /// ```text
 /// +----------+-----------+
-/// | state u8 | quota u64 |     0 waiting, 1 agreed, 2 denied; the quota is 0 unless agreed
+/// | state u8 | quota u64 |     0 waiting, 1 agreed until the link ends, 2 denied, 3 agreed for good; the quota is 0 in 0 and 2
 /// +----------+-----------+
 /// ```
 pub fn encode_consent(consent: Consent) -> [u8; 9] {
     let (state, quota_bytes) = match consent {
         Consent::Waiting => (0, 0),
-        Consent::Agreed { quota_bytes } => (1, quota_bytes),
+        Consent::Agreed {
+            quota_bytes,
+            for_good: false,
+        } => (1, quota_bytes),
+        Consent::Agreed {
+            quota_bytes,
+            for_good: true,
+        } => (3, quota_bytes),
         Consent::Denied => (2, 0),
     };
     let mut payload = [0; 9];
@@ -163,7 +176,10 @@ pub fn decode_consent(payload: &[u8]) -> Result<Consent, &'static str> {
     let quota_bytes = u64::from_le_bytes(payload[1..].try_into().expect("8 of 9 bytes"));
     match (payload[0], quota_bytes) {
         (0, 0) => Ok(Consent::Waiting),
-        (1, quota_bytes) => Ok(Consent::Agreed { quota_bytes }),
+        (state @ (1 | 3), quota_bytes) => Ok(Consent::Agreed {
+            quota_bytes,
+            for_good: state == 3,
+        }),
         (2, 0) => Ok(Consent::Denied),
         _ => Err("a consent is of an unknown kind"),
     }
@@ -190,6 +206,7 @@ pub const fn encode_goodbye(reason: Goodbye) -> u8 {
         Goodbye::ConsentExpired => 5,
         Goodbye::Busy => 6,
         Goodbye::ProtocolError => 7,
+        Goodbye::SharedIdentity => 8,
         Goodbye::Other => 255,
     }
 }
@@ -210,6 +227,7 @@ pub fn decode_goodbye(payload: &[u8]) -> Result<Goodbye, &'static str> {
         5 => Goodbye::ConsentExpired,
         6 => Goodbye::Busy,
         7 => Goodbye::ProtocolError,
+        8 => Goodbye::SharedIdentity,
         _ => Goodbye::Other,
     })
 }
@@ -244,7 +262,7 @@ mod tests {
         }
         for (at, byte) in [
             (0, 0),
-            (0, 11),
+            (0, 12),
             (0, 255),
             (1, 2),
             (2, 1),
@@ -268,6 +286,11 @@ mod tests {
             Consent::Waiting,
             Consent::Agreed {
                 quota_bytes: u64::MAX,
+                for_good: false,
+            },
+            Consent::Agreed {
+                quota_bytes: 0,
+                for_good: true,
             },
             Consent::Denied,
         ] {
@@ -278,7 +301,7 @@ mod tests {
             assert!(decoded == Goodbye::Other || encode_goodbye(decoded) == reason);
         }
         assert!(decode_consent(&[0, 1, 0, 0, 0, 0, 0, 0, 0]).is_err());
-        assert!(decode_consent(&[3, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(decode_consent(&[4, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(decode_goodbye(&[]).is_err());
         assert!(decode_number(&[0; 7]).is_err());
     }

@@ -15,12 +15,15 @@ use super::link::{
 };
 use super::manifest::Manifest;
 use super::message::{PeerReply, PeerRequest};
+use super::pairing::{PairMessage, PairRefusal};
 use super::record::{Opener, RECORD_PLAINTEXT_MAX, Sealer, SessionKeys, TrafficKey, check_length};
 use crate::error::ApiError;
 use crate::fuzzing::script::Script;
 use crate::id::{BlockId, NodeId};
 
 pub use super::handshake::fuzzing::peer_handshake;
+pub use super::pairing::fuzzing::peer_pairing;
+pub use super::record::fuzzing::peer_records;
 
 /// Reads what lies in the records of a link. The first byte of the input chooses what it is taken for. What is taken means
 /// the same when it is written and read again.
@@ -144,6 +147,7 @@ impl Play {
                 incarnation: 1,
             },
             code: "123456".to_owned(),
+            transcript: [9; 32],
             we_dialled: true,
             version: 1,
         };
@@ -173,7 +177,10 @@ impl Play {
             6 => self.request_of_the_peer(a, b),
             7 => {
                 let quota_bytes = u64::from(a);
-                self.link.set_consent(Consent::Agreed { quota_bytes });
+                self.link.set_consent(Consent::Agreed {
+                    quota_bytes,
+                    for_good: false,
+                });
             }
             8 => self.consent_of_the_peer(a),
             9 => self.ask(a),
@@ -241,11 +248,23 @@ impl Play {
         let consent = match what % 8 {
             0 => Consent::Denied,
             1 => Consent::Waiting,
-            _ => Consent::Agreed { quota_bytes: 1 },
+            7 => return self.pair_of_the_peer(what),
+            _ => Consent::Agreed {
+                quota_bytes: 1,
+                for_good: false,
+            },
         };
         let mut record = Vec::new();
         frame::put(&mut record, Kind::Consent, 0, 0, &frame::encode_consent(consent));
         self.deliver(&record);
+    }
+
+    /// A message of pairing, which this side answers.
+    fn pair_of_the_peer(&mut self, what: u8) {
+        let mut record = Vec::new();
+        frame::put(&mut record, Kind::Pair, 0, 0, &[4, what]);
+        self.deliver(&record);
+        self.link.pair(PairMessage::Refuse(PairRefusal::NoOffer));
     }
 
     fn ask(&mut self, what: u8) {
@@ -339,7 +358,7 @@ impl Play {
         while let Some(event) = self.link.poll_event() {
             assert!(!self.is_over, "{event:?} came behind the end");
             match event {
-                Event::PeerConsent(_) => continue,
+                Event::PeerConsent(_) | Event::Pair(_) => continue,
                 Event::Closed { .. } => self.is_over = true,
                 Event::Agreed { .. } => {}
                 Event::Request { id, .. } => {

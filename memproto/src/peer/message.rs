@@ -9,6 +9,7 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
+use crate::listing::ListedKey;
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 use crate::version::Version;
 
@@ -118,6 +119,22 @@ pub enum PeerRequest {
     },
     /// Asks to be told of all keys anew: what was told before could not be kept.
     Retell,
+    /// Asks for keys that the receiver answers for, without asking others, a page at a time.
+    Keys {
+        /// Globs, see [`crate::pattern`]; a key that matches any of them comes.
+        patterns: Vec<String>,
+        /// 0 for the first page, then that of the last reply; below 2^[`OWN_CURSOR_BITS`](crate::listing::OWN_CURSOR_BITS).
+        cursor: u64,
+        /// How many keys at most, from 1 on; the receiver may return fewer, also none, and a cursor.
+        limit: u32,
+        /// Whether what is known of the values is to come too.
+        details: bool,
+    },
+    /// Asks for the receiver's wall clock, to compare.
+    Clock,
+    /// Frees all that the programs of the receiver's own host stored, wherever it lies. Refused unless the person there
+    /// allowed it to the sender.
+    Flush,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -151,9 +168,9 @@ pub enum PeerReply {
     },
     /// To `Locate`.
     Located(Option<Location>),
-    /// To `Free`.
+    /// To `Free` and `Flush`.
     Freed {
-        /// How many of the ids were there.
+        /// How many of the ids were there; of a `Flush` the keys, blocks and streams.
         blocks: u64,
         /// Their bytes.
         bytes: u64,
@@ -194,6 +211,18 @@ pub enum PeerReply {
     Newest(Option<KeyState>),
     /// To `Retell`: it is going to.
     Retelling,
+    /// To `Keys`: as many as a [`KeysPage`](crate::local::keys::KeysPage) has room for.
+    Keys {
+        /// The keys, in no order: all with details or none.
+        keys: Vec<ListedKey>,
+        /// With which cursor to ask for the next page, greater than the one before; 0 where this was the last.
+        cursor: u64,
+    },
+    /// To `Clock`.
+    Clock {
+        /// Milliseconds since 1970, as the responder's wall clock has it.
+        unix_ms: u64,
+    },
 }
 
 /// Where a block lies.

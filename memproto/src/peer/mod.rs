@@ -9,8 +9,11 @@
 //! - [`record`]: bytes in, sealed records out, and back.
 //! - [`frame`]: what lies inside a record.
 //! - [`link`]: consent, then many requests at once with bodies both ways over one connection.
+//! - [`pairing`]: how a code that a person types makes two nodes trust each other.
 //! - [`message`]: what the requests and replies say; [`codec`] has their bytes.
 
+#[cfg(test)]
+mod attacks;
 mod cipher;
 pub mod codec;
 pub mod frame;
@@ -20,7 +23,10 @@ pub mod handshake;
 pub mod link;
 pub mod manifest;
 pub mod message;
+pub mod pairing;
 pub mod record;
+#[cfg(test)]
+mod secrets;
 mod transcript;
 mod wiped;
 #[cfg(test)]

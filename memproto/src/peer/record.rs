@@ -12,6 +12,9 @@
 //!
 //! Nothing here knows what a record means: see [`super::frame`].
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use super::cipher::{Cipher, Secret, TAG_LEN};
 use super::transcript::next_key;
 
@@ -242,6 +245,24 @@ mod tests {
             .map(|(n, record)| opens(n, record))
             .collect();
         assert_eq!(with_first, [true, true, true, false, false]);
+    }
+
+    /// What is stolen from a running link opens nothing that went before the last change of key.
+    #[test]
+    fn a_key_that_leaks_opens_no_record_before_the_last_change() {
+        let texts = vec![b"what was said".to_vec(); 2 * REKEY as usize + 1];
+        let (mut sealer, _) = pair();
+        let records = seal(&mut sealer, &texts);
+        // The key of now and all that can be made of it.
+        let mut stolen = Secret(sealer.0.key.0);
+        for _ in 0..4 {
+            for (number, record) in records.iter().enumerate().take(2 * REKEY as usize) {
+                let mut record = record.clone();
+                let opened = Cipher::new(&stolen).open(number as u64, &[], &mut record);
+                assert!(opened.is_err(), "record {number}");
+            }
+            stolen = next_key(&stolen);
+        }
     }
 
     #[test]

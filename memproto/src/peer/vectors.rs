@@ -15,10 +15,12 @@ use super::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::link::{BodySpec, Consent, Goodbye};
 use super::message::{KeyState, KeyVersion, Location, PeerReply, PeerRequest};
+use super::pairing::{Joiner, Offer, PairCode, PairMessage, PairRandom, Parties, label_of};
 use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
+use crate::listing::{KeyDetails, ListedKey, OWN_CURSOR_BITS};
 use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
 use crate::{BlockClass, BlockId, NodeId, Version};
 
@@ -165,7 +167,10 @@ fn first_record(established: Established) -> Value {
         Kind::Consent,
         0,
         0,
-        &frame::encode_consent(Consent::Agreed { quota_bytes: 1 << 30 }),
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 30,
+            for_good: false,
+        }),
     );
     frame::put(&mut out, Kind::Ping, 0, 0, &1_u64.to_le_bytes());
     let plaintext = hex(&out[4..]);
@@ -256,7 +261,20 @@ fn frames_and_messages_give_the_known_bytes() {
         Kind::Consent,
         0,
         0,
-        &frame::encode_consent(Consent::Agreed { quota_bytes: 1 << 32 }),
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 32,
+            for_good: false,
+        }),
+    );
+    add(
+        "CONSENT agreed for good",
+        Kind::Consent,
+        0,
+        0,
+        &frame::encode_consent(Consent::Agreed {
+            quota_bytes: 1 << 32,
+            for_good: true,
+        }),
     );
     add(
         "CONSENT denied",
@@ -271,6 +289,13 @@ fn frames_and_messages_give_the_known_bytes() {
         0,
         0,
         &[frame::encode_goodbye(Goodbye::Stopping)],
+    );
+    add(
+        "GOODBYE shared identity",
+        Kind::Goodbye,
+        0,
+        0,
+        &[frame::encode_goodbye(Goodbye::SharedIdentity)],
     );
     let usage = codec::encode_request(&PeerRequest::Usage, BodySpec::NONE).unwrap();
     add("REQUEST, first part", Kind::Request, FLAG_MORE, 1, &usage[..5]);
@@ -287,8 +312,71 @@ fn frames_and_messages_give_the_known_bytes() {
         &(1_u64 << 20).to_le_bytes(),
     );
     add("CANCEL", Kind::Cancel, 0, 1, &[]);
+    let mut join = Vec::new();
+    PairMessage::Join(counting(1)).encode(&mut join);
+    add("PAIR", Kind::Pair, 0, 0, &join);
     let file = json!({ "frames": frames, "requests": requests(), "replies": replies() });
     check("peer-frame.json", &file);
+}
+
+/// An exchange of pairing, with the right code or another one.
+fn pairing_case(name: &str, typed: &str, shown: &PairCode, parties: &Parties, seeds: [[u8; 32]; 2]) -> Value {
+    let bytes = |message: &PairMessage| {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        hex(&bytes)
+    };
+    let [joining, offering] = seeds;
+    let typed_code: PairCode = typed.parse().unwrap();
+    let (joiner, join) = Joiner::begin(&typed_code, parties, &PairRandom::new(joining));
+    let PairMessage::Join(share) = join else {
+        panic!("{join:?} is no JOIN");
+    };
+    let (offer, answer) = Offer::answer(shown, parties, &PairRandom::new(offering), &share).unwrap();
+    let PairMessage::Answer(share, proof) = answer else {
+        panic!("{answer:?} is no ANSWER");
+    };
+    let last = joiner.finish(&share, &proof).ok();
+    if let Some(PairMessage::Proof(proof)) = &last {
+        assert_eq!(offer.finish(proof), Ok(()));
+    }
+    json!({
+        "name": name, "typed": typed, "shown": shown.show(),
+        "joining_public_key": hex(&parties.joining), "offering_public_key": hex(&parties.offering),
+        "transcript": hex(&parties.transcript),
+        "joining_random": hex(&joining), "offering_random": hex(&offering),
+        "join": bytes(&join), "answer": bytes(&answer), "proof": last.as_ref().map(bytes),
+    })
+}
+
+#[test]
+fn pairing_gives_the_known_bytes() {
+    let public_key = |seed| SigningKey::from_bytes(&counting(seed)).verifying_key().to_bytes();
+    let parties = Parties {
+        joining: public_key(0),
+        offering: public_key(100),
+        transcript: counting(50),
+    };
+    let offering_id = NodeId::from_public_key(&parties.offering);
+    let shown = PairCode::new(offering_id, 1_234_567_u64.to_le_bytes());
+    let wrong = PairCode::new(offering_id, 1_234_568_u64.to_le_bytes());
+    let seeds = [counting(10), counting(20)];
+    let cases = [
+        pairing_case("the right code", &shown.show(), &shown, &parties, seeds),
+        pairing_case("another code", &wrong.show(), &shown, &parties, seeds),
+        pairing_case(
+            "the same code once more",
+            &shown.show(),
+            &shown,
+            &parties,
+            [counting(30), counting(40)],
+        ),
+    ];
+    let labels: Vec<Value> = [offering_id, node(), NodeId::from_bytes([0; 16])]
+        .iter()
+        .map(|id| json!({ "node_id": id, "label": label_of(*id) }))
+        .collect();
+    check("peer-pairing.json", &json!({ "labels": labels, "cases": cases }));
 }
 
 fn id(number: u64) -> BlockId {
@@ -307,6 +395,22 @@ fn known(key: &str) -> KeyVersion {
             node: node(),
         },
         deleted: true,
+    }
+}
+
+/// A key of a listing, with the class of its value, its time to live in milliseconds, and whether it lies in chunks.
+fn listed(key: &str, value: Option<(BlockClass, Option<u64>, bool)>) -> ListedKey {
+    let details = value.map(|(class, ttl, is_stream)| KeyDetails {
+        node: node(),
+        holder: node(),
+        size: 70_000,
+        class: Some(class),
+        ttl: ttl.map(|ms| Ttl::from_millis(ms).unwrap()),
+        is_stream,
+    });
+    ListedKey {
+        key: key.to_owned(),
+        details,
     }
 }
 
@@ -377,6 +481,7 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Usage, None),
+        (PeerRequest::Clock, Some(0)),
         (PeerRequest::Finish { stream: id(2) }, Some(0)),
         (
             PeerRequest::Expire {
@@ -415,6 +520,16 @@ fn requests() -> Vec<Value> {
         ),
         (PeerRequest::Newest { key: "k".to_owned() }, Some(0)),
         (PeerRequest::Retell, Some(0)),
+        (
+            PeerRequest::Keys {
+                patterns: vec!["user:*".to_owned(), "?".to_owned()],
+                cursor: (1 << OWN_CURSOR_BITS) - 1,
+                limit: 4_096,
+                details: true,
+            },
+            Some(0),
+        ),
+        (PeerRequest::Flush, Some(0)),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -514,6 +629,29 @@ fn replies() -> Vec<Value> {
         ),
         (PeerReply::Retelling, Some(0)),
         (PeerReply::Lives(Some(Ttl::from_millis(1_000).unwrap())), Some(0)),
+        (
+            PeerReply::Keys {
+                keys: vec![listed("a", None), listed("b", None)],
+                cursor: 0x0123_4567_89ab,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Keys {
+                keys: vec![
+                    listed("here", Some((BlockClass::Cache, Some(60_000), false))),
+                    listed("in chunks", Some((BlockClass::Pinned, None, true))),
+                ],
+                cursor: 0,
+            },
+            Some(0),
+        ),
+        (
+            PeerReply::Clock {
+                unix_ms: 1_795_000_000_000,
+            },
+            Some(0),
+        ),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {
         let bytes = codec::encode_reply(&reply, BodySpec { size }).unwrap();

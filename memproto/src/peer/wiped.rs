@@ -7,7 +7,7 @@
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A value whose own bytes are overwritten when it is dropped. It lies on the heap and so never moves: there is one place to wipe. What it
 /// points to is its own business.
@@ -26,6 +26,8 @@ impl<T> Deref for Wiped<T> {
         &self.0
     }
 }
+
+impl<T> ZeroizeOnDrop for Wiped<T> {}
 
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {

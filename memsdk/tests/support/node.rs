@@ -27,9 +27,14 @@ impl RunningNode {
 
     /// As [`start`](Self::start), in this home.
     pub(crate) fn start_in(home: tempfile::TempDir, memory: &str) -> Self {
+        Self::start_with(home, &["--memory", memory])
+    }
+
+    /// As [`start`](Self::start), in this home and with these options of `memnode`.
+    pub(crate) fn start_with(home: tempfile::TempDir, options: &[&str]) -> Self {
         let stop = CancellationToken::new();
         let (started, ready) = mpsc::channel();
-        let args = arguments(home.path(), memory);
+        let args = arguments(home.path(), options);
         let thread = std::thread::spawn({
             let stop = stop.clone();
             move || serve(args, stop, &started)
@@ -68,12 +73,11 @@ pub(crate) fn socket_in(home: &tempfile::TempDir) -> PathBuf {
     home.path().join("memnode.sock")
 }
 
-fn arguments(home: &Path, memory: &str) -> Vec<String> {
+fn arguments(home: &Path, options: &[&str]) -> Vec<String> {
     let home = home.to_str().unwrap();
-    let fixed = "memnode --port 0 --listen 127.0.0.1 --no-discovery --api-port off";
-    let mut args: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
-    args.extend(["--memory", memory, "--home", home].map(str::to_owned));
-    args
+    let fixed = "memnode --port 0 --listen 127.0.0.1 --no-discovery --api-port off --notify off";
+    let fixed = fixed.split(' ').chain(["--home", home]);
+    fixed.chain(options.iter().copied()).map(str::to_owned).collect()
 }
 
 fn serve(args: Vec<String>, stop: CancellationToken, started: &mpsc::Sender<()>) {

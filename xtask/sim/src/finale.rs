@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use memproto::local::keys::{KeysOptions, KeysRequest};
 use memproto::{BlockId, NodeId};
 
 use crate::world::World;
@@ -36,32 +37,48 @@ pub struct Finale {
     pub nodes: Vec<NodeAtEnd>,
 }
 
-/// Looks all nodes over.
-///
-/// # Panics
-/// Where the parts of a node's store contradict each other.
-pub fn look(world: &Arc<World>) -> Finale {
-    let nodes = world.processes().into_iter().map(|(machine, process)| {
-        let service = &process.service;
-        let store = service.audited_store();
-        store.audit();
+/// The keys that each machine's node lists, of the whole pool.
+pub async fn list(world: &Arc<World>) -> BTreeMap<usize, BTreeSet<String>> {
+    let mut lists = BTreeMap::new();
+    for (machine, process) in world.processes() {
         let mut keys = BTreeSet::new();
         let mut cursor = 0;
         loop {
-            let page = service.keys(&["*"], cursor, PAGE).expect("a star is a pattern");
-            keys.extend(page.keys);
+            let request = KeysRequest {
+                patterns: vec!["*".to_owned()],
+                cursor,
+                limit: PAGE,
+                options: KeysOptions::default(),
+            };
+            let page = process.service.keys(&request).await;
+            let page = page.expect("a star is a pattern");
+            keys.extend(page.keys.into_iter().map(String::from));
             cursor = page.cursor;
             if cursor == 0 {
                 break;
             }
         }
+        lists.insert(machine, keys);
+    }
+    lists
+}
+
+/// Looks all nodes over, which list these keys.
+///
+/// # Panics
+/// Where the parts of a node's store contradict each other.
+pub fn look(world: &Arc<World>, mut lists: BTreeMap<usize, BTreeSet<String>>) -> Finale {
+    let nodes = world.processes().into_iter().map(|(machine, process)| {
+        let service = &process.service;
+        let store = service.audited_store();
+        store.audit();
         let peers = world.devices.iter().map(crate::node::Device::id);
         let accounts = peers.map(|peer| (peer, store.grant_use(peer).used_bytes));
         NodeAtEnd {
             machine,
             id: Some(world.devices[machine].id()),
             restarts: process.generation,
-            keys,
+            keys: lists.remove(&machine).unwrap_or_default(),
             lent: store.lent_blocks(),
             accounts: accounts.collect(),
             placed: store.placed_blocks(),

@@ -6,7 +6,9 @@
 //!
 //! It never ships: `cargo xtask sim` builds and runs it.
 
+pub mod asking;
 pub mod checker;
+pub mod defect;
 pub mod faults;
 pub mod finale;
 pub mod history;
@@ -15,6 +17,7 @@ pub mod network;
 pub mod node;
 pub mod plan;
 pub mod program;
+mod question;
 pub mod random;
 pub mod run;
 pub mod scale;

@@ -2,20 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use memnode::hex;
 use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
-use memnode::service::{ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, Service, ServiceConfig};
+use memnode::service::{
+    ABANDONED_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+};
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
 use memnode::trust::TrustStore;
-use memproto::NodeId;
 use memproto::control::TrustedDevice;
+use memproto::{NodeId, Ttl};
 use tokio_util::sync::CancellationToken;
 
+use crate::defect::{Defect, Front};
 use crate::host::Host;
 use crate::network::Network;
 use crate::random::Random;
@@ -90,6 +94,7 @@ impl Process {
         generation: u64,
         host: Arc<Host>,
         random: &mut Random,
+        defect: Option<Defect>,
     ) -> anyhow::Result<Self> {
         let device = &devices[machine];
         let others = devices.iter().enumerate().filter(|(other, _)| *other != machine);
@@ -99,7 +104,7 @@ impl Process {
             listen: vec![Network::address_of(machine)],
             discovery: false,
             surroundings: surroundings.clone(),
-            ..PeersConfig::new(name_of(machine), random.next(), GRANT_BYTES)
+            ..PeersConfig::new(name_of(machine), random.bits(), GRANT_BYTES)
         };
         let peers = Peers::new(peers, device.identity.clone(), trust);
         let config = ServiceConfig {
@@ -109,19 +114,23 @@ impl Process {
             socket: PathBuf::new(),
             deletion_memory: DELETION_MEMORY,
             announce_interval: ANNOUNCE_INTERVAL,
+            // Longer than any run.
+            absent_grace: Ttl::try_from(Duration::from_secs(3_600))?,
+            allow_flush: FlushAllowed::new(&[]),
             abandoned_grace: ABANDONED_GRACE,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {
             budget_bytes: BUDGET_BYTES,
             node_id: device.id(),
-            first_block_id: random.next(),
+            first_block_id: random.bits(),
         };
-        let store = Store::seeded(store, SHARDS, random.next());
+        let store = Store::seeded(store, SHARDS, random.bits());
         let stop = CancellationToken::new();
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
+        let events = Front::of(&service, defect);
         peers
-            .start(Arc::clone(&service) as _)
+            .start(events)
             .await
             .context("a simulated node does not start")?;
         let sweeper = Arc::clone(&service);

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use memnode::service::ANNOUNCE_INTERVAL;
+
+use crate::defect::Defect;
 use crate::network::Delays;
 use crate::random::Random;
 
-/// How long a node may wait before it announces what its programs wrote, in milliseconds.
-const ANNOUNCE_INTERVAL_MS: u64 = 5;
-
 /// Virtual time has steps of a millisecond, and each timer is rounded up to one: of these an announcement may meet several.
 const ROUNDING_MS: u64 = 3;
+
+/// How many programs ask in all: more of them find no more in a large pool, and take as long as they are many.
+const PROGRAMS_MAX: usize = 16;
 
 /// What a person may set for a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,8 @@ pub struct Setup {
     pub episodes_max: usize,
     /// How many operations programs begin at most.
     pub operations_max: usize,
+    /// What every node does wrong, to see whether that is found.
+    pub defect: Option<Defect>,
 }
 
 impl Setup {
@@ -32,6 +37,7 @@ impl Setup {
             nodes,
             episodes_max: usize::MAX,
             operations_max: usize::MAX,
+            defect: None,
         }
     }
 }
@@ -154,8 +160,8 @@ pub struct Plan {
     pub keys: usize,
     /// How many keys are read and written with it alone.
     pub strict_keys: usize,
-    /// How many programs ask at each node.
-    pub programs: usize,
+    /// The machines on which a program asks, some of them more than once.
+    pub programs: Vec<usize>,
     /// How many of a hundred values live for a short time only.
     pub ttl_percent: u64,
     /// How many of a hundred values are placed on peers.
@@ -164,6 +170,8 @@ pub struct Plan {
     pub episodes: Vec<Episode>,
     /// How many operations programs begin at most.
     pub operations_max: usize,
+    /// What every node does wrong.
+    pub defect: Option<Defect>,
 }
 
 impl Plan {
@@ -189,12 +197,19 @@ impl Plan {
             clocks_wrong_by_ms: (0..nodes).map(|_| clock(&mut random)).collect(),
             keys: 1 + random.index(4),
             strict_keys: random.index(3),
-            programs: 1 + random.index(3),
+            programs: Vec::new(),
             ttl_percent: *random.pick(&[0, 0, 20]),
             placed_percent: *random.pick(&[0, 10, 40]),
             episodes: Vec::new(),
             operations_max: setup.operations_max,
+            defect: setup.defect,
         };
+        let programs = ((1 + random.index(3)) * nodes).min(PROGRAMS_MAX);
+        let first = random.index(nodes);
+        // Spread over all machines where there are more of them than programs.
+        plan.programs = (0..programs)
+            .map(|program| (first + program * nodes.div_ceil(programs)) % nodes)
+            .collect();
         let episodes = random.index(4);
         for episode in 0..episodes.min(setup.episodes_max) {
             let mut random = Random::new(seed, "episode", episode as u64);
@@ -208,7 +223,7 @@ impl Plan {
 
     /// See [`History::known_after_ms`](crate::history::History::known_after_ms).
     pub fn known_after_ms(&self) -> u64 {
-        ANNOUNCE_INTERVAL_MS + self.delays.max_ms() + ROUNDING_MS
+        ANNOUNCE_INTERVAL.as_millis() as u64 + self.delays.max_ms() + ROUNDING_MS
     }
 }
 
@@ -226,10 +241,11 @@ fn fault(random: &mut Random, nodes: usize) -> Fault {
     let machine = random.index(nodes);
     let other = (machine + 1 + random.index(nodes - 1)) % nodes;
     // Shorter and longer than it takes until a silent link is given up.
-    let for_ms = match random.index(3) {
-        0 => random.between(20..=500),
-        1 => random.between(500..=6_000),
-        _ => random.between(6_000..=25_000),
+    let for_ms = match random.index(10) {
+        0..3 => random.between(20..=500),
+        3..6 => random.between(500..=6_000),
+        6..9 => random.between(6_000..=25_000),
+        _ => random.between(25_000..=70_000),
     };
     match random.index(9) {
         0 => {

@@ -1,25 +1,17 @@
-//! A program on a machine: asks its node for one thing after the other, and notes what it was answered.
+//! A program on a machine: asks its node for one thing after the other.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
-use memnode::body::Body;
-use memnode::service::{ByteRange, Loaded, PutOptions, Service, Stored};
-use memnode::store::{KeyRecord, KeyValue, Place};
-use memnode::surroundings::Surroundings;
-use memproto::error::ApiResult;
-use memproto::{ErrorCode, Placement, Ttl};
+use memproto::Placement;
 
-use crate::history::{Action, Operation, Outcome, ProcessName};
-use crate::node::{Process, name_of};
+use crate::asking::ask;
+use crate::history::{Action, Outcome};
+use crate::node::name_of;
+use crate::plan::Plan;
+use crate::question::Question;
 use crate::random::Random;
 use crate::world::{Phase, World};
-
-/// The prefix of a value, before the number of the operation that wrote it.
-const VALUE_PREFIX: &str = "v";
 
 /// How many keys a batch sets at most.
 const BATCH_MAX: usize = 3;
@@ -38,14 +30,6 @@ pub struct Program {
     world: Arc<World>,
     machine: usize,
     random: Random,
-}
-
-/// Something that a program asks for, before it has a place in the history.
-struct Question {
-    actions: Vec<Action>,
-    strict: bool,
-    placement: Placement,
-    len: usize,
 }
 
 impl Program {
@@ -106,7 +90,10 @@ impl Program {
                 let ttl_ms = self.ttl_ms(strict);
                 question.actions.push(Action::Set { key, ttl_ms });
             }
-            72..77 => question.actions = self.batch(),
+            72..77 => {
+                question.strict = false;
+                question.actions = self.batch();
+            }
             77..90 => question.actions.push(Action::Del { key }),
             90..94 => {
                 question.strict = false;
@@ -167,299 +154,9 @@ impl Program {
 }
 
 /// The name of the `at`th key; the strict ones come last.
-pub fn key_name(plan: &crate::plan::Plan, at: usize) -> String {
+pub fn key_name(plan: &Plan, at: usize) -> String {
     match at.checked_sub(plan.keys) {
         Some(strict) => format!("strict{strict}"),
         None => format!("key{at}"),
     }
-}
-
-/// Reads a key at a node, as a program of its machine.
-pub async fn read(world: &Arc<World>, machine: usize, process: &Arc<Process>, key: String, strict: bool) {
-    let question = Question {
-        actions: vec![Action::Get { key }],
-        strict,
-        placement: Placement::Auto,
-        len: 0,
-    };
-    ask(world, machine, process, question).await;
-}
-
-/// Asks, and notes question and answer.
-async fn ask(world: &Arc<World>, machine: usize, process: &Arc<Process>, question: Question) {
-    let at = ProcessName {
-        machine,
-        generation: process.generation,
-    };
-    let first = begin(world, at, &question);
-    let service = Arc::clone(&process.service);
-    let seen = Arc::new(Mutex::new(BTreeMap::new()));
-    let answer = answer(Arc::clone(world), Arc::clone(&service), first, &question);
-    let watched = watching(service, keys_written(&question), Arc::clone(&seen), answer);
-    let surroundings = Surroundings::simulated(Arc::clone(&process.host) as _);
-    let outcomes = tokio::select! {
-        biased;
-        outcomes = surroundings.task(watched) => outcomes,
-        () = process.host.killed() => vec![Outcome::Cut; question.actions.len()],
-    };
-    let seen = std::mem::take(&mut *seen.lock().expect("no code panics while it holds what was seen"));
-    end(world, process, first, &outcomes, &seen);
-}
-
-fn begin(world: &Arc<World>, at: ProcessName, question: &Question) -> usize {
-    let mut history = world.history();
-    let first = history.operations.len();
-    for (offset, action) in question.actions.iter().enumerate() {
-        let number = first + offset;
-        let strict = if question.strict { " strictly" } else { "" };
-        let began = world.note(
-            Some(at.machine),
-            format_args!("#{number} {}{strict}", told(action, &question.placement)),
-        );
-        history.operations.push(Operation {
-            at,
-            action: action.clone(),
-            strict: question.strict,
-            began,
-            ended: None,
-            outcome: Outcome::Pending,
-            version: None,
-            placed_on: None,
-        });
-    }
-    first
-}
-
-fn told(action: &Action, placement: &Placement) -> String {
-    let placed = match placement {
-        Placement::Auto => String::new(),
-        Placement::Local => " here".to_owned(),
-        Placement::Remote => " on a peer".to_owned(),
-        Placement::Peer(name) => format!(" on {name}"),
-    };
-    match action {
-        Action::Set { key, ttl_ms: None } => format!("set {key}{placed}"),
-        Action::Set {
-            key,
-            ttl_ms: Some(ms),
-        } => format!("set {key}{placed} for {ms} ms"),
-        Action::Del { key } => format!("del {key}"),
-        Action::Get { key } => format!("get {key}"),
-        Action::Store => format!("store{placed}"),
-        Action::Load { stored_by } => format!("load #{stored_by}"),
-        Action::Free { stored_by } => format!("free #{stored_by}"),
-    }
-}
-
-fn end(
-    world: &Arc<World>,
-    process: &Process,
-    first: usize,
-    outcomes: &[Outcome],
-    seen: &BTreeMap<String, KeyRecord>,
-) {
-    let machine = world.history().operations[first].at.machine;
-    for (offset, &outcome) in outcomes.iter().enumerate() {
-        let number = first + offset;
-        let key = world.history().operations[number].key().map(str::to_owned);
-        let record = key.and_then(|key| seen.get(&key).copied());
-        let version = record.map(|record| record.version);
-        let placed_on = record.and_then(|record| placed_on(world, process, record.value));
-        let shown = version.map_or_else(String::new, |version| {
-            let (ms, count) = (version.time >> 16, version.time & 0xffff);
-            format!(" in version {}.{count}", ms % 1_000_000)
-        });
-        let ended = world.note(Some(machine), format_args!("#{number} {outcome:?}{shown}"));
-        let mut history = world.history();
-        let operation = &mut history.operations[number];
-        operation.outcome = outcome;
-        operation.version = version;
-        operation.placed_on = placed_on;
-        operation.ended = (outcome != Outcome::Cut).then_some(ended);
-    }
-}
-
-fn placed_on(world: &World, process: &Process, value: KeyValue) -> Option<usize> {
-    let KeyValue::Ours(id) = value else { return None };
-    match process.service.audited_store().object(id)?.place {
-        Place::At(holder) => world.machine_of(holder),
-        Place::Here | Place::Stream(_) => None,
-    }
-}
-
-fn keys_written(question: &Question) -> Vec<String> {
-    let written = question.actions.iter().filter_map(|action| match action {
-        Action::Set { key, .. } | Action::Del { key } => Some(key.clone()),
-        _ => None,
-    });
-    written.collect()
-}
-
-/// Runs something that writes keys, and looks after each of its steps which of their records it made: all nodes run in one thread, so that
-/// what a step changed was changed by it.
-async fn watching<F: Future>(
-    service: Arc<Service>,
-    keys: Vec<String>,
-    seen: Arc<Mutex<BTreeMap<String, KeyRecord>>>,
-    work: F,
-) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(|context| {
-        let store = service.audited_store();
-        let before: Vec<Option<KeyRecord>> = keys.iter().map(|key| store.key(key)).collect();
-        let polled = work.as_mut().poll(context);
-        for (key, before) in keys.iter().zip(before) {
-            if let Some(after) = store.key(key)
-                && Some(after) != before
-                && after.value != KeyValue::Theirs
-            {
-                seen.lock()
-                    .expect("no code panics while it holds what was seen")
-                    .insert(key.clone(), after);
-            }
-        }
-        polled
-    })
-    .await
-}
-
-/// The node's answer to a question.
-fn answer(
-    world: Arc<World>,
-    service: Arc<Service>,
-    first: usize,
-    question: &Question,
-) -> impl Future<Output = Vec<Outcome>> + Send + use<> {
-    let Question {
-        actions,
-        strict,
-        placement,
-        len,
-    } = question;
-    let (actions, strict, len) = (actions.clone(), *strict, *len);
-    let placement = placement.clone();
-    async move {
-        if actions.len() > 1 {
-            let pairs = actions
-                .iter()
-                .enumerate()
-                .filter_map(|(offset, action)| match action {
-                    Action::Set { key, .. } => Some((key.clone(), value_of(first + offset, len))),
-                    _ => None,
-                });
-            let answers = service
-                .mset(pairs.collect(), options(None, placement, strict))
-                .await;
-            return answers
-                .into_iter()
-                .map(|answer| outcome(answer, |()| Outcome::Done))
-                .collect();
-        }
-        let answered = match &actions[0] {
-            Action::Set { key, ttl_ms } => {
-                let options = options(*ttl_ms, placement, strict);
-                let stored = set(&service, key, value_of(first, len), options).await;
-                outcome(stored, |_| Outcome::Done)
-            }
-            Action::Del { key } => outcome(del(&service, key, strict).await, |was_there| match was_there {
-                true => Outcome::Deleted,
-                false => Outcome::Nothing,
-            }),
-            Action::Get { key } => outcome(get(&service, key, strict).await, |found| {
-                found.map_or(Outcome::Nothing, |value| Outcome::Found(writer_of(&value)))
-            }),
-            Action::Store => {
-                let stored = service.store(value_of(first, len).into(), options(None, placement, false));
-                outcome(stored.await, |stored: Stored| Outcome::Stored(stored.id))
-            }
-            Action::Load { stored_by } => match block_of(&world, *stored_by) {
-                Some(id) => match service.load(id, ByteRange::ALL).await {
-                    Ok(loaded) => outcome(bytes_of(loaded).await, |value| Outcome::Found(writer_of(&value))),
-                    Err(error) if error.code == ErrorCode::NotFound => Outcome::Nothing,
-                    Err(error) => Outcome::Failed(error.code),
-                },
-                None => Outcome::Nothing,
-            },
-            Action::Free { stored_by } => match block_of(&world, *stored_by) {
-                Some(id) => match service.free(vec![id]).await {
-                    // Somebody else freed it first.
-                    Err(error) if error.code == ErrorCode::NotFound => Outcome::Nothing,
-                    freed => outcome(freed, |_| Outcome::Done),
-                },
-                None => Outcome::Nothing,
-            },
-        };
-        vec![answered]
-    }
-    .boxed()
-}
-
-fn outcome<T>(answer: ApiResult<T>, done: impl FnOnce(T) -> Outcome) -> Outcome {
-    answer.map_or_else(|error| Outcome::Failed(error.code), done)
-}
-
-/// What a `set` asks for, strict or not.
-fn options(ttl_ms: Option<u64>, placement: Placement, strict: bool) -> PutOptions {
-    PutOptions {
-        ttl: ttl_ms.and_then(|ms| Ttl::from_millis(ms).ok()),
-        placement,
-        strict,
-        ..PutOptions::default()
-    }
-}
-
-/// As the local API does: at once where the node can, else waiting for it.
-async fn set(service: &Service, key: &str, value: Bytes, options: PutOptions) -> ApiResult<Stored> {
-    match service.set_now(key, &value, &options) {
-        Some(stored) => stored,
-        None => service.set(key, Body::from(value), options).await,
-    }
-}
-
-async fn del(service: &Service, key: &str, strict: bool) -> ApiResult<bool> {
-    service.del(key, strict).await
-}
-
-async fn get(service: &Service, key: &str, strict: bool) -> ApiResult<Option<Bytes>> {
-    let at_once = (!strict).then(|| {
-        service.get_now(key, ByteRange::ALL, |found| {
-            found.map(|found| found.map(Loaded::from))
-        })
-    });
-    let found = match at_once.flatten() {
-        Some(found) => found?,
-        None => service.get(key, ByteRange::ALL, strict).await?,
-    };
-    match found {
-        Some(loaded) => bytes_of(loaded).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-async fn bytes_of(loaded: Loaded) -> ApiResult<Bytes> {
-    let size = loaded.size;
-    loaded.body.collect(size).await
-}
-
-fn block_of(world: &World, stored_by: usize) -> Option<memproto::BlockId> {
-    match world.history().operations[stored_by].outcome {
-        Outcome::Stored(id) => Some(id),
-        _ => None,
-    }
-}
-
-/// The value that names an operation, filled up to a length.
-fn value_of(number: usize, len: usize) -> Bytes {
-    let mut value = format!("{VALUE_PREFIX}{number}:");
-    while value.len() < len {
-        value.push('.');
-    }
-    value.into()
-}
-
-/// Which operation wrote a value; a number that no operation has where it is none of ours.
-fn writer_of(value: &[u8]) -> usize {
-    let text = std::str::from_utf8(value).ok();
-    let number = text.and_then(|text| text.strip_prefix(VALUE_PREFIX)?.split_once(':')?.0.parse().ok());
-    number.unwrap_or(usize::MAX)
 }

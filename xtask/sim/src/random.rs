@@ -30,7 +30,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -42,12 +42,12 @@ impl Random {
     pub fn between(&mut self, range: RangeInclusive<u64>) -> u64 {
         let (from, to) = range.into_inner();
         debug_assert!(from <= to);
-        from + self.next() % (to - from + 1)
+        from + self.bits() % (to - from + 1)
     }
 
     /// An index below `len`, which is not 0.
     pub fn index(&mut self, len: usize) -> usize {
-        (self.next() % len as u64) as usize
+        (self.bits() % len as u64) as usize
     }
 
     /// One of several things, of which there is one at least.
@@ -57,13 +57,13 @@ impl Random {
 
     /// True in so many of a hundred draws.
     pub fn percent(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.bits() % 100 < percent
     }
 
     /// Fills bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.bits().to_le_bytes()[..chunk.len()]);
         }
     }
 }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn streams_are_their_own_and_the_same_each_time() {
-        let draw = |seed, purpose, index| Random::new(seed, purpose, index).next();
+        let draw = |seed, purpose, index| Random::new(seed, purpose, index).bits();
         assert_eq!(draw(1, "a", 0), draw(1, "a", 0));
         let drawn = [draw(1, "a", 0), draw(2, "a", 0), draw(1, "b", 0), draw(1, "a", 1)];
         for (i, one) in drawn.iter().enumerate() {

@@ -17,7 +17,7 @@ use crate::plan::{Episode, Plan, Setup};
 use crate::program::Program;
 use crate::trace::Trace;
 use crate::world::{Phase, World};
-use crate::{faults, program};
+use crate::{asking, faults, program};
 
 /// Within what virtual time all nodes are connected again after the last fault, in milliseconds: a silent link is given up after 10 s, and the
 /// pause before the next attempt to dial grows to 30 s.
@@ -103,6 +103,7 @@ pub fn run(setup: &Setup, keeps_lines: bool) -> Result<Report> {
     };
     // Tasks of processes that were killed are there until now; they must find the world still whole.
     drop(runtime);
+    world.network.close();
     Ok(report)
 }
 
@@ -125,10 +126,8 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
         world.start(machine).await?;
     }
     let mut programs = JoinSet::new();
-    for machine in 0..world.plan.nodes {
-        for index in 0..world.plan.programs {
-            programs.spawn(Program::new(world, machine, index).run());
-        }
+    for (index, &machine) in world.plan.programs.iter().enumerate() {
+        programs.spawn(Program::new(world, machine, index).run());
     }
     let mut whole = heal(world, &mut ran).await;
     for episode in &world.plan.episodes {
@@ -154,10 +153,12 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
     if whole {
         tokio::time::sleep(Duration::from_millis(QUIESCENCE_MS)).await;
         let from = world.now();
+        // Before anybody reads, for a read lets a node know of a key that it was not told of.
+        let lists = finale::list(world).await;
         read_everything(world).await;
         let to = world.now();
         world.history().calms.push(Calm { from, to });
-        match catch_unwind(AssertUnwindSafe(|| finale::look(world))) {
+        match catch_unwind(AssertUnwindSafe(|| finale::look(world, lists))) {
             Ok(finale) => ran.finale = finale,
             // It was noted where it happened.
             Err(_) => ran.finale = Finale::default(),
@@ -215,7 +216,7 @@ async fn read_everything(world: &Arc<World>) {
             let key = program::key_name(&world.plan, at);
             reads.spawn(async move {
                 let strict = at >= world.plan.keys;
-                program::read(&world, machine, &process, key, strict).await;
+                asking::read(&world, machine, &process, key, strict).await;
             });
         }
     }

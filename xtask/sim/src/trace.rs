@@ -54,6 +54,18 @@ impl Trace {
         number
     }
 
+    /// Whether lines are kept.
+    pub fn keeps_lines(&self) -> bool {
+        self.lock().lines.is_some()
+    }
+
+    /// Adds something for the reader alone, under the last line.
+    pub fn remark(&self, what: fmt::Arguments<'_>) {
+        if let Some(lines) = &mut self.lock().lines {
+            lines.push(format!("{:>16} {what}", ""));
+        }
+    }
+
     /// Notes bytes that one node gave to a connection.
     pub fn note_bytes(&self, connection: u64, from: usize, bytes: &[u8]) {
         let now_ms = self.now_ms();

@@ -123,7 +123,15 @@ impl World {
             Random::new(self.plan.seed, "host", stream),
         );
         let mut random = Random::new(self.plan.seed, "process", stream);
-        let process = Process::start(&self.devices, machine, generation, host, &mut random).await?;
+        let process = Process::start(
+            &self.devices,
+            machine,
+            generation,
+            host,
+            &mut random,
+            self.plan.defect,
+        )
+        .await?;
         self.note(Some(machine), format_args!("starts as process {generation}"));
         lock(&self.processes)[machine] = Some(Arc::new(process));
         self.phase.send_modify(|_| ());

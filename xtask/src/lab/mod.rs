@@ -134,6 +134,23 @@ impl Lab {
         self.network.drop_one_way(host.name(), direction)
     }
 
+    /// Loses this share of the packets of one direction in silence, until [`Lab::heal`].
+    ///
+    /// # Errors
+    /// When `nft` fails.
+    pub fn lose_some(&self, host: &LabHost, direction: Direction, percent: u8) -> Result<()> {
+        self.network.drop_some(host.name(), direction, percent)
+    }
+
+    /// Loses what is sent to many at once (IPv4 and IPv6 multicast), until [`Lab::heal`], as some Wi-Fi does. Neighbour
+    /// discovery of IPv6 still passes.
+    ///
+    /// # Errors
+    /// When `nft` fails.
+    pub fn lose_multicast(&self) -> Result<()> {
+        self.network.drop_multicast()
+    }
+
     /// Loses all packets between two hosts in silence, until [`Lab::heal`]; others still reach both.
     ///
     /// # Errors
@@ -142,7 +159,7 @@ impl Lab {
         self.network.drop_between(one.name(), other.name())
     }
 
-    /// Undoes every [`Lab::lose`] and [`Lab::part`].
+    /// Undoes every [`Lab::lose`], [`Lab::lose_some`] and [`Lab::part`].
     ///
     /// # Errors
     /// When `nft` fails.
@@ -221,7 +238,16 @@ pub fn missing() -> Option<String> {
     (!packages.is_empty()).then(|| format!("missing programs of the Debian packages {}", packages.join(" ")))
 }
 
-fn is_on_path(program: &str) -> bool {
+/// Programs that some tests need beside [`TOOLS`], and the Debian packages that hold them.
+pub const TEST_TOOLS: [(&str, &str); 4] = [
+    ("avahi-daemon", "avahi-daemon"),
+    ("avahi-browse", "avahi-utils"),
+    ("avahi-publish", "avahi-utils"),
+    ("dbus-daemon", "dbus"),
+];
+
+/// Whether a program is there.
+pub fn is_on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }

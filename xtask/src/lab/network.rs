@@ -98,14 +98,29 @@ impl Network {
     }
 
     pub(super) fn drop_one_way(&self, host: &str, direction: Direction) -> Result<()> {
+        self.drop_where(host, direction, "")
+    }
+
+    pub(super) fn drop_some(&self, host: &str, direction: Direction, percent: u8) -> Result<()> {
+        self.drop_where(host, direction, &format!("numgen random mod 100 < {percent}"))
+    }
+
+    fn drop_where(&self, host: &str, direction: Direction, condition: &str) -> Result<()> {
         let side = match direction {
             Direction::FromHost => "iifname",
             Direction::ToHost => "oifname",
         };
         self.nft(&format!(
-            "add rule bridge lab forward {side} \"{}\" drop\n",
+            "add rule bridge lab forward {side} \"{}\" {condition} drop\n",
             port(host)
         ))
+    }
+
+    pub(super) fn drop_multicast(&self) -> Result<()> {
+        self.nft(
+            "add rule bridge lab forward ether type ip ip daddr 224.0.0.0/4 drop\n\
+             add rule bridge lab forward ether type ip6 ip6 daddr ff02::fb drop\n",
+        )
     }
 
     pub(super) fn drop_between(&self, one: &str, other: &str) -> Result<()> {

@@ -106,7 +106,8 @@ fn test_runner(setting: &Setting) -> Command {
 /// Installs what the lab needs, where that can be done without asking anyone: as root, on Debian or its like.
 fn install_lab_tools() -> Result<()> {
     let apt = Path::new("/usr/bin/apt-get");
-    if lab::missing().is_none() || !rustix::process::geteuid().is_root() || !apt.is_file() {
+    let all_there = lab::missing().is_none() && lab::TEST_TOOLS.iter().all(|(tool, _)| lab::is_on_path(tool));
+    if all_there || !rustix::process::geteuid().is_root() || !apt.is_file() {
         return Ok(());
     }
     let apt_get = |args: &[&str]| {
@@ -124,6 +125,7 @@ fn install_lab_tools() -> Result<()> {
     };
     let mut install = vec!["install", "--no-install-recommends"];
     install.extend(lab::TOOLS.map(|(_, package)| package));
+    install.extend(lab::TEST_TOOLS.map(|(_, package)| package));
     // The list of packages on a new machine may be old or missing; a fresh one takes a while, so it comes second.
     if !apt_get(&install)? {
         apt_get(&["update"])?;

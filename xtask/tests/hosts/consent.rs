@@ -82,6 +82,90 @@ fn what_is_allowed_once_must_be_asked_again() -> Result<()> {
 
 #[test]
 #[ignore = "several hosts"]
+fn what_is_allowed_once_must_be_asked_again_after_the_network_was_gone() -> Result<()> {
+    let (lab, _nodes) = scene::nodes(2)?;
+    let [a, b] = lab.all();
+    let connecting = scene::connect(a, b)?;
+    let request = scene::consent_request(b, "a")?;
+    b.memcli(["consent", "--allow", &request.id.to_string()])?.ok()?;
+    let connected = connecting.wait(SOON)?.ok()?;
+    assert!(
+        connected.text().contains("allowed this connection once"),
+        "{connected}"
+    );
+    scene::wait_for_state(b, "a", PeerState::Connected, SOON)?;
+
+    // The same process comes back, as a laptop does whose Wi-Fi dropped, and dials by itself, for its person trusts b.
+    lab.unplug(a)?;
+    scene::wait_for_state(a, "b", PeerState::Lost, SOON)?;
+    lab.plug(a)?;
+    let again = xtask::wait::until("the second request", REDIALLED, || {
+        b.consent_requests().map(|requests| requests.into_iter().next())
+    })?;
+    assert_eq!(again.id, request.id);
+    assert_ne!(again.code, request.code, "it is another handshake");
+    assert_eq!(b.status()?.peers_connected, 0);
+    a.memcli(["store", "--peer", "b", "too early"])?
+        .fails_with(DENIED)?;
+    b.memcli(["consent", "--trust", "a"])?.ok()?;
+    scene::wait_for_state(a, "b", PeerState::Connected, SOON)?;
+
+    // Trusted for good, it comes back without a question.
+    lab.unplug(a)?;
+    scene::wait_for_state(a, "b", PeerState::Lost, SOON)?;
+    lab.plug(a)?;
+    scene::wait_for_state(a, "b", PeerState::Connected, REDIALLED)?;
+    assert!(b.consent_requests()?.is_empty());
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn machines_that_were_told_each_others_keys_connect_without_a_question() -> Result<()> {
+    let (lab, _nodes) = scene::nodes(3)?;
+    for one in lab.hosts() {
+        for other in lab.hosts().iter().filter(|other| other.name() != one.name()) {
+            let key = other.status()?.public_key;
+            one.memcli(["trust", "add", &key, "--name", other.name(), "--quota", "64mb"])?
+                .ok()?;
+        }
+    }
+    // mDNS finds them, and trust dials.
+    for one in lab.hosts() {
+        for other in lab.hosts().iter().filter(|other| other.name() != one.name()) {
+            scene::wait_for_state(one, other.name(), PeerState::Connected, REDIALLED)?;
+        }
+        assert!(one.consent_requests()?.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn a_node_is_flushed_from_afar_only_by_whom_its_owner_allows() -> Result<()> {
+    let lab = scene::hosts(3)?;
+    let [a, b, c] = lab.all();
+    let _a = scene::start(a)?;
+    let _c = scene::start(c)?;
+    let port = PORT.to_string();
+    let _b = b.start_node(["--port", &port, "--memory", "64mb", "--allow-flush", "a"])?;
+    for friend in [a, c] {
+        scene::befriend(friend, b, "8mb")?;
+    }
+    b.memcli(["set", "of-b", "value"])?.ok()?;
+    let of_c = scene::stored_id(c, &["store", "--peer", "b", "of c"])?;
+    c.memcli(["flush", "--peer", "b", "--yes"])?.fails_with(DENIED)?;
+    assert_eq!(c.memcli(["get", "of-b"])?.ok()?.text(), "value");
+    a.memcli(["flush", "--peer", "b", "--yes"])?.ok()?;
+    for host in [a, b, c] {
+        host.memcli(["get", "of-b"])?.fails_with(4)?;
+    }
+    assert_eq!(c.memcli(["load", &of_c])?.ok()?.text(), "of c");
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
 fn who_is_denied_is_told_so_and_gets_nothing() -> Result<()> {
     let (lab, _nodes) = scene::nodes(2)?;
     let [a, b] = lab.all();

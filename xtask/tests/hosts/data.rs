@@ -51,6 +51,43 @@ fn a_key_set_on_one_host_is_read_overwritten_and_deleted_on_others() -> Result<(
 
 #[test]
 #[ignore = "several hosts"]
+fn keys_of_the_pool_are_listed_with_where_they_lie_and_who_is_missing() -> Result<()> {
+    let (lab, mut nodes) = scene::friends(2)?;
+    let [a, b] = lab.all();
+    a.memcli(["set", "here", "of a"])?.ok()?;
+    a.memcli(["set", "there", "of a", "--remote"])?.ok()?;
+    b.memcli(["set", "other", "of b"])?.ok()?;
+    for host in [a, b] {
+        assert_eq!(host.memcli(["keys"])?.ok()?.text(), "here\nother\nthere");
+    }
+    assert_eq!(a.memcli(["keys", "--local"])?.ok()?.text(), "here\nthere");
+    let long = a.memcli(["keys", "-l"])?.ok()?;
+    let long = long.text();
+    let row = |key: &str| {
+        let line = long
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default();
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    let (here, there) = (row("here"), row("there"));
+    assert_eq!(here[..5], ["here", "4", "B", "pinned", "never"], "{long}");
+    assert_eq!(there[..5], ["there", "4", "B", "-", "never"], "{long}");
+    assert_eq!(there[5..], row("other")[5..], "both lie on b: {long}");
+    assert_ne!(here[5..], there[5..], "{long}");
+    nodes.remove(1).kill();
+    let told = wait::until("a lists what is left", SOON, || {
+        let told = a.memcli(["keys"])?.ok()?;
+        anyhow::Ok((told.text() == "here\nthere").then_some(told))
+    })?;
+    assert!(told.stderr.contains("are not listed"), "{told}");
+    let json: serde_json::Value = serde_json::from_str(&a.memcli(["--json", "keys"])?.ok()?.text())?;
+    assert_eq!(json["missing"].as_array().map(Vec::len), Some(1), "{json}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
 fn overwriting_a_key_keeps_one_value() -> Result<()> {
     let (lab, _nodes) = scene::friends(2)?;
     let [a, b] = lab.all();

@@ -1,6 +1,8 @@
 //! Links that are cut and restored: the loss is noticed, told as such, and mended without anyone.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use memproto::control::PeerState;
 use xtask::lab::{Direction, Lab, LabHost};
 
@@ -8,6 +10,11 @@ use crate::scene::{self, REDIALLED, SOON};
 
 /// Exit code of `memcli`: a peer is unreachable, unknown or ambiguous.
 const PEER: i32 = 8;
+/// Exit code of `memcli`: a deadline passed.
+const TIMEOUT: i32 = 7;
+
+/// How soon a link over which nothing comes is given up: 10 s, and some more on a busy machine.
+const NOTICED: Duration = Duration::from_secs(15);
 
 /// Cuts the link between two friends, and checks what both say before, meanwhile and after.
 fn cut_and_restore(
@@ -21,8 +28,12 @@ fn cut_and_restore(
     assert_eq!(a.memcli(["get", "key"])?.ok()?.text(), "lies on b too");
 
     cut(&lab, b)?;
-    scene::wait_for_state(a, "b", PeerState::Lost, SOON)?;
-    scene::wait_for_state(b, "a", PeerState::Lost, SOON)?;
+    // A request that is under way is answered when the loss is noticed, at the latest.
+    let under_way = a.memcli_start(["get", "key"])?;
+    scene::wait_for_state(a, "b", PeerState::Lost, NOTICED)?;
+    scene::wait_for_state(b, "a", PeerState::Lost, NOTICED)?;
+    let answer = under_way.wait(NOTICED)?;
+    ensure!(matches!(answer.code(), Some(PEER | TIMEOUT)), "{answer}");
     a.memcli(["load", &id])?.fails_with(PEER)?;
     a.memcli(["get", "key"])?.fails_with(PEER)?;
     a.memcli(["store", "--peer", "b", "x"])?.fails_with(PEER)?;

@@ -4,13 +4,18 @@
 //! asks where it can. By hand, after `cargo build --workspace`:
 //! `cargo test -p xtask --test hosts -- --ignored --test-threads 1 [NAME]`.
 
+mod avahi;
 mod consent;
 mod crash;
 mod data;
 mod discovery;
+mod doctor;
 mod hostile;
+mod interfaces;
 mod links;
+mod mesh;
 mod network;
+mod pair;
 mod rate;
 mod room;
 mod scene;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use memproto::control::Freed;
-use memproto::{ApiError, BlockId};
+use memproto::{ApiError, BlockClass, BlockId, NodeId, Ttl};
 
 use super::model::{Known, What};
 use super::{HOUR, Play, Reader, nth};
@@ -40,7 +40,7 @@ impl Play {
     }
 
     pub(super) fn reserve(&mut self, owner: Owner, bytes: u64) -> Option<Reservation> {
-        let cost = Store::cost_of_memory(bytes);
+        let cost = reserved(owner, bytes);
         let before = self.before_taking(owner, cost);
         let result = self.store.reserve(owner, bytes);
         let reservation = self.taken(owner, cost, before, result)?;
@@ -97,7 +97,7 @@ impl Play {
     pub(super) fn hold(&mut self, owner: Owner, bytes: u64) {
         if let Some(reservation) = self.reserve(owner, bytes) {
             self.held.push(reservation);
-            self.model.held.push((owner, Store::cost_of_memory(bytes)));
+            self.model.held.push((owner, reserved(owner, bytes)));
         }
     }
 
@@ -108,7 +108,7 @@ impl Play {
         let (owner, cost) = self.model.held.swap_remove(at);
         let mut reservation = self.held.swap_remove(at);
         let grown = reservation.bytes() + bytes;
-        let more = Store::cost_of_memory(grown) - cost;
+        let more = reserved(owner, grown) - cost;
         self.model.held.push((owner, cost));
         let before = self.before_taking(owner, more);
         let result: Result<(), ApiError> = self.store.grow(&mut reservation, bytes);
@@ -124,7 +124,7 @@ impl Play {
         assert_eq!(reservation.bytes(), left);
         self.held.push(reservation);
         if let Some(last) = self.model.held.last_mut() {
-            last.1 = Store::cost_of_memory(left);
+            last.1 = reserved(owner, left);
         }
     }
 
@@ -332,11 +332,64 @@ impl Play {
         assert_eq!(freed, expected);
     }
 
-    pub(super) fn grant(&mut self, owner: Owner, c: u8) {
+    /// Changes the grant of a peer, with or without what follows from it, or lets the peer go away or come back.
+    pub(super) fn grant(&mut self, owner: Owner, b: u8, c: u8) {
         let Owner::Peer(node) = owner else { return };
-        let quota = (c > 0).then(|| u64::from(c) * 64);
-        self.store.set_quota(node, quota);
-        self.model.quotas.insert(node, quota.unwrap_or(0));
+        match b / 16 % 4 {
+            0 => self.go_away(node, u64::from(c % 4) + 1),
+            1 => {
+                self.store.note_back(node);
+                self.model.absent.remove(&node);
+            }
+            what => {
+                let quota = (c > 0).then(|| u64::from(c) * 64);
+                self.store.set_quota(node, quota);
+                self.model.quotas.insert(node, quota.unwrap_or(0));
+                if what == 2 {
+                    self.evict_over_grant(owner, node);
+                }
+            }
+        }
+    }
+
+    fn go_away(&mut self, node: NodeId, hours: u64) {
+        let grace = Ttl::try_from(HOUR * hours as u32 - HOUR / 2).expect("it is some hours");
+        self.store.note_away(node, grace);
+        let uses_any = |node: NodeId| self.model.grant_use(node).used_bytes > 0;
+        let (is_there, now) = (uses_any(node), self.model.now_hours);
+        let mut absent = self.model.absent.clone();
+        absent.retain(|&there, _| there != node && uses_any(there));
+        if is_there {
+            absent.insert(node, now + hours);
+        }
+        self.model.absent = absent;
+    }
+
+    /// Evicts what a peer has over its grant: then it has no more than that, or nothing more that may go for it.
+    fn evict_over_grant(&mut self, owner: Owner, node: NodeId) {
+        let over = self.model.missing_of_grant(owner, 0);
+        let before: Vec<Known> = self.model.known.clone();
+        let mut freed = Freed::default();
+        while let one @ Freed { blocks: 1.., .. } = self.store.evict_over_grant(node, u64::MAX) {
+            freed.blocks += one.blocks;
+            freed.bytes += one.bytes;
+        }
+        self.find_evicted(over, None);
+        let is_there = |gone: &Known| self.model.known.iter().any(|there| there.serial == gone.serial);
+        let gone: Vec<Known> = before.into_iter().filter(|known| !is_there(known)).collect();
+        assert!(gone.iter().all(|gone| gone.owner() == owner && gone.is_cached()));
+        let bytes = gone.iter().map(Known::size).sum::<u64>();
+        assert_eq!((gone.len() as u64, bytes), (freed.blocks, freed.bytes));
+        let is_met = self.model.missing_of_grant(owner, 0) == 0;
+        assert!(is_met || self.model.cache_bytes_of(owner) == 0 || !self.model.orphans.is_empty());
+    }
+}
+
+/// What is taken for a block of so many bytes before it is there.
+fn reserved(owner: Owner, bytes: u64) -> u64 {
+    match owner {
+        Owner::Local => Store::cost_of_memory(bytes),
+        Owner::Peer(_) => Store::cost_of_lent(bytes, BlockClass::Pinned),
     }
 }
 

@@ -199,36 +199,39 @@ impl Play {
             },
             _ => version,
         };
-        let wanted = key.len() as u64 + ENTRY_OVERHEAD;
+        let wanted = match note {
+            KeyNote::Theirs => Store::COST_OF_FIRST_NOTES,
+            KeyNote::Deleted => key.len() as u64 + ENTRY_OVERHEAD,
+        };
         let missing = self.model.missing(wanted);
         let result = self.store.note(&key, version, note);
         if self.find_evicted(missing, old.as_ref().map(|old| old.serial)) {
             old = None;
         }
-        let displaced = match result {
+        let (displaced, before, is_kept) = match result {
             KeyWrite::Stale(record) => {
                 let old = old.expect("nothing else is newer");
                 assert!(old.version >= version && record == old.record());
                 return;
             }
-            KeyWrite::NotKept => {
-                // It was not worth room that there is not.
-                assert!(old.is_none());
-                assert!(
-                    self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty()
-                );
-                return;
-            }
-            KeyWrite::Recorded { displaced, before } => {
-                assert_eq!(before, old.as_ref().map(Known::record));
-                displaced
-            }
+            KeyWrite::Recorded { displaced, before } => (displaced, before, true),
+            KeyWrite::NotKept { displaced, before } => (displaced, before, false),
         };
+        assert_eq!(before, old.as_ref().map(Known::record));
+        Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
         if let Some(old) = &old {
             assert!(old.version < version);
-            self.model.remove(old.serial);
+            let stays = !is_kept && matches!((&what, &old.what), (What::Theirs, What::Deleted));
+            if !stays {
+                self.model.remove(old.serial);
+            }
         }
-        Self::check_removed(displaced.as_ref(), old.as_ref().filter(|old| !old.is_note()));
+        if !is_kept {
+            // It was not worth room that there is not.
+            self.find_orphans();
+            assert!(self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty());
+            return;
+        }
         let known = self.make(what, 0);
         self.model.known.push(Known {
             key: Some(key),
@@ -312,8 +315,8 @@ impl Play {
         let mut met = Vec::new();
         let mut cursor = 0;
         loop {
-            cursor = self.store.scan(cursor, 2, &mut |key| {
-                met.push(key.to_owned());
+            cursor = self.store.scan(cursor, 2, &mut |scanned| {
+                met.push(scanned.key.to_owned());
                 true
             });
             if cursor == 0 {
@@ -321,8 +324,7 @@ impl Play {
             }
         }
         met.sort();
-        let listed = keyed()
-            .filter(|known| !matches!(known.what, What::Deleted) && known.is_live(self.model.now_hours));
+        let listed = keyed().filter(|known| !known.is_note() && known.is_live(self.model.now_hours));
         let mut listed: Vec<String> = listed.filter_map(|known| known.key.clone()).collect();
         listed.sort();
         assert_eq!(

@@ -54,6 +54,13 @@ struct Reader {
     known: Known,
 }
 
+/// How many bytes a step lacks before it is done.
+#[derive(Clone, Copy)]
+struct Before {
+    missing: u64,
+    missing_of_grant: u64,
+}
+
 /// A store and its model.
 struct Play {
     store: Store,
@@ -112,7 +119,7 @@ impl Play {
             20 => self.set_expiry(a, c),
             21 => self.pass_time(b, c),
             22 => self.forget(a, b, c),
-            _ => self.grant(owner, c),
+            _ => self.grant(owner, b, c),
         }
     }
 
@@ -173,8 +180,15 @@ impl Play {
     fn find_evicted(&mut self, missing_before: u64, displaced: Option<u64>) -> bool {
         let store = &self.store;
         let is_gone = |id: BlockId| store.meta(id).is_none() && !store.has_expired(id);
-        let gone = |known: &mut Known| known.is_cached() && known.id.is_some_and(is_gone);
-        let gone: Vec<Known> = self.model.known.extract_if(.., gone).collect();
+        let is_gone = |known: &Known| self.model.may_go(known) && known.id.is_some_and(is_gone);
+        let cached = self.model.cache_bytes();
+        let (gone, left): (Vec<Known>, Vec<Known>) = self.model.known.iter().cloned().partition(is_gone);
+        let pinned_went = gone.iter().any(|known| !known.is_cached());
+        assert!(
+            !pinned_went || missing_before > cached,
+            "what a peer left went while there was cached data enough"
+        );
+        self.model.known = left;
         let counted = self.store.usage().evictions - self.model.evictions;
         let others = gone
             .iter()
@@ -197,33 +211,51 @@ impl Play {
     fn check_refusal(&self, error: &ApiError, wanted: u64) {
         assert_eq!(error.code, ErrorCode::OutOfMemory, "{error}");
         let is_right =
-            self.model.missing(wanted) > self.model.cache_bytes() || !self.model.orphans.is_empty();
+            self.model.missing(wanted) > self.model.evictable_bytes() || !self.model.orphans.is_empty();
         assert!(is_right, "{error}, with {} missing", self.model.missing(wanted));
     }
 
     /// Checks a step that takes so many bytes of an owner, and nothing else, and gives the result where there is one.
-    fn taken<R>(&mut self, owner: Owner, cost: u64, before: (bool, u64), result: ApiResult<R>) -> Option<R> {
-        let (was_over_quota, missing_before) = before;
-        self.find_evicted(missing_before, None);
+    fn taken<R>(&mut self, owner: Owner, cost: u64, before: Before, result: ApiResult<R>) -> Option<R> {
+        let others = |play: &Self| {
+            let others = play.model.known.iter().filter(|known| known.owner() != owner);
+            others.filter(|known| known.is_cached()).count()
+        };
+        let others_before = others(self);
+        self.find_evicted(before.missing + before.missing_of_grant, None);
+        assert!(
+            before.missing > 0 || others(self) == others_before,
+            "data of others was evicted for the grant of {owner:?}"
+        );
         match result {
             Ok(result) => {
-                assert!(!was_over_quota, "{owner:?} got {cost} bytes");
+                assert_eq!(
+                    self.model.missing_of_grant(owner, cost),
+                    0,
+                    "{owner:?} got {cost} bytes"
+                );
                 assert_eq!(self.model.missing(cost), 0, "{cost} bytes were given");
                 Some(result)
             }
+            Err(error) if error.code == ErrorCode::QuotaExceeded => {
+                let missing = self.model.missing_of_grant(owner, cost);
+                let is_right = missing > self.model.cache_bytes_of(owner) || !self.model.orphans.is_empty();
+                assert!(missing > 0 && is_right, "{error}, with {missing} missing");
+                None
+            }
             Err(error) => {
-                assert_eq!(was_over_quota, error.code == ErrorCode::QuotaExceeded, "{error}");
-                if !was_over_quota {
-                    self.check_refusal(&error, cost);
-                }
+                self.check_refusal(&error, cost);
                 None
             }
         }
     }
 
     /// What [`taken`](Self::taken) wants to know of before.
-    fn before_taking(&self, owner: Owner, cost: u64) -> (bool, u64) {
-        (self.model.is_over_quota(owner, cost), self.model.missing(cost))
+    fn before_taking(&self, owner: Owner, cost: u64) -> Before {
+        Before {
+            missing: self.model.missing(cost),
+            missing_of_grant: self.model.missing_of_grant(owner, cost),
+        }
     }
 
     /// Whether what the store says it took out is this.
@@ -247,6 +279,17 @@ impl Play {
     fn check(&mut self) {
         self.find_orphans();
         let (usage, audit) = (self.store.usage(), self.store.audit());
+        let noted = self
+            .model
+            .known
+            .iter()
+            .filter(|known| matches!(known.what, What::Theirs));
+        // A shard has none, or a table that is large enough for all keys of a script.
+        let noted = noted.count().min(SHARDS) as u64;
+        let tables = u64::from(noted > 0)..=noted;
+        assert!(audit.note_bytes.is_multiple_of(Store::COST_OF_FIRST_NOTES));
+        assert!(tables.contains(&(audit.note_bytes / Store::COST_OF_FIRST_NOTES)));
+        self.model.note_bytes = audit.note_bytes;
         assert_eq!(usage, self.model.usage());
         assert_eq!(audit.cache_bytes, usage.cache_bytes);
         let entries = self.model.known.iter().map(Known::entry_cost);

@@ -115,14 +115,18 @@ impl Known {
         }
     }
 
-    /// What its entry costs, which this host's programs pay.
+    /// What its entry costs, which its owner pays.
     pub(super) fn entry_cost(&self) -> u64 {
         let key_len = self.key.as_ref().map_or(0, String::len);
+        let expires = self.expires_hours.is_some();
         match &self.what {
-            What::Small(bytes) => Store::cost_of_small(key_len, bytes.len(), self.class),
-            What::Theirs | What::Deleted => Store::cost_of_note(key_len),
+            What::Small(bytes) => Store::cost_of_small(key_len, bytes.len(), self.class, expires),
+            What::Deleted => Store::cost_of_deletion(key_len),
+            // It is no entry.
+            What::Theirs => 0,
+            What::Block { .. } if self.owner() != Owner::Local => Store::cost_of_lent_entry(self.class),
             What::Block { .. } | What::At(..) | What::Stream(_) => {
-                Store::cost_of_outside(key_len, self.class)
+                Store::cost_of_outside(key_len, self.class, expires)
             }
         }
     }
@@ -158,6 +162,10 @@ pub(super) struct Model {
     pub(super) held: Vec<(Owner, u64)>,
     pub(super) quotas: BTreeMap<NodeId, u64>,
     pub(super) evictions: u64,
+    /// Peers that are away with data here, and when what they have pinned may go.
+    pub(super) absent: BTreeMap<NodeId, u64>,
+    /// What the notes of keys of other nodes take together, as the store said last: the model knows only between which bounds that is.
+    pub(super) note_bytes: u64,
 }
 
 impl Model {
@@ -181,12 +189,13 @@ impl Model {
 
     /// What all that is paid for takes, with whose account pays it.
     fn costs(&self) -> impl Iterator<Item = (Owner, u64)> + '_ {
-        let entries = self.known.iter().map(|known| (Owner::Local, known.entry_cost()));
+        let entries = self.known.iter().map(|known| (known.owner(), known.entry_cost()));
         let outside = self
             .known
             .iter()
             .filter_map(|known| Some((known.owner(), known.outside_cost()?)));
         entries
+            .chain([(Owner::Local, self.note_bytes)])
             .chain(outside)
             .chain(self.orphans.iter().copied())
             .chain(self.held.iter().copied())
@@ -217,15 +226,43 @@ impl Model {
         }
     }
 
-    /// Whether an owner's grant has no room for so much.
-    pub(super) fn is_over_quota(&self, owner: Owner, cost: u64) -> bool {
+    /// By how much an owner's grant has too little room for so much more.
+    pub(super) fn missing_of_grant(&self, owner: Owner, more: u64) -> u64 {
         match owner {
-            Owner::Local => false,
+            Owner::Local => 0,
             Owner::Peer(node) => {
                 let grant = self.grant_use(node);
-                grant.used_bytes + cost > grant.quota_bytes
+                (grant.used_bytes + more).saturating_sub(grant.quota_bytes)
             }
         }
+    }
+
+    /// Whether it may go when room is needed: what is cached, and what a peer left that has been away for too long.
+    pub(super) fn may_go(&self, known: &Known) -> bool {
+        let is_left = match known.owner() {
+            Owner::Local => false,
+            Owner::Peer(node) => self.absent.get(&node).is_some_and(|&at| at <= self.now_hours),
+        };
+        known.is_cached() || is_left
+    }
+
+    /// What may go when room is needed.
+    pub(super) fn evictable_bytes(&self) -> u64 {
+        let evictable = self.known.iter().filter(|known| self.may_go(known));
+        evictable
+            .map(|known| known.entry_cost() + known.outside_cost().unwrap_or(0))
+            .sum()
+    }
+
+    /// What an owner has that may be evicted for its own grant.
+    pub(super) fn cache_bytes_of(&self, owner: Owner) -> u64 {
+        let cached = self
+            .known
+            .iter()
+            .filter(|known| known.is_cached() && known.owner() == owner);
+        cached
+            .map(|known| known.entry_cost() + known.outside_cost().unwrap_or(0))
+            .sum()
     }
 
     /// The sums, made anew.

@@ -4,7 +4,7 @@ use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::key::check_key;
-use memproto::local::keys::check_limit;
+use memproto::local::keys::{KeysOptions, KeysRequest, check_limit};
 use memproto::local::{BATCH_KEYS_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX};
 use memproto::pattern::check_patterns;
 use memproto::{BlockClass, BlockId, LifetimeChange, Placement, Ttl, ValueName};
@@ -70,14 +70,6 @@ pub(super) enum Encoding {
     Text,
     /// As RFC 4648, 4 has it, with padding.
     Base64,
-}
-
-/// Which keys are wanted.
-#[derive(Debug)]
-pub(super) struct Keys {
-    pub(super) patterns: Vec<String>,
-    pub(super) cursor: u64,
-    pub(super) limit: u32,
 }
 
 /// Arguments that serde reads as they are.
@@ -374,19 +366,25 @@ fn any_lifetime(fields: Fields) -> ApiResult<(ValueName, Option<Ttl>)> {
 }
 
 /// Those of `keys`.
-pub(super) fn listing(fields: Fields) -> ApiResult<Keys> {
+pub(super) fn listing(fields: Fields) -> ApiResult<KeysRequest> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct ListingArgs {
         patterns: Option<Vec<String>>,
         cursor: Option<String>,
         limit: Option<u32>,
+        #[serde(default)]
+        local: bool,
+        #[serde(default)]
+        details: bool,
     }
 
     let ListingArgs {
         patterns,
         cursor,
         limit,
+        local,
+        details,
     } = args(fields)?;
     let patterns = patterns.unwrap_or_else(|| vec!["*".to_owned()]);
     check_patterns(&patterns)?;
@@ -396,10 +394,11 @@ pub(super) fn listing(fields: Fields) -> ApiResult<Keys> {
     let cursor = cursor.map_or(Ok(0), |cursor| cursor.parse()).map_err(|_| {
         ApiError::invalid("a cursor is the text that the last page gave, or null for the first page")
     })?;
-    Ok(Keys {
+    Ok(KeysRequest {
         patterns,
         cursor,
         limit,
+        options: KeysOptions { local, details },
     })
 }
 

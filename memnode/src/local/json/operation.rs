@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding as _};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::listing::ListedKey;
 use memproto::local::batch::BatchAnswer;
+use memproto::local::keys::KeysRequest;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arguments::{Encoding, Hello, Keys, Put, PutMany, Read};
+use super::arguments::{Encoding, Hello, Put, PutMany, Read};
 use super::request::{Operation, too_large};
 use super::{IN_FLIGHT_MAX, LINE_MAX, VALUE_MAX};
 use crate::body::Body;
@@ -67,11 +69,19 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::Peers => json_of(&backend.peers().await?),
         Operation::Connect(request) => json_of(&backend.connect(request).await?),
         Operation::PeerWait(wait) => json_of(&backend.peer_wait(wait).await?),
+        Operation::PeerUpdate(update) => json_of(&backend.peer_update(update).await?),
         Operation::Disconnect(peer) => json_of(&backend.disconnect(peer).await?),
         Operation::ConsentList => json_of(&backend.consent_list().await?),
         Operation::ConsentDecide(decision) => json_of(&backend.consent_decide(decision).await?),
+        Operation::ConsentWait(wait) => json_of(&backend.consent_wait(wait).await?),
+        Operation::TrustAdd(addition) => json_of(&backend.trust_add(addition).await?),
+        Operation::Flush(request) => json_of(&backend.flush(request).await?),
         Operation::TrustList => json_of(&backend.trust_list().await?),
         Operation::TrustRemove(removal) => json_of(&backend.trust_remove(removal).await?),
+        Operation::PairOffer(offer) => json_of(&backend.pair_offer(offer).await?),
+        Operation::PairWait(wait) => json_of(&backend.pair_wait(wait).await?),
+        Operation::PairJoin(join) => json_of(&backend.pair_join(join).await?),
+        Operation::Doctor(request) => json_of(&backend.doctor(request).await?),
         Operation::Stop => {
             backend.request_stop();
             Ok(json!({}))
@@ -139,10 +149,29 @@ fn value_entry(answer: &BatchAnswer, encoding: Option<Encoding>) -> ApiResult<Va
     }
 }
 
-async fn list<B: Backend>(backend: &B, keys: Keys) -> ApiResult<Value> {
-    let page = backend.keys(&keys.patterns, keys.cursor, keys.limit).await?;
+/// A page of keys: as texts, or as `entries` where there are details.
+async fn list<B: Backend>(backend: &B, request: KeysRequest) -> ApiResult<Value> {
+    let with_details = request.options.details;
+    let page = backend.keys(request).await?;
     let cursor = (page.cursor != 0).then(|| page.cursor.to_string());
-    Ok(json!({"keys": page.keys, "cursor": cursor}))
+    let missing = json_of(&page.missing)?;
+    let keys = page.keys.into_iter();
+    if with_details {
+        let entries = keys.map(listed_entry).collect::<Vec<_>>();
+        return Ok(json!({"entries": entries, "cursor": cursor, "missing": missing}));
+    }
+    let keys = keys.map(|listed| listed.key).collect::<Vec<_>>();
+    Ok(json!({"keys": keys, "cursor": cursor, "missing": missing}))
+}
+
+fn listed_entry(ListedKey { key, details }: ListedKey) -> Value {
+    let Some(details) = details else {
+        return json!({"key": key});
+    };
+    json!({
+        "key": key, "node": details.node, "holder": details.holder, "size": details.size, "class": details.class,
+        "ttl_ms": details.ttl, "stream": details.is_stream,
+    })
 }
 
 fn json_of(value: &impl Serialize) -> ApiResult<Value> {

@@ -1,12 +1,16 @@
 //! A line, read into an operation.
 
-use memproto::control::{ConnectRequest, ConsentDecision, PeerName, PeerWait, TrustRemoval};
+use memproto::control::{
+    ConnectRequest, ConsentDecision, ConsentWait, DoctorRequest, FlushRequest, PairJoin, PairOffer, PairWait,
+    PeerName, PeerUpdate, PeerWait, TrustAddition, TrustRemoval,
+};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
+use memproto::local::keys::KeysRequest;
 use memproto::{BlockId, LifetimeChange, ValueName};
 use serde_json::Value;
 
-use super::arguments::{self, Encoding, Fields, Hello, Keys, Put, PutMany, Read};
+use super::arguments::{self, Encoding, Fields, Hello, Put, PutMany, Read};
 use super::{LINE_MAX, VALUE_MAX};
 
 /// The longest `id` in bytes, as it stands in the line.
@@ -28,17 +32,25 @@ pub(super) enum Operation {
     Load(BlockId, Read),
     Free(Vec<BlockId>),
     Stream(Put),
-    Keys(Keys),
+    Keys(KeysRequest),
     Status,
     Stats,
     Peers,
     Connect(ConnectRequest),
     PeerWait(PeerWait),
+    PeerUpdate(PeerUpdate),
     Disconnect(PeerName),
     ConsentList,
     ConsentDecide(ConsentDecision),
     TrustList,
     TrustRemove(TrustRemoval),
+    PairOffer(PairOffer),
+    PairWait(PairWait),
+    PairJoin(PairJoin),
+    Doctor(DoctorRequest),
+    ConsentWait(ConsentWait),
+    TrustAdd(TrustAddition),
+    Flush(FlushRequest),
     Stop,
 }
 
@@ -140,9 +152,17 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         "keys" => Operation::Keys(arguments::listing(fields)?),
         "connect" => Operation::Connect(arguments::args(fields)?),
         "peer_wait" => Operation::PeerWait(arguments::args(fields)?),
+        "peer_update" => Operation::PeerUpdate(arguments::args(fields)?),
         "disconnect" => Operation::Disconnect(arguments::args(fields)?),
         "consent_decide" => Operation::ConsentDecide(arguments::args(fields)?),
+        "pair_offer" => Operation::PairOffer(arguments::args(fields)?),
+        "pair_wait" => Operation::PairWait(arguments::args(fields)?),
+        "pair_join" => Operation::PairJoin(arguments::args(fields)?),
+        "consent_wait" => Operation::ConsentWait(arguments::args(fields)?),
+        "trust_add" => Operation::TrustAdd(arguments::args(fields)?),
+        "flush" => Operation::Flush(arguments::args(fields)?),
         "trust_remove" => Operation::TrustRemove(arguments::args(fields)?),
+        "doctor" => Operation::Doctor(arguments::args(fields)?),
         op => {
             let bare = match op {
                 "ping" => Operation::Ping,
@@ -199,8 +219,8 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|hello|stop",
-            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|limit|patterns|cursor|ttl_ms|token",
+            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop|pair_offer|pair_join|doctor",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|local|details|ttl_ms|token",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());

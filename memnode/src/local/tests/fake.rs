@@ -8,14 +8,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memproto::control::{
-    ConnectRequest, ConsentDecision, ConsentRequest, Freed, NodeStatus, PeerInfo, PeerName, PeerState,
-    PeerWait, Stats, TrustRemoval, TrustedDevice,
+    Check, CheckResult, CheckSubject, ConnectRequest, ConsentDecision, ConsentRequest, ConsentState,
+    ConsentWait, DoctorReport, DoctorRequest, FlushRequest, Freed, GrantUse, NodeStatus, PairCodeShown,
+    PairJoin, PairOffer, PairWait, PeerInfo, PeerName, PeerState, PeerUpdate, PeerUpdated, PeerWait, Stats,
+    TrustAdded, TrustAddition, TrustRemoval, TrustedDevice,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::listing::{KeyDetails, ListedKey, MissingNode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
-use memproto::local::keys::{KeysPage, KeysReply};
+use memproto::local::keys::{KeysPage, KeysReply, KeysRequest};
 use memproto::pattern::Globs;
-use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
+use memproto::{BlockClass, BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +28,8 @@ pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
     pub(crate) keys: Mutex<BTreeMap<String, BlockId>>,
     pub(crate) lifetimes: Mutex<HashMap<ValueName, Ttl>>,
+    /// Nodes whose keys are missing from a listing.
+    pub(crate) missing: Mutex<Vec<MissingNode>>,
     /// How each key was last asked to be kept.
     pub(crate) options: Mutex<HashMap<String, PutOptions>>,
     /// Bodies that a load gives away, once each.
@@ -54,6 +59,7 @@ impl Fake {
             blocks: Mutex::default(),
             keys: Mutex::default(),
             lifetimes: Mutex::default(),
+            missing: Mutex::default(),
             options: Mutex::default(),
             bodies: Mutex::default(),
             gate: Semaphore::new(0),
@@ -151,8 +157,11 @@ fn peer(name: &str, state: PeerState) -> PeerInfo {
         sent_bytes: 0,
         received_bytes: 0,
         trusted: false,
+        trusts_us: None,
         code: None,
         last_error: None,
+        last_error_code: None,
+        warning: None,
     }
 }
 
@@ -312,23 +321,46 @@ impl Backend for Fake {
     }
 
     /// In ascending order; a cursor is the number of keys that came before, plus one so that an empty page has one too.
-    async fn keys(&self, patterns: &[String], cursor: u64, limit: u32) -> ApiResult<KeysReply> {
-        let globs = Globs::new(patterns)?;
+    async fn keys(&self, request: KeysRequest) -> ApiResult<KeysReply> {
+        let (cursor, options) = (request.cursor, request.options);
+        let globs = Globs::new(&request.patterns)?;
+        // As if all had five bytes and a minute to live.
+        let details = options.details.then(|| KeyDetails {
+            node: self.node_id(),
+            holder: self.node_id(),
+            size: 5,
+            class: Some(BlockClass::Cache),
+            ttl: Ttl::from_millis(60_000).ok(),
+            is_stream: false,
+        });
+        let missing = if options.local {
+            Vec::new()
+        } else {
+            self.missing.lock().unwrap().clone()
+        };
         let keys = self.keys.lock().unwrap();
-        let mut page = KeysPage::new(limit);
+        let mut page = KeysPage::new(request.limit);
         for (passed, key) in keys.keys().enumerate().skip(cursor.saturating_sub(1) as usize) {
-            if globs.match_key(key) && !page.push(key) {
+            if !globs.match_key(key) {
+                continue;
+            }
+            let key = key.clone();
+            if !page.push(ListedKey { key, details }) {
                 let next = passed + 1;
                 return Ok(page.finish(if next == keys.len() { 0 } else { next as u64 + 1 }));
             }
         }
-        Ok(page.finish(0))
+        Ok(KeysReply {
+            missing,
+            ..page.finish(0)
+        })
     }
 
     async fn status(&self) -> ApiResult<NodeStatus> {
         Ok(NodeStatus {
             name: "fake".to_owned(),
             node_id: self.node_id(),
+            public_key: "00".repeat(32),
             version: "0.1.0".to_owned(),
             pid: 1,
             uptime_secs: 0,
@@ -339,6 +371,7 @@ impl Backend for Fake {
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,
+            warnings: Vec::new(),
         })
     }
 
@@ -362,6 +395,20 @@ impl Backend for Fake {
         Ok(peer(&wait.peer, PeerState::Connected))
     }
 
+    async fn peer_update(&self, update: PeerUpdate) -> ApiResult<PeerUpdated> {
+        Ok(PeerUpdated {
+            id: NodeId::from_bytes([7; 16]),
+            name: update.peer,
+            before_bytes: 1,
+            lent: GrantUse {
+                quota_bytes: update.quota_bytes,
+                used_bytes: 0,
+            },
+            evicted: Freed::default(),
+            trusted: true,
+        })
+    }
+
     async fn disconnect(&self, name: PeerName) -> ApiResult<PeerInfo> {
         Err(ApiError::new(
             ErrorCode::UnknownPeer,
@@ -377,14 +424,78 @@ impl Backend for Fake {
         Err(ApiError::new(ErrorCode::UnknownPeer, decision.peer))
     }
 
+    async fn pair_offer(&self, _offer: PairOffer) -> ApiResult<PairCodeShown> {
+        Ok(PairCodeShown {
+            number: 1,
+            code: "417-582-9310".to_owned(),
+            expires_in_secs: 300,
+        })
+    }
+
+    async fn pair_wait(&self, wait: PairWait) -> ApiResult<PeerInfo> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(peer(&wait.number.to_string(), PeerState::Connected))
+    }
+
+    async fn pair_join(&self, join: PairJoin) -> ApiResult<PeerInfo> {
+        Ok(peer(&join.code, PeerState::Connected))
+    }
+
     async fn trust_list(&self) -> ApiResult<Vec<TrustedDevice>> {
         Ok(Vec::new())
+    }
+
+    async fn consent_wait(&self, wait: ConsentWait) -> ApiResult<ConsentState> {
+        if wait.known_revision.is_some() {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        Ok(ConsentState {
+            revision: 1,
+            requests: Vec::new(),
+        })
+    }
+
+    async fn trust_add(&self, addition: TrustAddition) -> ApiResult<TrustAdded> {
+        let device = TrustedDevice {
+            id: NodeId::from_bytes([9; 16]),
+            public_key: addition.public_key,
+            name: addition.name,
+            quota_bytes: addition.quota_bytes.unwrap_or(5),
+            trusted_at_unix_secs: 0,
+            addresses: Vec::new(),
+        };
+        Ok(TrustAdded {
+            device,
+            was_trusted: false,
+        })
+    }
+
+    async fn flush(&self, request: FlushRequest) -> ApiResult<Freed> {
+        match request.peer {
+            None => Ok(Freed {
+                blocks: self.keys.lock().unwrap().len() as u64,
+                bytes: 0,
+            }),
+            Some(peer) => Err(ApiError::new(ErrorCode::Denied, peer)),
+        }
     }
 
     async fn trust_remove(&self, removal: TrustRemoval) -> ApiResult<Freed> {
         Ok(Freed {
             blocks: removal.free_data.into(),
             bytes: 0,
+        })
+    }
+
+    async fn doctor(&self, request: DoctorRequest) -> ApiResult<DoctorReport> {
+        Ok(DoctorReport {
+            checks: vec![Check {
+                subject: CheckSubject::Peer,
+                about: request.target,
+                result: CheckResult::Ok,
+                found: "connected".to_owned(),
+                advice: None,
+            }],
         })
     }
 

@@ -155,6 +155,40 @@ async fn keys_come_in_pages_by_their_cursor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listing_has_details_where_they_are_asked_for_and_names_who_is_missing() {
+    let mut program = Piped::greeted().await;
+    program
+        .send(&json!({"op": "set", "key": "a", "text": "value"}))
+        .await;
+    program.read().await;
+    let node = memproto::NodeId::from_bytes([8; 16]);
+    program
+        .fake
+        .missing
+        .lock()
+        .unwrap()
+        .push(memproto::listing::MissingNode {
+            node,
+            name: "away".to_owned(),
+        });
+    let missing = json!([{"node": node, "name": "away"}]);
+    program.send(&json!({"op": "keys"})).await;
+    let keys = json!({"keys": ["a"], "cursor": null, "missing": missing});
+    assert_eq!(program.read().await["result"], keys);
+    program.send(&json!({"op": "keys", "details": true})).await;
+    let mut result = program.read().await["result"].take();
+    assert_eq!((&result["missing"], &result["keys"]), (&missing, &Value::Null));
+    let mut entry = result["entries"][0].take();
+    assert_eq!(entry["node"].take(), entry["holder"].take());
+    let expected = json!({
+        "key": "a", "size": 5, "class": "cache", "ttl_ms": 60_000, "stream": false, "node": null, "holder": null,
+    });
+    assert_eq!(entry, expected);
+    program.send(&json!({"op": "keys", "local": true})).await;
+    assert_eq!(program.read().await["result"]["missing"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_beyond_the_limit_wait() {
     let mut program = Piped::greeted().await;
     for id in 0..2 * IN_FLIGHT_MAX {
@@ -333,6 +367,22 @@ async fn control_operations_have_the_native_objects() {
         ),
         (json!({"op": "consent_list"}), "", json!([])),
         (json!({"op": "trust_list"}), "", json!([])),
+        (
+            json!({"op": "peer_update", "peer": "B", "quota_bytes": 7}),
+            "/lent/quota_bytes",
+            json!(7),
+        ),
+        (
+            json!({"op": "consent_wait", "timeout_ms": 0}),
+            "/requests",
+            json!([]),
+        ),
+        (
+            json!({"op": "trust_add", "public_key": "00", "name": "B"}),
+            "/device/quota_bytes",
+            json!(5),
+        ),
+        (json!({"op": "flush"}), "/blocks", json!(0)),
         (
             json!({"op": "trust_remove", "peer": "B", "free_data": true}),
             "/blocks",

@@ -1,5 +1,7 @@
 //! Who may connect, for how long, and what each side is told.
 
+use memproto::control::ConsentRequest;
+
 use super::*;
 
 #[tokio::test]
@@ -96,6 +98,7 @@ async fn no_is_told_to_the_other_side() {
     assert_eq!(b.state_of(&a), Some(PeerState::Denied));
     let info = a.sees(b.id(), PeerState::Denied).await;
     assert!(info.last_error.unwrap().contains("said no"));
+    assert_eq!(info.last_error_code, Some(ErrorCode::Denied));
     assert_eq!(a.peers.resolve_link("NodeB").unwrap_err().code, ErrorCode::Denied);
     assert!(a.peers.trusted().is_empty(), "who said no is not trusted");
     assert!(a.service.told.borrow().is_empty() && b.service.told.borrow().is_empty());
@@ -120,6 +123,7 @@ async fn an_unanswered_question_expires_on_both_sides() {
         .await;
     assert_eq!(info.state, PeerState::Discovered);
     assert!(info.last_error.unwrap().contains("nobody at 'NodeB' answered"));
+    assert_eq!(info.last_error_code, Some(ErrorCode::Timeout));
     assert!(b.peers.consent_requests().is_empty());
     assert!(
         b.peers
@@ -182,11 +186,99 @@ async fn trust_that_is_withdrawn_ends_the_link_at_once() {
 }
 
 #[tokio::test]
+async fn whoever_asks_learns_whether_it_will_be_asked_again() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    a.connect(&b, true).await.unwrap();
+    b.answer(&a, ConsentAnswer::Allow, None).await;
+    let info = a.sees(b.id(), PeerState::Connected).await;
+    assert_eq!(info.trusts_us, Some(false));
+    let info = b.sees(a.id(), PeerState::Connected).await;
+    assert_eq!(info.trusts_us, Some(false), "a connected once");
+    // Trust that comes later is told as well.
+    a.connect(&b, false).await.unwrap();
+    b.until(|peers| peers.info(a.id()).filter(|info| info.trusts_us == Some(true)))
+        .await;
+
+    let (a, b) = pair().await;
+    for (one, other) in [(&a, &b), (&b, &a)] {
+        one.until(|peers| peers.info(other.id()).filter(|info| info.trusts_us == Some(true)))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_allowed_once_is_asked_again_when_the_link_has_ended() {
+    let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
+    a.connect(&b, false).await.unwrap();
+    b.answer(&a, ConsentAnswer::Allow, None).await;
+    a.sees(b.id(), PeerState::Connected).await;
+    b.sees(a.id(), PeerState::Connected).await;
+    let first = b.peers.link(a.id()).unwrap();
+    // It breaks without a word, as by a network that is gone; a trusts b and dials again by itself.
+    super::links::cut(&a, &b);
+    b.until(|peers| {
+        let asks = |request: &&ConsentRequest| request.id == a.id();
+        peers.consent_requests().iter().find(asks).map(drop)
+    })
+    .await;
+    assert!(b.peers.link(a.id()).is_none());
+    assert!(first.request(PeerRequest::Usage, Body::empty()).await.is_err());
+    b.answer(&a, ConsentAnswer::Allow, None).await;
+    a.sees(b.id(), PeerState::Connected).await;
+}
+
+#[tokio::test]
+async fn who_knows_a_name_does_not_talk_to_another_key_under_it() {
+    let (a, _b) = pair().await;
+    a.until(|peers| (!peers.trusted().is_empty()).then_some(())).await;
+    let impostor = TestNode::start("NodeB").await;
+    let error = a.connect(&impostor, false).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Denied);
+    for part in [
+        &*impostor.id().fingerprint(),
+        "memcli trust remove NodeB",
+        "--accept-new-key",
+    ] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    assert!(a.peers.info(impostor.id()).is_none());
+    assert!(
+        impostor.peers.list().is_empty() && impostor.peers.consent_requests().is_empty(),
+        "it did not learn who dialled"
+    );
+    let info = a.connect_though_the_key_is_new(&impostor).await.unwrap();
+    assert_eq!(info.warning, Some(ConsentWarning::KnownNameNewKey));
+}
+
+#[tokio::test]
+async fn a_known_key_under_another_name_is_let_in_and_told() {
+    let (a, b) = pair().await;
+    a.peers.stop().await;
+    let address = a.address;
+    let renamed = TestNode::start_in(Arc::clone(&a.home), a.secret, "Desk", |config| {
+        config.listen = vec![address];
+    })
+    .await;
+    renamed.connect(&b, false).await.unwrap();
+    let info = b
+        .until(|peers| {
+            peers
+                .info(a.id())
+                .filter(|info| info.state == PeerState::Connected && info.name == "Desk")
+        })
+        .await;
+    assert_eq!(info.warning, Some(ConsentWarning::KnownKeyNewName));
+    b.until(|peers| (peers.trusted()[0].name == "Desk").then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn a_known_name_with_a_new_key_is_a_warning() {
     let (_a, b) = pair().await;
     let impostor = TestNode::start("NodeA").await;
     impostor.connect(&b, true).await.unwrap();
-    b.sees(impostor.id(), PeerState::WaitingForOurConsent).await;
+    let info = b.sees(impostor.id(), PeerState::WaitingForOurConsent).await;
+    assert_eq!(info.warning, Some(ConsentWarning::KnownNameNewKey));
     let request = &b.peers.consent_requests()[0];
     assert_eq!(
         request.warning,

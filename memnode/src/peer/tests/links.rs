@@ -53,7 +53,7 @@ async fn a_peer_that_vanished_is_unreachable() {
 }
 
 /// Breaks the connection as a cable that is pulled and a system that notices.
-fn cut(a: &TestNode, b: &TestNode) {
+pub(super) fn cut(a: &TestNode, b: &TestNode) {
     let link = a.peers.link(b.id()).unwrap();
     let socket = std::os::fd::AsFd::as_fd(&link.wire().stream);
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
@@ -92,7 +92,7 @@ async fn a_restarted_peer_replaces_its_old_link_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_that_dial_at_once_have_one_link() {
-    for round in 0..10 {
+    for round in 0..40 {
         let (a, b) = (TestNode::start("NodeA").await, TestNode::start("NodeB").await);
         let (to_b, to_a) = tokio::join!(a.connect(&b, false), b.connect(&a, false));
         for info in [to_b, to_a] {
@@ -156,6 +156,7 @@ async fn connecting_again_keeps_the_link() {
         target: "NodeB".to_owned(),
         quota_bytes: Some(5),
         once: false,
+        accept_new_key: false,
     };
     assert_eq!(
         a.peers.connect(request).await.unwrap_err().code,
@@ -166,8 +167,9 @@ async fn connecting_again_keeps_the_link() {
 #[tokio::test]
 async fn three_nodes_know_each_other_by_name_and_id() {
     let (a, b) = pair().await;
+    a.until(|peers| (!peers.trusted().is_empty()).then_some(())).await;
     let c = TestNode::start("NodeB").await;
-    a.connect(&c, true).await.unwrap();
+    a.connect_though_the_key_is_new(&c).await.unwrap();
     c.answer(&a, ConsentAnswer::Allow, None).await;
     a.sees(c.id(), PeerState::Connected).await;
     assert_eq!(a.peers.connected().len(), 2);
@@ -233,6 +235,7 @@ async fn stop_ends_everything() {
         target: b.address.to_string(),
         quota_bytes: None,
         once: true,
+        accept_new_key: false,
     };
     assert_eq!(
         a.peers.connect(request).await.unwrap_err().code,
@@ -256,6 +259,7 @@ async fn a_trusted_peer_keeps_its_grant_unless_a_person_names_another() {
             target: target.clone(),
             quota_bytes: named,
             once: false,
+            accept_new_key: false,
         };
         within(a.peers.connect(request)).await.unwrap();
         if b.peers.trusted().is_empty() {

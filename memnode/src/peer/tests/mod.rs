@@ -5,9 +5,13 @@
 mod consent;
 mod links;
 mod looking;
+mod network;
+mod pairing;
 mod strangers;
 mod table;
 mod transfer;
+mod trusting;
+mod watching;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{
-    ConnectRequest, ConsentAnswer, ConsentDecision, GrantUse, PeerInfo, PeerState, PeerWait,
+    ConnectRequest, ConsentAnswer, ConsentDecision, ConsentWarning, GrantUse, PeerInfo, PeerState, PeerWait,
 };
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::{PeerReply, PeerRequest};
@@ -46,6 +50,13 @@ enum Told {
         quota_bytes: u64,
     },
     Disconnected {
+        peer: NodeId,
+    },
+    Granted {
+        peer: NodeId,
+        quota_bytes: u64,
+    },
+    Borrowing {
         peer: NodeId,
     },
 }
@@ -200,6 +211,15 @@ impl PeerEvents for Arc<TestService> {
         self.told.send_modify(|all| all.push(told));
     }
 
+    fn grant_changed(&self, peer: NodeId, quota_bytes: u64) {
+        self.told
+            .send_modify(|all| all.push(Told::Granted { peer, quota_bytes }));
+    }
+
+    fn borrowing_changed(&self, peer: NodeId) {
+        self.told.send_modify(|all| all.push(Told::Borrowing { peer }));
+    }
+
     fn peer_disconnected(&self, peer: NodeId) {
         self.told.send_modify(|all| all.push(Told::Disconnected { peer }));
     }
@@ -279,11 +299,23 @@ impl TestNode {
         self.connect_to(&to.address.to_string(), once).await
     }
 
+    /// Connects once to a node with the name of a trusted one.
+    async fn connect_though_the_key_is_new(&self, to: &TestNode) -> ApiResult<PeerInfo> {
+        let request = ConnectRequest {
+            target: to.address.to_string(),
+            quota_bytes: None,
+            once: true,
+            accept_new_key: true,
+        };
+        within(self.peers.connect(request)).await
+    }
+
     async fn connect_to(&self, target: &str, once: bool) -> ApiResult<PeerInfo> {
         let request = ConnectRequest {
             target: target.to_owned(),
             quota_bytes: None,
             once,
+            accept_new_key: false,
         };
         within(self.peers.connect(request)).await
     }

@@ -48,7 +48,7 @@ fn ending(ended: Ended) -> Ending {
         ended,
         data_is_gone: false,
         replaced: false,
-        busy: false,
+        code: ErrorCode::PeerUnreachable,
         error: None,
     }
 }
@@ -105,6 +105,24 @@ fn a_restarted_process_always_replaces_and_loses_its_consent() {
         assert_eq!(replaced.unwrap().link, 1);
         assert_eq!(table.links().next().unwrap().ours, None);
     }
+}
+
+#[test]
+fn what_was_agreed_once_ends_with_its_link_also_where_only_the_peer_has_noticed_that_it_ended() {
+    let redialled = |we_dialled: bool, after: Duration| {
+        let (mut table, now) = (table(), Instant::now());
+        table.admit(facts(1, 1, we_dialled), Some(GRANT), 1, now).unwrap();
+        assert!(table.agreed(id(1), 1));
+        table.admit(facts(1, 2, false), None, 2, now + after).unwrap();
+        table.links().next().unwrap().ours
+    };
+    assert_eq!(redialled(false, Duration::ZERO), None, "the peer dialled both");
+    assert_eq!(redialled(true, WINDOW), None, "no dials cross this late");
+    assert_eq!(
+        redialled(true, Duration::from_secs(1)),
+        Some(GRANT),
+        "they crossed"
+    );
 }
 
 #[test]
@@ -223,4 +241,34 @@ fn agreed_links_are_counted_whatever_becomes_of_them() {
     assert!(table.ended(id(2), 2, ending(Ended::Lost), now).is_some());
     assert!(table.ended(id(1), 3, ending(Ended::Lost), now).is_some());
     assert_eq!(count(), 0);
+}
+
+#[test]
+fn of_two_processes_with_one_identity_the_one_that_is_here_stays() {
+    let (mut table, now) = (table(), Instant::now());
+    let mut serial = 0;
+    let mut admit = |table: &mut Table<u64>, incarnation| {
+        serial += 1;
+        let facts = LinkFacts {
+            incarnation,
+            ..facts(9, serial, false)
+        };
+        table.admit(facts, None, serial, now).map(|_| serial)
+    };
+    // Nobody can know better than that the second one is a restart.
+    admit(&mut table, 1).unwrap();
+    let second = admit(&mut table, 2).unwrap();
+    assert_eq!(table.get(id(9)).unwrap().shared, None);
+    for _ in 0..3 {
+        assert_eq!(admit(&mut table, 1), Err(Goodbye::SharedIdentity));
+        assert_eq!(table.links().next().unwrap().link, second);
+    }
+    assert!(table.get(id(9)).unwrap().shared.is_some());
+    // When that one goes, the other one is as good.
+    table.ended(id(9), second, ending(Ended::Lost), now).unwrap();
+    let first = admit(&mut table, 1).unwrap();
+    assert_eq!(admit(&mut table, 2), Err(Goodbye::SharedIdentity));
+    // A restart is one, whatever was before.
+    table.ended(id(9), first, ending(Ended::Lost), now).unwrap();
+    admit(&mut table, 3).unwrap();
 }

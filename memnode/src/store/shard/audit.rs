@@ -1,24 +1,30 @@
 //! Looks a shard over, for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Shard, Sums};
 use crate::store::arena::Handle;
 use crate::store::entry::{Entry, Kind, Lane};
 use crate::store::outside::Outside;
-use memproto::BlockClass;
+use memproto::{BlockClass, NodeId};
 
 /// Sums over all entries of a shard, made anew.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::store) struct ShardAudit {
     /// What the entries themselves are charged.
     pub(in crate::store) entry_bytes: u64,
     /// What the blocks of class cache are charged, with their entries.
     pub(in crate::store) cache_bytes: u64,
+    /// What the table of notes is charged.
+    pub(in crate::store) note_bytes: u64,
+    /// How many notes there are of keys of each node.
+    pub(in crate::store) notes: BTreeMap<NodeId, u64>,
     /// Bytes of the pages.
     pub(in crate::store) held_bytes: u64,
     /// How many places of an index the longest search looks at.
     pub(in crate::store) longest_search: usize,
+    /// What the entries of each owner and what lies outside of them are charged; this host's programs are `None`.
+    pub(in crate::store) owners: BTreeMap<Option<NodeId>, u64>,
 }
 
 impl Shard {
@@ -32,7 +38,7 @@ impl Shard {
             ..Sums::default()
         };
         let mut audit = ShardAudit::default();
-        let (mut outside, mut queued, mut expiring) = (BTreeSet::new(), 0, 0);
+        let (mut outside, mut queued, mut expiring, mut lent) = (BTreeSet::new(), 0, 0, 0);
         let entries = self.all_entries();
         for entry in entries.iter().map(|&handle| self.entry(handle)) {
             let lies_outside = self.outside_of(entry);
@@ -53,6 +59,9 @@ impl Shard {
             sums.streams += u64::from(matches!(lies_outside, Some(Outside::Stream { .. })));
             sums.remote_bytes += lies_outside.map_or(0, |outside| outside.remote_bytes(self.common.here));
             audit.entry_bytes += self.cost_of(entry);
+            *audit.owners.entry(self.account_of(entry).peer()).or_default() +=
+                self.cost_of(entry) + lies_outside.map_or(0, Outside::charged);
+            lent += usize::from(lies_outside.and_then(Outside::lent).is_some());
             audit.cache_bytes += if is_block && is_cache {
                 self.charged(entry)
             } else {
@@ -73,9 +82,39 @@ impl Shard {
             queued
         );
         assert_eq!(self.expiring.len(), expiring);
+        assert_eq!(self.audit_lent(), lent);
         assert_eq!(self.sums, sums);
+        audit.note_bytes = self.notes.bytes();
+        for (hash, note) in self.notes.all() {
+            assert_eq!(self.notes.find(hash), Some(note));
+            *audit
+                .notes
+                .entry(self.common.numbers.node(note.node))
+                .or_default() += 1;
+        }
+        assert_eq!(audit.notes.values().sum::<u64>(), self.notes.len() as u64);
         audit.longest_search = self.by_id.longest_search().max(self.by_key.longest_search());
         audit
+    }
+
+    /// Looks the lists of what peers have here over, and counts what stands in them.
+    fn audit_lent(&self) -> usize {
+        let mut count = 0;
+        for owner in self.lent.owners() {
+            let before = count;
+            for class in [BlockClass::Pinned, BlockClass::Cache] {
+                for id in self.lent.ids(&self.outside, owner, class) {
+                    let handle = self.find_id(id).expect("what stands in a list has an entry");
+                    let entry = self.entry(handle);
+                    let is_right = (self.account_of(entry).peer(), entry.class()) == (Some(owner), class);
+                    assert!(is_right, "{id} stands in the list of another peer or class");
+                    count += 1;
+                    assert!(count <= self.outside.len(), "a list goes round in a circle");
+                }
+            }
+            assert!(count > before, "a peer without blocks has no lists");
+        }
+        count
     }
 
     /// All entries, each once. Each is found by its names.
@@ -91,8 +130,10 @@ impl Shard {
         assert_eq!(keyed.len(), self.by_key.len());
         for &handle in &keyed {
             let bytes = self.entry(handle).key();
-            let tag = self.tag_of_key(bytes);
-            assert_eq!(self.find_key(super::Key { bytes, tag }), Some(handle));
+            let hash = self.hash_of_key(bytes);
+            let key = super::Key { bytes, hash };
+            assert_eq!(self.find_key(key), Some(handle));
+            assert_eq!(self.noted(key), None, "what has an entry has no note");
             let has_id = self.entry(handle).id().is_some();
             assert_eq!(seen.insert(handle.to_u32()), !has_id);
         }

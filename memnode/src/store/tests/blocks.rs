@@ -67,7 +67,7 @@ fn a_block_larger_than_its_reservation_is_refused() {
 #[test]
 fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     let store = sized(1 << 20);
-    let entry = |len| Store::cost_of_small(0, len, BlockClass::Pinned);
+    let entry = |len| Store::cost_of_small(0, len, BlockClass::Pinned, false);
     put(&store, Owner::Local, 1, 300).unwrap();
     assert_eq!(store.usage().used_bytes, entry(300));
     let stored = store.store_small(value(&[7; 300], BlockClass::Pinned)).unwrap();
@@ -75,7 +75,7 @@ fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     assert_eq!(store.block(stored).unwrap().bytes(), vec![7; 300]);
     store.remove(stored);
     // A chunk, a large block and one of a peer have memory of their own.
-    let outside = Store::cost_of_outside(0, BlockClass::Pinned);
+    let outside = Store::cost_of_outside(0, BlockClass::Pinned, false);
     store.set_quota(PEERS[0], Some(10_000));
     let chunk = Block {
         chunk_of: Some(id(9)),
@@ -84,9 +84,10 @@ fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     put_block(&store, Owner::Local, 2, chunk).unwrap();
     put(&store, Owner::Local, 3, LARGE).unwrap();
     put(&store, Owner::Peer(PEERS[0]), 4, 300).unwrap();
-    let memory = 2 * Store::cost_of_memory(300) + Store::cost_of_memory(LARGE as u64);
-    assert_eq!(store.usage().used_bytes, entry(300) + 3 * outside + memory);
-    assert_eq!(store.usage().peers_used_bytes, 300 + ENTRY_OVERHEAD);
+    let memory = Store::cost_of_memory(300) + Store::cost_of_memory(LARGE as u64);
+    let lent = Store::cost_of_lent(300, BlockClass::Pinned);
+    assert_eq!(store.usage().used_bytes, entry(300) + 2 * outside + memory + lent);
+    assert_eq!(store.usage().peers_used_bytes, lent);
     assert_eq!(store.usage().blocks, 4);
 }
 
@@ -157,7 +158,10 @@ fn the_blocks_of_one_owner_are_removed_by_their_marks() {
         store.remove_owned(Owner::Peer(peer), chunks),
         Freed { blocks: 1, bytes: 4 }
     );
-    assert_eq!(store.grant_use(peer).used_bytes, 4 + ENTRY_OVERHEAD);
+    assert_eq!(
+        store.grant_use(peer).used_bytes,
+        Store::cost_of_lent(4, BlockClass::Pinned)
+    );
     assert_eq!(store.usage().blocks, 6);
     assert_eq!(
         store.remove_owned(Owner::Local, |_, _| true),

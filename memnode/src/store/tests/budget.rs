@@ -50,7 +50,7 @@ fn a_full_budget_refuses_with_figures_and_advice() {
     assert_eq!(error.code, ErrorCode::OutOfMemory);
     assert_eq!(error.message, format!("1.0 KiB more do not fit: {advice}"));
     let error = set(&store, "k", &[0; 4], 1).unwrap_err();
-    let cost = Store::cost_of_small(1, 4, BlockClass::Pinned);
+    let cost = Store::cost_of_small(1, 4, BlockClass::Pinned, false);
     assert_eq!(error.message, format!("{cost} bytes more do not fit: {advice}"));
 }
 
@@ -62,7 +62,7 @@ fn a_peer_keeps_to_its_grant_and_a_stranger_gets_nothing() {
     assert!(error.message.contains("there is no grant"), "{error}");
 
     let size = 200;
-    let quota_bytes = size + ENTRY_OVERHEAD;
+    let quota_bytes = Store::cost_of_lent(size, BlockClass::Pinned);
     store.set_quota(peer, Some(quota_bytes));
     put(&store, Owner::Peer(peer), 1, size as usize).unwrap();
     let full = GrantUse {
@@ -74,9 +74,9 @@ fn a_peer_keeps_to_its_grant_and_a_stranger_gets_nothing() {
     let error = put(&store, Owner::Peer(peer), 2, 0).unwrap_err();
     assert_eq!(error.code, ErrorCode::QuotaExceeded);
     assert!(
-        error
-            .message
-            .contains("the grant: 360 bytes, 360 bytes of it used"),
+        error.message.contains(&format!(
+            "the grant: {quota_bytes} bytes, {quota_bytes} bytes of it used"
+        )),
         "{error}"
     );
 
@@ -105,7 +105,7 @@ fn a_peer_keeps_to_its_grant_and_a_stranger_gets_nothing() {
 #[test]
 fn what_is_still_read_is_still_paid() {
     let (store, [peer, _]) = (store(), PEERS);
-    store.set_quota(peer, Some(1_000 + ENTRY_OVERHEAD));
+    store.set_quota(peer, Some(Store::cost_of_lent(1_000, BlockClass::Pinned)));
     put(&store, Owner::Peer(peer), 1, 1_000).unwrap();
     let reader = store.block(id(1)).unwrap().bytes().slice(10..20);
     store.remove(id(1)).unwrap();
@@ -125,7 +125,7 @@ fn threads_together_never_pass_budget_or_grant() {
     let grant = BUDGET / 3;
     store.set_quota(peer, Some(grant));
     // The entry of what was reserved is paid when it is put in.
-    let slack = 4 * Store::cost_of_outside(0, BlockClass::Pinned);
+    let slack = 4 * Store::cost_of_outside(0, BlockClass::Pinned, false);
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
             let store = &store;

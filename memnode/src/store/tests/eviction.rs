@@ -147,7 +147,8 @@ fn a_cached_block_of_a_peer_goes_and_its_grant_has_room_again() {
     let (store, [peer, _]) = (sized(64 * 1024), PEERS);
     store.set_quota(peer, Some(64 * 1024));
     put_block(&store, Owner::Peer(peer), 1, cached(30_000)).unwrap();
-    assert_eq!(store.grant_use(peer).used_bytes, Store::cost_of_memory(30_000));
+    let charged = Store::cost_of_lent(30_000, BlockClass::Cache);
+    assert_eq!(store.grant_use(peer).used_bytes, charged);
     let usage = store.usage();
     assert_eq!(usage.cache_bytes, usage.used_bytes);
     put(&store, Owner::Local, 2, 40_000).unwrap();

@@ -45,16 +45,17 @@ fn what_has_expired_is_gone_and_its_memory_comes_back() {
     put_for(&store, 1, 1);
     put_for(&store, 2, 3);
     put(&store, Owner::Local, 3, 4).unwrap();
-    let entry = Store::cost_of_small(0, 4, BlockClass::Pinned);
+    let entry = |expires| Store::cost_of_small(0, 4, BlockClass::Pinned, expires);
+    assert_eq!(store.usage().used_bytes, 2 * entry(true) + entry(false));
     store.expiry().advance(hours(1));
     assert!(store.block(id(1)).is_none() && store.meta(id(1)).is_none());
     assert!(store.has_expired(id(1)) && !store.has_expired(id(2)) && !store.has_expired(id(3)));
     assert_eq!(ids(&take_expired(&store, || None)), [id(1)]);
     assert!(!store.has_expired(id(1)));
-    assert_eq!(store.usage().used_bytes, 2 * entry);
+    assert_eq!(store.usage().used_bytes, entry(true) + entry(false));
     store.expiry().advance(hours(2));
     assert!(store.remove(id(2)).is_none(), "nobody is told that it was there");
-    assert_eq!(store.usage().used_bytes, entry);
+    assert_eq!(store.usage().used_bytes, entry(false));
     assert!(take_expired(&store, || None).is_empty());
 }
 
@@ -108,7 +109,7 @@ fn a_key_ends_with_its_value_and_is_remembered_where_there_is_a_version() {
             .all(|(removed, by)| removed.key.is_some() == by.is_some())
     );
     assert_eq!(store.key("remembered").unwrap().version, version(11));
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(10));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(10));
     store.audit();
 }
 

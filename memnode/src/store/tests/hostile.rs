@@ -63,5 +63,5 @@ fn keys_and_values_of_the_greatest_length_fit_where_they_are_said_to() {
         store.audit();
     }
     store.note(&key, version(3), KeyNote::Deleted);
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(1_024));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1_024));
 }

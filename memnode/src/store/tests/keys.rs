@@ -22,7 +22,10 @@ fn a_value_is_replaced_by_one_of_any_size_and_class() {
             seen.push(id);
             let usage = store.usage();
             assert_eq!((usage.blocks, usage.keys), (1, 1));
-            assert_eq!(usage.used_bytes, Store::cost_of_small(key.len(), size, class));
+            assert_eq!(
+                usage.used_bytes,
+                Store::cost_of_small(key.len(), size, class, false)
+            );
             let cached = if class == BlockClass::Cache {
                 usage.used_bytes
             } else {
@@ -117,7 +120,7 @@ fn what_is_not_small_is_displaced_and_returned() {
     assert!(matches!(removed.place, Place::Stream(manifest) if manifest.holders().len() == 2));
     assert_eq!(
         store.usage().used_bytes,
-        Store::cost_of_small(1, 1, BlockClass::Pinned)
+        Store::cost_of_small(1, 1, BlockClass::Pinned, false)
     );
     // And a large block over the small value.
     let KeyWrite::Recorded { displaced, .. } = set_large(&store, "k", block(vec![4; LARGE]), 10).unwrap()
@@ -138,7 +141,7 @@ fn an_id_is_used_for_one_value_only() {
     assert_eq!(get(&store, "k").unwrap(), b"v");
     assert_eq!(
         store.usage().used_bytes,
-        Store::cost_of_small(1, 1, BlockClass::Pinned)
+        Store::cost_of_small(1, 1, BlockClass::Pinned, false)
     );
 }
 
@@ -147,11 +150,15 @@ fn a_value_over_a_note_takes_its_place() {
     let store = store();
     for (time, note) in [(1, KeyNote::Theirs), (3, KeyNote::Deleted)] {
         store.note("k", version(time), note);
-        assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+        let cost = match note {
+            KeyNote::Theirs => Store::COST_OF_FIRST_NOTES,
+            KeyNote::Deleted => Store::cost_of_deletion(1),
+        };
+        assert_eq!(store.usage().used_bytes, cost);
         let id = set(&store, "k", &[5; 60], time + 1).unwrap();
         assert_eq!(
             store.usage().used_bytes,
-            Store::cost_of_small(1, 60, BlockClass::Pinned)
+            Store::cost_of_small(1, 60, BlockClass::Pinned, false)
         );
         assert_eq!(store.key("k").unwrap().value, KeyValue::Ours(id));
     }
@@ -203,11 +210,11 @@ fn removing_by_id_ends_the_key_or_records_its_end() {
     };
     assert_eq!(store.key("k"), Some(record));
     assert!(store.look_up("k", |lookup| matches!(lookup, Lookup::Deleted(_))));
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
     // What has no key leaves no trace.
     put(&store, Owner::Local, 1, 10).unwrap();
     store.remove_recording(id(1), Some(version(3)), |_| true).unwrap();
-    assert_eq!(store.usage().used_bytes, Store::cost_of_note(1));
+    assert_eq!(store.usage().used_bytes, Store::cost_of_deletion(1));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod eviction;
 mod expiry;
 mod hostile;
 mod keys;
+mod lending;
 mod moving;
 mod notes;
 

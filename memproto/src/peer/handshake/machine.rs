@@ -260,6 +260,7 @@ impl Handshake {
             },
             peer,
             code: transcript::code(&agreement.hellos, initiator_nonce),
+            transcript: last,
             we_dialled: self.role == Role::Initiator,
             version: agreement.version,
         }

@@ -88,10 +88,6 @@ pub fn check_node_name(name: &str) -> ApiResult<()> {
             name.len()
         )));
     }
-    let is_deceptive = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     match name.chars().find(|&c| is_deceptive(c)) {
         Some(c) => Err(ApiError::invalid(format!(
             "the name of a node holds the invisible character {}",
@@ -99,6 +95,18 @@ pub fn check_node_name(name: &str) -> ApiResult<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Whether a character is not seen, or changes how others are: control characters, line ends, the marks of the bidirectional
+/// algorithm (UAX 9), and all that is shown as nothing (Default_Ignorable_Code_Point of Unicode 16.0). Two names that differ in
+/// such characters alone look the same.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What the other side proved and said.
@@ -124,6 +132,8 @@ pub struct Established {
     pub peer: PeerIdentity,
     /// Six digits, the same on both sides unless somebody sits between.
     pub code: String,
+    /// The hash over all messages of the handshake and both identities: the same on both sides, and no other session has it.
+    pub transcript: [u8; 32],
     /// Whether this side began the connection.
     pub we_dialled: bool,
     /// The version of the protocol that both speak.

@@ -1,5 +1,7 @@
 //! Pairs of handshakes, honest and attacked.
 
+mod attacks;
+
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 
@@ -408,6 +410,10 @@ fn names_that_deceive_the_eye_are_refused() {
         "a\u{1b}[2J",
         "abc\u{202e}cba",
         "a\u{200b}",
+        "a\u{61c}b",
+        "a\u{ad}b",
+        "\u{3164}",
+        "a\u{e0041}",
     ] {
         assert!(check_node_name(name).is_err(), "{name:?}");
         assert!(

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::ApiError;
 use crate::peer::message::{PeerReply, PeerRequest};
+use crate::peer::pairing::PairMessage;
 use crate::peer::record::RecordError;
 
 /// Names one request on one link. The side that dialled makes odd ids, the other one even ids.
@@ -54,6 +55,8 @@ pub enum Consent {
     Agreed {
         /// The grant in bytes.
         quota_bytes: u64,
+        /// Whether the other side is trusted for good there. Otherwise the consent ends with the link.
+        for_good: bool,
     },
     /// No.
     Denied,
@@ -77,6 +80,8 @@ pub enum Goodbye {
     Busy,
     /// The receiver of the goodbye broke the protocol.
     ProtocolError,
+    /// Another process has shown the same identity, and a link to it is kept: the home of a node was copied.
+    SharedIdentity,
     /// A reason that this version does not know.
     Other,
 }
@@ -91,6 +96,7 @@ impl fmt::Display for Goodbye {
             Goodbye::ConsentExpired => "nobody answered the question for consent in time",
             Goodbye::Busy => "too many links are open or waiting",
             Goodbye::ProtocolError => "the protocol was broken",
+            Goodbye::SharedIdentity => "another node has the same identity",
             Goodbye::Other => "for a reason that this version does not know",
         })
     }
@@ -121,6 +127,8 @@ pub enum LinkError {
 pub enum Event {
     /// What the person at the other side said, or its grant changed.
     PeerConsent(Consent),
+    /// A message of pairing. It says nothing of consent: the driver gives that when an exchange has succeeded.
+    Pair(PairMessage),
     /// Both sides agreed: requests may pass. Comes once, behind the `PeerConsent` or `set_consent` that completed it.
     Agreed {
         /// How much of the peer's budget this node may use.

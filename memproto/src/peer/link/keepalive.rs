@@ -12,6 +12,18 @@ pub(super) struct Keepalive {
     ping: Ping,
     next_token: u64,
     round_trip: Option<Duration>,
+    check: Option<Check>,
+}
+
+/// A doubt whether the peer is still there, which only the answer to a ping that was sent after it arose can end: what
+/// arrives before that may have waited in the socket while this machine slept.
+#[derive(Clone, Copy)]
+struct Check {
+    /// By when the answer must be there.
+    due: Instant,
+    within: Duration,
+    /// The ping whose answer ends the doubt, once sent.
+    token: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +43,19 @@ impl Keepalive {
             ping: Ping::Due,
             next_token: 1,
             round_trip: None,
+            check: None,
+        }
+    }
+
+    /// Asks for a sign of life that was not under way already, and gives the peer up where none comes `within` the time.
+    pub(super) fn check(&mut self, now: Instant, within: Duration) {
+        self.check = Some(Check {
+            due: now + within,
+            within,
+            token: None,
+        });
+        if self.ping == Ping::None {
+            self.ping = Ping::Due;
         }
     }
 
@@ -40,7 +65,11 @@ impl Keepalive {
 
     /// For how long nothing came, where that is too long.
     pub(super) fn is_dead(&self, now: Instant) -> Option<Duration> {
-        (now >= self.dead_at()).then_some(self.config.dead_after)
+        let unchecked = self.check.filter(|check| now >= check.due);
+        match unchecked {
+            Some(check) => Some(check.within),
+            None => (now >= self.dead_at()).then_some(self.config.dead_after),
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -51,10 +80,11 @@ impl Keepalive {
 
     /// When the next ping or the end is due.
     pub(super) fn next(&self) -> Instant {
-        match self.ping {
+        let next = match self.ping {
             Ping::None => self.ping_at().min(self.dead_at()),
             Ping::Due | Ping::Sent { .. } => self.dead_at(),
-        }
+        };
+        self.check.map_or(next, |check| check.due.min(next))
     }
 
     /// The token of a ping that is to be sent now.
@@ -66,6 +96,9 @@ impl Keepalive {
         self.next_token += 1;
         self.last_ping_at = Some(now);
         self.ping = Ping::Sent { token, at: now };
+        if let Some(check) = &mut self.check {
+            check.token.get_or_insert(token);
+        }
         Some(token)
     }
 
@@ -78,6 +111,12 @@ impl Keepalive {
             return false;
         }
         self.ping = Ping::None;
+        match self.check {
+            Some(check) if check.token == Some(token) => self.check = None,
+            // This one was under way before the doubt arose: another ping has to answer it.
+            Some(_) => self.ping = Ping::Due,
+            None => {}
+        }
         let sample = now.saturating_duration_since(at);
         // Smoothed as in RFC 6298, 2.3.
         self.round_trip = Some(self.round_trip.map_or(sample, |old| old * 7 / 8 + sample / 8));

@@ -7,16 +7,18 @@ use super::keepalive::Keepalive;
 use super::receive::{Assembly, Late, broken};
 use super::requests::Request;
 use super::transmit::Outbox;
-use super::{Consent, Event, Goodbye, LinkConfig, LinkError};
+use super::{Consent, Event, Goodbye, LinkConfig, LinkError, PAIRS_MAX};
 use crate::error::{ApiError, ErrorCode};
 use crate::peer::frame;
 use crate::peer::handshake::{Established, PeerIdentity};
+use crate::peer::pairing::PairMessage;
 use crate::peer::record::{Opener, RecordError, Sealer};
 
 /// One side of a link.
 pub struct Link {
     pub(super) peer: PeerIdentity,
     code: String,
+    transcript: [u8; 32],
     we_dialled: bool,
     pub(super) sealer: Sealer,
     opener: Opener,
@@ -26,6 +28,8 @@ pub struct Link {
     /// What the person at the other side said.
     pub(super) theirs: Consent,
     agreement_announced: bool,
+    /// How many messages of pairing the peer sent before both sides agreed.
+    pub(super) pairs_before_consent: u32,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) ours_in_flight: usize,
     pub(super) theirs_in_flight: usize,
@@ -49,12 +53,14 @@ impl Link {
             keys,
             peer,
             code,
+            transcript,
             we_dialled,
             version: _,
         } = established;
         Self {
             peer,
             code,
+            transcript,
             we_dialled,
             sealer: Sealer::new(keys.send, config.rekey_records),
             opener: Opener::new(keys.receive, config.rekey_records),
@@ -62,6 +68,7 @@ impl Link {
             ours: Consent::Waiting,
             theirs: Consent::Waiting,
             agreement_announced: false,
+            pairs_before_consent: 0,
             requests: BTreeMap::new(),
             ours_in_flight: 0,
             theirs_in_flight: 0,
@@ -85,6 +92,11 @@ impl Link {
     /// The six digits of the handshake.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// The hash over the whole handshake, the same on both sides of this link and on no other link.
+    pub fn transcript(&self) -> [u8; 32] {
+        self.transcript
     }
 
     /// Whether this side began the connection.
@@ -149,6 +161,14 @@ impl Link {
         }
     }
 
+    /// Pings the peer now, and ends the link where that is not answered `within` the time: for a side that has reason to
+    /// doubt that the peer is still there, for its machine slept or its addresses changed.
+    pub fn check(&mut self, now: Instant, within: Duration) {
+        if !self.is_closed() {
+            self.keepalive.check(now, within);
+        }
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout), at the latest. It may be early.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let next = self.keepalive.next();
@@ -177,6 +197,14 @@ impl Link {
             self.end_requests(&self.denied_error());
         }
         self.announce_agreement();
+    }
+
+    /// Sends a message of pairing. One that finds others waiting for a peer that does not read is dropped: the exchange
+    /// then ends by its driver's deadline.
+    pub fn pair(&mut self, message: PairMessage) {
+        if !self.is_closed() && self.outbox.pairs.len() < PAIRS_MAX {
+            self.outbox.pairs.push_back(message);
+        }
     }
 
     /// What this side said.
@@ -243,7 +271,7 @@ impl Link {
     }
 
     pub(super) fn announce_agreement(&mut self) {
-        if let (Consent::Agreed { .. }, Consent::Agreed { quota_bytes }) = (self.ours, self.theirs)
+        if let (Consent::Agreed { .. }, Consent::Agreed { quota_bytes, .. }) = (self.ours, self.theirs)
             && !std::mem::replace(&mut self.agreement_announced, true)
         {
             self.events.push_back(Event::Agreed { quota_bytes });

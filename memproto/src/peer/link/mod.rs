@@ -59,6 +59,14 @@ pub const SMALL_BODY_MAX: u64 = 16 * 1024;
 /// The most pings of the peer that wait for their answer. An honest peer has one under way.
 const PONGS_MAX: usize = 4;
 
+/// The most messages of pairing that wait to be sent. One exchange has at most one of a side under way; a peer that asks again and
+/// again and does not read the answers is at fault.
+const PAIRS_MAX: usize = 4;
+
+/// The most messages of pairing that a peer may send before both sides agreed: a stranger gets a few tries at finding an
+/// offer, each of which costs the code, and then has to shake hands anew, at the pace of strangers.
+const PAIRS_BEFORE_CONSENT_MAX: u32 = 8;
+
 /// Settings of a link. All but the times must be the same on both sides; they are settings for tests alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkConfig {

@@ -10,11 +10,15 @@ use bytes::Bytes;
 use super::body::{ReceiveBody, SendBody};
 use super::machine::Link;
 use super::requests::{Phase, Request};
-use super::{BodySpec, Consent, Event, LinkError, PEER_BODIES_MAX, PONGS_MAX, REQUESTS_MAX, RequestId};
+use super::{
+    BodySpec, Consent, Event, LinkError, PAIRS_BEFORE_CONSENT_MAX, PEER_BODIES_MAX, PONGS_MAX, REQUESTS_MAX,
+    RequestId,
+};
 use crate::error::{ApiError, ErrorCode};
 use crate::peer::codec::{self, DecodeError, MESSAGE_MAX};
 use crate::peer::frame::{self, FLAG_END, FLAG_MORE, Frame, Kind};
 use crate::peer::message::PeerReply;
+use crate::peer::pairing::PairMessage;
 
 /// A message of which a part came.
 pub(super) struct Assembly {
@@ -45,6 +49,7 @@ impl Link {
             )),
             // This side said no. What was on its way is dropped: the peer learns of it soon.
             _ if self.ours == Consent::Denied => Ok(()),
+            Kind::Pair => self.handle_pair(frame.payload),
             _ if !self.is_agreed() => Err(broken("a request before both sides agreed")),
             Kind::Request | Kind::Reply => self.handle_message(frame),
             Kind::Data => self.handle_data(frame),
@@ -86,6 +91,18 @@ impl Link {
             self.end_requests(&self.denied_error());
         }
         self.announce_agreement();
+        Ok(())
+    }
+
+    fn handle_pair(&mut self, payload: &[u8]) -> Handled {
+        if !self.is_agreed() {
+            self.pairs_before_consent += 1;
+            if self.pairs_before_consent > PAIRS_BEFORE_CONSENT_MAX {
+                return Err(broken("too many messages of pairing"));
+            }
+        }
+        let message = PairMessage::decode(payload).map_err(broken)?;
+        self.events.push_back(Event::Pair(message));
         Ok(())
     }
 

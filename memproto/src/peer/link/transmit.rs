@@ -12,6 +12,7 @@ use super::machine::Link;
 use super::requests::Phase;
 use super::{Consent, Event, Goodbye, RequestId};
 use crate::peer::frame::{self, FLAG_MORE, HEADER_LEN, Kind};
+use crate::peer::pairing::{PAIR_MESSAGE_MAX, PairMessage};
 use crate::peer::record::{OpenRecord, RECORD_PLAINTEXT_MAX};
 
 /// About how many bytes one call of [`Link::poll_transmit`] makes: enough for one write to be worth its call, little enough that a
@@ -30,6 +31,7 @@ pub(super) struct Outbox {
     pub(super) consent: Option<Consent>,
     pub(super) goodbye: Option<Goodbye>,
     pub(super) pongs: VecDeque<u64>,
+    pub(super) pairs: VecDeque<PairMessage>,
     pub(super) credits: VecDeque<(u64, u64)>,
     pub(super) messages: VecDeque<Message>,
     small: VecDeque<u64>,
@@ -145,6 +147,11 @@ impl Link {
         }
         while let Some(token) = self.outbox.pongs.pop_front() {
             frame::put(out, Kind::Pong, 0, 0, &token.to_le_bytes());
+        }
+        while let Some(message) = self.outbox.pairs.pop_front() {
+            let mut payload = Vec::with_capacity(PAIR_MESSAGE_MAX);
+            message.encode(&mut payload);
+            frame::put(out, Kind::Pair, 0, 0, &payload);
         }
         while record.room(out) >= HEADER_LEN + 8 {
             let Some((id, bytes)) = self.outbox.credits.pop_front() else {

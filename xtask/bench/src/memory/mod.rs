@@ -1,5 +1,6 @@
 //! `cargo xtask bench memory`: the memory that a node really takes for its budget, after churn, and what it gives back.
 //!
+//! - `notes`: what the node remembers of the keys of its peers.
 //! - `filling`: keys with values of chosen sizes, set and deleted over the socket.
 //! - `phases`: what is done one after another.
 //! - `report`: budget, use and resident memory after each phase, and whether they are within the bounds.
@@ -9,6 +10,7 @@
 //! memory is the system's figure.
 
 mod filling;
+mod notes;
 mod phases;
 mod report;
 
@@ -18,6 +20,7 @@ use anyhow::Result;
 use memnode::size::ByteSize;
 use memproto::control::Stats;
 use memproto::local::Op;
+use serde::Serialize;
 use xtask::{interrupt, wait};
 
 use crate::client::Client;
@@ -34,6 +37,9 @@ pub(crate) struct Args {
     /// How many rounds of freeing half of the keys and filling with other sizes
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure only what the keys of peers take that a node remembers
+    #[arg(long)]
+    only_notes: bool,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -52,20 +58,28 @@ const SETTLED_BYTES: u64 = 256 * 1024;
 /// Starts a node, runs all phases and prints what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let ByteSize(budget_bytes) = args.memory;
+    let noted = notes::measure(budget_bytes)?;
+    if args.only_notes {
+        return print(args.json, &noted, || notes::render(&noted));
+    }
     let starter = Starter::prepare(&[Kind::MemCloud], None)?.with_memory(budget_bytes);
     let dir = folder()?;
     let server = starter.start(Kind::MemCloud, dir.path())?;
     let mut measurement = Measurement {
         client: server.connect()?,
         server,
-        report: Report::new(budget_bytes),
+        report: Report::new(budget_bytes, noted),
     };
     measurement.look("an empty node", Phase::Free)?;
     phases::run(&mut measurement, args.rounds)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&measurement.report)?);
+    print(args.json, &measurement.report, || measurement.report.render())
+}
+
+fn print(json: bool, value: &impl Serialize, render: impl FnOnce() -> String) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(value)?);
     } else {
-        print!("{}", measurement.report.render());
+        print!("{}", render());
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! Budget, use and resident memory after each phase, beside the bounds.
+//! Budget, use and resident memory after each phase, beside the bounds, and what notes take.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use xtask::size::MIB;
+
+use super::notes::{self, Noted};
 
 /// By how much of the budget, and by how much more, resident memory may be above what it stands for.
 const SLACK_PART: f64 = 0.1;
@@ -39,13 +41,15 @@ struct Seen {
 pub(super) struct Report {
     budget_bytes: u64,
     phases: Vec<Seen>,
+    notes: Vec<Noted>,
 }
 
 impl Report {
-    pub(super) fn new(budget_bytes: u64) -> Self {
+    pub(super) fn new(budget_bytes: u64, notes: Vec<Noted>) -> Self {
         Self {
             budget_bytes,
             phases: Vec::new(),
+            notes,
         }
     }
 
@@ -102,7 +106,8 @@ impl Report {
         }
         let judged = self.phases.iter().filter_map(|seen| seen.within);
         let within = judged.clone().filter(|&within| within).count();
-        let _ = writeln!(out, "\n{within} of {} bounds kept.", judged.count());
+        let _ = writeln!(out, "\n{within} of {} bounds kept.\n", judged.count());
+        out.push_str(&notes::render(&self.notes));
         out
     }
 }
@@ -113,7 +118,7 @@ mod tests {
 
     #[test]
     fn bounds_are_a_tenth_of_the_budget_and_64_mib() {
-        let mut report = Report::new(1000 * MIB);
+        let mut report = Report::new(1000 * MIB, Vec::new());
         report.add("full", Phase::Full, 10, 999 * MIB, 1164 * MIB);
         report.add("half freed", Phase::Between, 5, 500 * MIB, 1164 * MIB);
         report.add("full again", Phase::Full, 10, 999 * MIB, 1165 * MIB);
@@ -134,6 +139,6 @@ mod tests {
             text.contains("| all freed | 0 | 0 | 164 | 0.16 | | 164 | within |\n"),
             "{text}"
         );
-        assert!(text.ends_with("\n2 of 4 bounds kept.\n"), "{text}");
+        assert!(text.contains("\n2 of 4 bounds kept.\n"), "{text}");
     }
 }

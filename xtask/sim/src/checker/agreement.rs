@@ -26,7 +26,9 @@ pub(super) fn check(key: &Key<'_>) -> Vec<Violation> {
             write.ttl_ms().is_some_and(|ttl_ms| {
                 let ends_ms = write.began.ms + ttl_ms;
                 let calm = key.history.calms[calm];
-                let last_ms = write.ended.map_or(u64::MAX, |at| at.ms + ttl_ms) + key.history.known_after_ms;
+                let last_ms = write
+                    .ended
+                    .map_or(u64::MAX, |at| at.ms + ttl_ms + key.history.known_after_ms);
                 // Somewhere in the calm time it goes: then nothing is said about this key in it.
                 ends_ms <= calm.to.ms && last_ms >= calm.from.ms
             })

@@ -7,7 +7,7 @@
 //!
 //! | rule | what it forbids | what it allows |
 //! |---|---|---|
-//! | [`Rule::Order`] | a write that has a lower version than one known to it | concurrent writes in either order |
+//! | [`Rule::Order`] | a write that has a lower version than one known to it | concurrent writes in either order; a write that a concurrent one beat at once |
 //! | [`Rule::Stale`] | a read that sees an older version than a write acknowledged before it, on the same process at any time, on any node in a calm time; a deletion is such a write, so nothing deleted returns | for `D`, the older of two writes of which the newer's writer did not know |
 //! | [`Rule::Missing`] | a read that finds nothing behind an acknowledged `set`, likewise | a deletion or an end of life since, of this value or of a newer one |
 //! | [`Rule::Backwards`] | of two reads on one process the later one sees the older version | |

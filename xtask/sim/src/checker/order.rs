@@ -73,6 +73,18 @@ impl<'a> Key<'a> {
     }
 }
 
+/// Whether a write was beaten at once by a concurrent one that is newer than `than`. Then it got no version of its own behind `than`, and
+/// it is as if it had come just before the one that won.
+fn lost_to_another(key: &Key<'_>, number: usize, than: Version) -> bool {
+    let write = key.get(number);
+    key.writes().any(|(other, winner)| {
+        other != number
+            && winner.version.is_some_and(|version| version > than)
+            && write.ended.is_none_or(|ended| winner.began <= ended)
+            && !key.is_known_to(winner, write)
+    })
+}
+
 /// A short name for messages.
 pub(super) fn told(number: usize, operation: &Operation) -> String {
     let what = match &operation.action {
@@ -99,7 +111,10 @@ pub(super) fn check(key: &Key<'_>) -> Vec<Violation> {
     for &(later, w) in &writes {
         let Some(version) = w.version else { continue };
         for &(earlier, x) in writes.iter().filter(|(number, _)| *number < later) {
-            if x.version.is_some_and(|known| known > version) && key.is_known_to(x, w) {
+            if x.version
+                .is_some_and(|known| known > version && !lost_to_another(key, later, known))
+                && key.is_known_to(x, w)
+            {
                 violations.push(Violation::new(
                     Rule::Order,
                     format!(

@@ -54,6 +54,8 @@ fn stale(key: &Key<'_>, number: usize, writer: usize, seen: &Operation) -> Optio
         *newer != writer
             && has_to_see(key, read, write)
             && !key.newer_may_be_lost(newer_version, ended)
+            // See `Rule::Order` for one that is older by its version alone.
+            && !key.is_known_to(write, seen)
             && (read.at == write.at || !is_settling(key, read, write, seen))
     })?;
     Some(Violation::new(
@@ -136,6 +138,9 @@ fn backwards(key: &Key<'_>, number: usize, writer: usize, seen: &Operation) -> O
         other.at == read.at
             && other.ended.is_some_and(|ended| ended < read.began)
             && other_version > version
+            && !key.is_known_to(key.get(other_writer), seen)
+            // While two concurrent writes find out which of them wins, the one that was seen first may.
+            && !is_settling(key, read, key.get(other_writer), seen)
             && !key.newer_may_be_lost(other_version, ended)
     })?;
     Some(Violation::new(

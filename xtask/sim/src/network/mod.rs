@@ -16,7 +16,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use memnode::simulation::{SimulatedAcceptor, SimulatedConnection};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::random::Random;
@@ -50,6 +49,9 @@ impl Delays {
     }
 }
 
+/// After how long a system asks again for a connection when nothing came back; then after twice as long, and so on (RFC 6298, 2.1 and 5.5).
+const SYN_AGAIN_FIRST: Duration = Duration::from_secs(1);
+
 /// What crossed the network so far.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Traffic {
@@ -64,8 +66,6 @@ pub struct Network {
     delays: Delays,
     trace: Arc<Trace>,
     state: Mutex<State>,
-    /// Changes whenever a way is cut or whole again, or a machine goes or comes.
-    changed: watch::Sender<u64>,
 }
 
 struct State {
@@ -132,7 +132,6 @@ impl Network {
                 next_connection: 1,
                 traffic: Traffic::default(),
             }),
-            changed: watch::Sender::new(0),
         })
     }
 
@@ -145,25 +144,21 @@ impl Network {
     /// Cuts the way from one machine to another, which says nothing of the way back.
     pub fn cut(&self, from: usize, to: usize) {
         self.lock().cut.insert((from, to));
-        self.touch();
     }
 
     /// Makes a way whole again. What was sent meanwhile arrives in a while.
     pub fn mend(&self, from: usize, to: usize) {
-        {
-            let mut state = self.lock();
-            if !state.cut.remove(&(from, to)) {
-                return;
-            }
-            let state = &mut *state;
-            for pipe in state.pipes.values_mut() {
-                if (pipe.from, pipe.to) == (from, to) {
-                    let late = Duration::from_millis(state.random.between(1..=SENT_AGAIN_MS_MAX));
-                    pipe.delay_until(Instant::now() + late);
-                }
+        let mut state = self.lock();
+        if !state.cut.remove(&(from, to)) {
+            return;
+        }
+        let state = &mut *state;
+        for pipe in state.pipes.values_mut() {
+            if (pipe.from, pipe.to) == (from, to) {
+                let late = Duration::from_millis(state.random.between(1..=SENT_AGAIN_MS_MAX));
+                pipe.delay_until(Instant::now() + late);
             }
         }
-        self.touch();
     }
 
     /// Breaks all connections between two machines.
@@ -200,13 +195,25 @@ impl Network {
         };
         // Each end that waits there locks the network when it goes.
         drop(listener);
-        self.touch();
+    }
+
+    /// Ends everything, so that nothing keeps the network but who looks at it.
+    pub fn close(&self) {
+        let listeners: Vec<_> = {
+            let mut state = self.lock();
+            state
+                .machines
+                .iter_mut()
+                .filter_map(|machine| machine.listener.take())
+                .collect()
+        };
+        // As in a crash.
+        drop(listeners);
     }
 
     /// A machine has power again.
     pub fn power_on(&self, machine: usize) {
         self.lock().machines[machine].has_power = true;
-        self.touch();
     }
 
     /// What crossed the network so far.
@@ -236,7 +243,7 @@ impl Network {
         from: usize,
         address: SocketAddr,
     ) -> io::Result<Box<dyn SimulatedConnection>> {
-        let mut changed = self.changed.subscribe();
+        let mut pause = SYN_AGAIN_FIRST;
         let to = self.machine_at(address).ok_or(io::ErrorKind::HostUnreachable)?;
         loop {
             let round_trip = {
@@ -245,15 +252,14 @@ impl Network {
                     .has_way(from, to)
                     .then(|| state.delay(from, to, &self.delays) + state.delay(to, from, &self.delays))
             };
-            let Some(round_trip) = round_trip else {
-                // The network outlives its nodes, so that this does not fail.
-                let _ = changed.changed().await;
-                continue;
-            };
-            tokio::time::sleep(round_trip).await;
-            if let Some(connected) = self.open(from, to) {
-                return connected;
+            if let Some(round_trip) = round_trip {
+                tokio::time::sleep(round_trip).await;
+                if let Some(connected) = self.open(from, to) {
+                    return connected;
+                }
             }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 
@@ -320,10 +326,6 @@ impl Network {
     fn machine_at(&self, address: SocketAddr) -> Option<usize> {
         let machines = self.lock().machines.len();
         (0..machines).find(|&machine| Self::address_of(machine) == address)
-    }
-
-    fn touch(&self) {
-        self.changed.send_modify(|changes| *changes += 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

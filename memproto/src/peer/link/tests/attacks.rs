@@ -6,6 +6,7 @@ use super::*;
 use crate::flow::DATA_COST_MIN;
 use crate::peer::codec::{self, MESSAGE_MAX};
 use crate::peer::frame::{self, FLAG_END, FLAG_MORE, Kind};
+use crate::peer::pairing::{PairMessage, PairRefusal};
 use crate::peer::record::{RECORD_PLAINTEXT_MAX, RecordError, Sealer};
 
 /// A link and a peer that has the keys but writes its own frames.
@@ -29,9 +30,20 @@ impl Forger {
 
     fn agreed() -> Self {
         let mut forger = Self::new();
-        forger.link.set_consent(Consent::Agreed { quota_bytes: 1 });
+        forger.link.set_consent(Consent::Agreed {
+            quota_bytes: 1,
+            for_good: false,
+        });
         forger
-            .send(|out| consent(out, Consent::Agreed { quota_bytes: 1 }))
+            .send(|out| {
+                consent(
+                    out,
+                    Consent::Agreed {
+                        quota_bytes: 1,
+                        for_good: false,
+                    },
+                )
+            })
             .unwrap();
         forger
     }
@@ -77,7 +89,13 @@ fn request(out: &mut Vec<u8>, id: u64, body: BodySpec) {
 
 #[test]
 fn frames_of_requests_before_consent_close_the_link() {
-    for ours in [Consent::Waiting, Consent::Agreed { quota_bytes: 1 }] {
+    for ours in [
+        Consent::Waiting,
+        Consent::Agreed {
+            quota_bytes: 1,
+            for_good: false,
+        },
+    ] {
         for kind in [
             Kind::Request,
             Kind::Reply,
@@ -94,7 +112,15 @@ fn frames_of_requests_before_consent_close_the_link() {
     }
     let mut forger = Forger::new();
     forger
-        .send(|out| consent(out, Consent::Agreed { quota_bytes: 1 }))
+        .send(|out| {
+            consent(
+                out,
+                Consent::Agreed {
+                    quota_bytes: 1,
+                    for_good: false,
+                },
+            )
+        })
         .unwrap();
     assert!(
         forger
@@ -177,7 +203,7 @@ fn malformed_frames_and_messages_close_the_link() {
         ),
         (Kind::Ping, 0, 0, vec![0; 7]),
         (Kind::Pong, 0, 0, vec![9; 8]),
-        (Kind::Consent, 0, 0, vec![3; 9]),
+        (Kind::Consent, 0, 0, vec![4; 9]),
         (Kind::Consent, 0, 0, vec![0; 9]),
         (Kind::Goodbye, 0, 0, vec![]),
         (Kind::Goodbye, 1, 0, vec![1]),
@@ -324,6 +350,40 @@ fn a_flood_of_pings_closes_the_link() {
 }
 
 #[test]
+fn a_stranger_has_few_messages_of_pairing_and_none_is_consent() {
+    let pair = |out: &mut Vec<u8>| frame::put(out, Kind::Pair, 0, 0, &[4, 1]);
+    let mut forger = Forger::new();
+    for _ in 0..PAIRS_BEFORE_CONSENT_MAX {
+        forger.send(pair).unwrap();
+        assert_eq!(
+            forger.link.poll_event(),
+            Some(Event::Pair(PairMessage::Refuse(PairRefusal::NoOffer)))
+        );
+    }
+    assert_eq!(forger.link.our_consent(), Consent::Waiting);
+    assert_eq!(forger.link.their_consent(), Consent::Waiting);
+    let why = forger.refused(pair);
+    assert!(why.contains("too many messages of pairing"), "{why}");
+
+    let mut forger = Forger::new();
+    let why = forger.refused(|out| frame::put(out, Kind::Pair, 0, 0, &[1; 32]));
+    assert!(why.contains("wrong length"), "{why}");
+}
+
+/// A peer that asks and does not read holds a few answers, not more.
+#[test]
+fn answers_of_pairing_do_not_pile_up() {
+    let mut forger = Forger::agreed();
+    for _ in 0..10 * PAIRS_MAX {
+        forger.link.pair(PairMessage::Refuse(PairRefusal::NoOffer));
+    }
+    let mut out = Vec::new();
+    assert!(forger.link.poll_transmit(forger.now, &mut out));
+    let each = frame::HEADER_LEN + 2;
+    assert!(out.len() < (PAIRS_MAX + 1) * each + 100, "{} bytes", out.len());
+}
+
+#[test]
 fn data_for_a_cancelled_request_is_dropped_up_to_one_window() {
     let mut forger = Forger::agreed();
     let id = forger.link.open_request(&store(), BodySpec::NONE, None).unwrap();
@@ -408,7 +468,7 @@ proptest! {
     #[test]
     fn random_frames_never_break_more_than_the_link(
         frames in proptest::collection::vec(
-            (1_u8..=10, 0_u8..2, 0_u64..8, proptest::collection::vec(any::<u8>(), 0..40)), 1..60),
+            (1_u8..=11, 0_u8..2, 0_u64..8, proptest::collection::vec(any::<u8>(), 0..40)), 1..60),
         asks in 0_usize..4,
     ) {
         let mut forger = Forger::agreed();

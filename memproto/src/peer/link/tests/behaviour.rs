@@ -14,18 +14,30 @@ fn nothing_but_consent_passes_until_both_sides_agreed() {
             .map_err(|e| e.code)
     };
     assert_eq!(ask(&mut pair), Err(ErrorCode::ConsentPending));
-    pair.links[0].set_consent(Consent::Agreed { quota_bytes: 10 });
+    pair.links[0].set_consent(Consent::Agreed {
+        quota_bytes: 10,
+        for_good: false,
+    });
     pair.settle();
     assert_eq!(
         pair.take_events(1),
-        [Event::PeerConsent(Consent::Agreed { quota_bytes: 10 })]
+        [Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 10,
+            for_good: false
+        })]
     );
     assert_eq!(ask(&mut pair), Err(ErrorCode::ConsentPending));
-    pair.links[1].set_consent(Consent::Agreed { quota_bytes: 20 });
+    pair.links[1].set_consent(Consent::Agreed {
+        quota_bytes: 20,
+        for_good: false,
+    });
     pair.settle();
     assert_eq!(pair.take_events(1), [Event::Agreed { quota_bytes: 10 }]);
     let told = [
-        Event::PeerConsent(Consent::Agreed { quota_bytes: 20 }),
+        Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 20,
+            for_good: false,
+        }),
         Event::Agreed { quota_bytes: 20 },
     ];
     assert_eq!(pair.take_events(0), told);
@@ -36,12 +48,18 @@ fn nothing_but_consent_passes_until_both_sides_agreed() {
 #[test]
 fn a_grant_may_change_and_consent_does_not_go_back() {
     let mut pair = Pair::agreed();
-    pair.links[0].set_consent(Consent::Agreed { quota_bytes: 5 });
+    pair.links[0].set_consent(Consent::Agreed {
+        quota_bytes: 5,
+        for_good: false,
+    });
     pair.links[0].set_consent(Consent::Waiting);
     pair.settle();
     assert_eq!(
         pair.take_events(1),
-        [Event::PeerConsent(Consent::Agreed { quota_bytes: 5 })]
+        [Event::PeerConsent(Consent::Agreed {
+            quota_bytes: 5,
+            for_good: false
+        })]
     );
     assert!(pair.links[0].is_agreed());
 }
@@ -360,6 +378,39 @@ fn the_round_trip_is_measured() {
     }
     pair.settle();
     assert_eq!(pair.links[0].round_trip(), Some(Duration::from_millis(40)));
+}
+
+#[test]
+fn a_peer_in_doubt_has_to_answer_a_new_ping() {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let mut pair = Pair::agreed();
+    // One that answers stays, however often it is asked.
+    for _ in 0..3 {
+        pair.links[0].check(pair.now, WITHIN);
+        pair.settle();
+        pair.pass(WITHIN);
+        assert!(!pair.links[0].is_closed());
+    }
+    // The answer to a ping from before the doubt may have waited in the socket: it is no sign of life.
+    pair.pass(PING_AFTER);
+    let ping = pair.records(0);
+    for record in ping {
+        pair.deliver(1, record).unwrap();
+    }
+    let pong = pair.records(1);
+    pair.links[0].check(pair.now, WITHIN);
+    for record in pong {
+        pair.deliver(0, record).unwrap();
+    }
+    assert!(!pair.records(0).is_empty(), "a ping that nobody answers");
+    assert_eq!(pair.links[0].poll_timeout(), Some(pair.now + WITHIN));
+    pair.now += WITHIN;
+    pair.links[0].note_received(pair.now);
+    pair.links[0].handle_timeout(pair.now);
+    let closed = Event::Closed {
+        reason: LinkError::TimedOut(WITHIN),
+    };
+    assert_eq!(pair.take_events(0), [closed]);
 }
 
 #[test]

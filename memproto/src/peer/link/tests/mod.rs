@@ -48,7 +48,10 @@ impl Pair {
     fn agreed() -> Self {
         let mut pair = Self::new();
         for link in &mut pair.links {
-            link.set_consent(Consent::Agreed { quota_bytes: 1_000 });
+            link.set_consent(Consent::Agreed {
+                quota_bytes: 1_000,
+                for_good: false,
+            });
         }
         pair.settle();
         pair.events = [Vec::new(), Vec::new()];
