@@ -9,7 +9,6 @@
 //!
 //! Read [`id`] and [`error`] first, then [`local`].
 
-
 pub mod class;
 pub mod control;
 pub mod error;

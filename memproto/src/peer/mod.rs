@@ -28,9 +28,9 @@ pub mod record;
 #[cfg(test)]
 mod secrets;
 mod transcript;
-mod wiped;
 #[cfg(test)]
 mod vectors;
+mod wiped;
 
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeError, PeerIdentity};
 pub use link::{BodySpec, Consent, Event, Goodbye, Link, LinkConfig, LinkError, RequestId};

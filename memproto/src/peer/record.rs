@@ -233,11 +233,8 @@ mod tests {
         let (mut sealer, _) = pair();
         let first_key = Cipher::new(&Secret([7; 32]));
         let texts = vec![vec![1; 10]; 5];
-        let opens = |number: usize, record: &[u8]| {
-            first_key
-                .open(number as u64, &[], &mut record.to_vec())
-                .is_ok()
-        };
+        let opens =
+            |number: usize, record: &[u8]| first_key.open(number as u64, &[], &mut record.to_vec()).is_ok();
         let records = seal(&mut sealer, &texts);
         let with_first: Vec<bool> = records
             .iter()

@@ -48,7 +48,10 @@ async fn who_looks_reads_the_reply_and_the_reader_is_not_told_of_it() {
         }
     })
     .await;
-    let (_, body) = (&mut request).now_or_never().expect("it was handed over").unwrap();
+    let (_, body) = (&mut request)
+        .now_or_never()
+        .expect("it was handed over")
+        .unwrap();
     assert_eq!(body.as_whole().unwrap(), pattern(0, 10));
     assert_eq!(looking.hear(), Heard::Nobody);
 }
