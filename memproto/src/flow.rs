@@ -5,6 +5,20 @@
 
 use crate::error::{ApiError, ApiResult};
 
+/// The least credit that a frame with bytes of a body costs. Without it 2 MiB of credit would be two million frames of one
+/// byte, each of which costs its receiver some 50 bytes beyond its own.
+pub const DATA_COST_MIN: u64 = 512;
+
+/// The credit that a frame with this many bytes of a body costs: [`DATA_COST_MIN`] at least, nothing for an empty one.
+pub const fn data_cost(bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    if bytes == 0 || bytes > DATA_COST_MIN {
+        bytes
+    } else {
+        DATA_COST_MIN
+    }
+}
+
 /// The sender's side: how many bytes it may still send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendCredit {

@@ -9,8 +9,6 @@
 //!
 //! Read [`id`] and [`error`] first, then [`local`].
 
-#![forbid(unsafe_code)]
-
 pub mod class;
 pub mod control;
 pub mod error;

@@ -24,7 +24,7 @@ use crate::body::Body;
 use crate::patience::Patience;
 use crate::surroundings::Surroundings;
 
-/// How much the writer writes at a time is the machine's choice, about 256 KiB; this is the buffer it begins with.
+/// How much the writer writes at a time is the machine's choice, about 64 KiB; this is the buffer it begins with.
 const WRITE_BUFFER_LEN: usize = 16 * 1024;
 
 /// How long the other side may take no byte at all while some wait for it: as long as the link's keepalive lets it say

@@ -45,7 +45,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub struct Peers {
     /// Set by `start`.
     events: OnceLock<Arc<dyn PeerEvents>>,
     state: Mutex<State>,
+    /// How many links the table has over which requests may pass: every request of this host's programs asks whether there is any.
+    agreed_links: Arc<AtomicUsize>,
     /// Which link of each peer the service was told of. Held while it is told, so that it hears of the links of a peer in
     /// their order. Locked before `state`, never after.
     told: Mutex<BTreeMap<NodeId, u64>>,
@@ -155,6 +157,7 @@ impl Peers {
             identity,
             trust,
             events: OnceLock::new(),
+            agreed_links: state.table.agreed_links(),
             state: Mutex::new(state),
             told: Mutex::default(),
             changed: watch::Sender::new(0),

@@ -1,6 +1,7 @@
 //! What the rest of the node and its person ask about peers, and the answers that a person gives.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use memproto::NodeId;
@@ -32,7 +33,7 @@ impl Peers {
 
     /// Whether there is any link over which requests may pass.
     pub fn any_connected(&self) -> bool {
-        self.state().table.links().any(|slot| slot.agreed)
+        self.agreed_links.load(Ordering::Acquire) > 0
     }
 
     /// The link to a peer, where requests may pass over it.

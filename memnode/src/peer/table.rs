@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use memproto::NodeId;
@@ -32,6 +34,8 @@ pub(super) struct Table<L> {
     own_id: NodeId,
     limits: TableLimits,
     entries: BTreeMap<NodeId, Entry<L>>,
+    /// How many of the links are agreed, for those who ask without the lock of the table.
+    agreed: Arc<AtomicUsize>,
     touches: u64,
 }
 
@@ -41,8 +45,14 @@ impl<L> Table<L> {
             own_id,
             limits,
             entries: BTreeMap::new(),
+            agreed: Arc::default(),
             touches: 0,
         }
+    }
+
+    /// How many links are agreed, to be asked at any time.
+    pub(super) fn agreed_links(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.agreed)
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Entry<L>> {
@@ -217,7 +227,11 @@ impl<L> Table<L> {
             purpose: Purpose::Consent,
             since: now,
         };
-        Ok(entry.link.replace(slot))
+        let old = entry.link.replace(slot);
+        if old.as_ref().is_some_and(|old| old.agreed) {
+            self.agreed.fetch_sub(1, Ordering::Release);
+        }
+        Ok(old)
     }
 
     /// Notes that both sides agreed on a link. Returns false where it has lost its place.
@@ -225,7 +239,9 @@ impl<L> Table<L> {
         let Some(slot) = self.slot_mut(id, serial) else {
             return false;
         };
-        slot.agreed = true;
+        if !std::mem::replace(&mut slot.agreed, true) {
+            self.agreed.fetch_add(1, Ordering::Release);
+        }
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.unreachable = false;
             entry.ended = Ended::Never;
@@ -239,6 +255,9 @@ impl<L> Table<L> {
         self.slot_mut(id, serial)?;
         let entry = self.entries.get_mut(&id)?;
         let slot = entry.link.take()?;
+        if slot.agreed {
+            self.agreed.fetch_sub(1, Ordering::Release);
+        }
         let broke = ending.ended == Ended::Lost && !ending.data_is_gone;
         entry.unreachable = broke && (entry.unreachable || slot.agreed);
         entry.ended = ending.ended;

@@ -163,6 +163,9 @@ impl Wire {
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let bytes = input.fill(read)?;
+        if bytes == 0 {
+            return Ok(0);
+        }
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let now = now();
         let mut is_whole = false;

@@ -18,10 +18,6 @@ pub const FRAME_PAYLOAD_MAX: usize = INLINE_MAX + 4 * 1024;
 /// does not run dry. It is also the most that either side buffers of one body.
 pub const BODY_WINDOW: u64 = 2 * 1024 * 1024;
 
-/// The least credit that a frame with bytes of a body costs. Without it 2 MiB of credit would be two million frames of one
-/// byte, each of which costs its receiver some 50 bytes beyond its own.
-pub const DATA_COST_MIN: u64 = 512;
-
 /// The most requests of one connection that the node works on at a time; more are answered `Busy`.
 pub const IN_FLIGHT_MAX: u32 = 1024;
 
@@ -56,13 +52,3 @@ pub const TOKEN_LEN_MAX: usize = 128;
 
 /// The longest HELLO in bytes, with its header: whoever has not proven the token makes a node hold no more than that.
 pub const HELLO_LEN_MAX: usize = 16 + 8 + CLIENT_NAME_LEN_MAX + TOKEN_LEN_MAX;
-
-/// The credit that a frame with this many bytes of a body costs: [`DATA_COST_MIN`] at least, nothing for an empty one.
-pub const fn data_cost(bytes: usize) -> u64 {
-    let bytes = bytes as u64;
-    if bytes == 0 || bytes > DATA_COST_MIN {
-        bytes
-    } else {
-        DATA_COST_MIN
-    }
-}

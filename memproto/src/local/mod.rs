@@ -25,5 +25,7 @@ mod vectors;
 pub use frame::{FLAG_MORE, FrameError, FrameHeader, HEADER_LEN, Op};
 pub use input::Input;
 pub use limits::*;
+
+pub use crate::flow::{DATA_COST_MIN, data_cost};
 pub use output::Output;
 pub use path::socket_path;

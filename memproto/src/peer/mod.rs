@@ -30,6 +30,7 @@ mod secrets;
 mod transcript;
 #[cfg(test)]
 mod vectors;
+mod wiped;
 
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeError, PeerIdentity};
 pub use link::{BodySpec, Consent, Event, Goodbye, Link, LinkConfig, LinkError, RequestId};

@@ -180,20 +180,15 @@ impl Opener {
     /// Decrypts a record in place, without its length prefix, and returns its plaintext.
     ///
     /// # Errors
-    /// `Length` for an impossible length, `NotAuthentic` where it does not open: nothing was decrypted then, and the
+    /// `Length` for an impossible length, `NotAuthentic` where it does not open: its bytes are lost then, and the
     /// link cannot go on.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<&'a [u8], RecordError> {
         if record.len() <= TAG_LEN || record.len() > RECORD_MAX {
             return Err(RecordError::Length(record.len()));
         }
         let number = self.0.next_number()?;
-        let (data, tag) = record.split_at_mut(record.len() - TAG_LEN);
-        let tag: &[u8; TAG_LEN] = (&*tag).try_into().expect("split at the length of the tag");
-        self.0
-            .cipher
-            .open(number, &[], data, tag)
-            .map_err(|_| RecordError::NotAuthentic)?;
-        Ok(data)
+        let data = self.0.cipher.open(number, &[], record);
+        data.map(|data| &*data).map_err(|_| RecordError::NotAuthentic)
     }
 }
 
@@ -238,13 +233,8 @@ mod tests {
         let (mut sealer, _) = pair();
         let first_key = Cipher::new(&Secret([7; 32]));
         let texts = vec![vec![1; 10]; 5];
-        let opens = |number: usize, record: &[u8]| {
-            let mut data = record.to_vec();
-            let (data, tag) = data.split_at_mut(10);
-            first_key
-                .open(number as u64, &[], data, (&*tag).try_into().unwrap())
-                .is_ok()
-        };
+        let opens =
+            |number: usize, record: &[u8]| first_key.open(number as u64, &[], &mut record.to_vec()).is_ok();
         let records = seal(&mut sealer, &texts);
         let with_first: Vec<bool> = records
             .iter()
@@ -264,10 +254,8 @@ mod tests {
         let mut stolen = Secret(sealer.0.key.0);
         for _ in 0..4 {
             for (number, record) in records.iter().enumerate().take(2 * REKEY as usize) {
-                let mut data = record.clone();
-                let (data, tag) = data.split_at_mut(record.len() - TAG_LEN);
-                let tag = (&*tag).try_into().unwrap();
-                let opened = Cipher::new(&stolen).open(number as u64, &[], data, tag);
+                let mut record = record.clone();
+                let opened = Cipher::new(&stolen).open(number as u64, &[], &mut record);
                 assert!(opened.is_err(), "record {number}");
             }
             stolen = next_key(&stolen);

@@ -4,8 +4,8 @@
 
 use std::fmt::Debug;
 
-use chacha20poly1305::ChaCha20Poly1305;
 use ed25519_dalek::SigningKey;
+use ring::aead::LessSafeKey;
 use x25519_dalek::{SharedSecret, StaticSecret};
 use zeroize::ZeroizeOnDrop;
 
@@ -13,6 +13,7 @@ use super::cipher::{Cipher, Secret};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::pairing::{Joiner, Offer, PairCode, PairRandom};
 use super::record::{Opener, Sealer, SessionKeys, TrafficKey};
+use super::wiped::Wiped;
 
 const fn is_wiped<T: ZeroizeOnDrop>() {}
 
@@ -26,7 +27,7 @@ const _: () = {
     is_wiped::<SigningKey>();
     is_wiped::<StaticSecret>();
     is_wiped::<SharedSecret>();
-    is_wiped::<ChaCha20Poly1305>();
+    is_wiped::<Wiped<LessSafeKey>>();
 };
 
 /// Two ways to say the same of a type that has Debug, one of a type that has not: then the compiler knows which is meant.

@@ -4,6 +4,7 @@
 
 mod consent;
 mod links;
+mod looking;
 mod network;
 mod pairing;
 mod strangers;

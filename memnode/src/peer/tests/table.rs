@@ -219,6 +219,31 @@ fn a_goodbye_removes_a_discovered_peer_without_a_link() {
 }
 
 #[test]
+fn agreed_links_are_counted_whatever_becomes_of_them() {
+    let (mut table, now) = (table(), Instant::now());
+    let agreed = table.agreed_links();
+    let count = || agreed.load(Ordering::Relaxed);
+    table.admit(facts(1, 1, true), None, 1, now).unwrap();
+    assert_eq!(count(), 0);
+    // Told twice, it is one link.
+    assert!(table.agreed(id(1), 1) && table.agreed(id(1), 1));
+    table.admit(facts(2, 2, true), None, 2, now).unwrap();
+    assert!(table.agreed(id(2), 2));
+    assert_eq!(count(), 2);
+    // The peer restarted: its new link takes the place of the old one, and nobody has agreed to it.
+    let restarted = LinkFacts {
+        incarnation: 2,
+        ..facts(1, 3, false)
+    };
+    assert!(table.admit(restarted, None, 3, now).unwrap().is_some());
+    assert_eq!(count(), 1);
+    assert!(!table.agreed(id(1), 1), "the old link has no place");
+    assert!(table.ended(id(2), 2, ending(Ended::Lost), now).is_some());
+    assert!(table.ended(id(1), 3, ending(Ended::Lost), now).is_some());
+    assert_eq!(count(), 0);
+}
+
+#[test]
 fn of_two_processes_with_one_identity_the_one_that_is_here_stays() {
     let (mut table, now) = (table(), Instant::now());
     let mut serial = 0;

@@ -6,7 +6,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use super::auth::{self, AUTH_LEN, IDENTITY_LEN, PLAINTEXT_LEN, SIGNATURE_LEN};
 use super::hello::Hello;
 use super::{Established, HandshakeConfig, HandshakeError, HandshakeRandom, PeerIdentity};
-use crate::peer::cipher::{Cipher, Secret, TAG_LEN};
+use crate::peer::cipher::{Cipher, Secret};
 use crate::peer::record::{SessionKeys, TrafficKey};
 use crate::peer::transcript::{self, Role, Transcript};
 
@@ -210,15 +210,14 @@ impl Handshake {
             .try_into()
             .map_err(|_| HandshakeError::Malformed("its second message is no AUTH"))?;
         let their_role = self.role.other();
-        let (data, tag) = bytes.split_at_mut(PLAINTEXT_LEN);
-        let tag: &[u8; TAG_LEN] = (&*tag).try_into().expect("an AUTH ends with its tag");
-        Cipher::new(&transcript::handshake_key(
+        let cipher = Cipher::new(&transcript::handshake_key(
             their_role,
             &agreement.shared,
             &agreement.hellos,
-        ))
-        .open(0, context, data, tag)
-        .map_err(|_| HandshakeError::Unproven("its AUTH does not open"))?;
+        ));
+        let data = cipher
+            .open(0, context, &mut bytes)
+            .map_err(|_| HandshakeError::Unproven("its AUTH does not open"))?;
 
         let (identity, signature) = data.split_at(IDENTITY_LEN);
         let identity: &[u8; IDENTITY_LEN] = identity.try_into().expect("split at this length");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{BODY_QUEUE_MAX, BODY_WINDOW, SMALL_BODY_MAX};
 use crate::error::{ApiError, ApiResult, ErrorCode};
-use crate::flow::{ReceiveWindow, SendCredit};
+use crate::flow::{DATA_COST_MIN, ReceiveWindow, SendCredit, data_cost};
 use crate::peer::codec;
 use crate::peer::frame::{self, FLAG_END, HEADER_LEN, Kind};
 
@@ -133,8 +133,15 @@ impl SendBody {
 
     /// Whether there is something to send now.
     pub(super) fn is_ready(&self) -> bool {
-        let sendable = self.queued.min(self.credit.available()) > 0;
-        self.announced && (sendable || (self.queued == 0 && self.end.is_some()))
+        self.announced && (self.sendable() > 0 || (self.queued == 0 && self.end.is_some()))
+    }
+
+    /// Bytes of the queue that the credit pays for.
+    fn sendable(&self) -> u64 {
+        match self.credit.available() {
+            0..DATA_COST_MIN => 0,
+            credit => self.queued.min(credit),
+        }
     }
 
     /// Appends the next frame to a record that has this much room. To be called where [`is_ready`](Self::is_ready).
@@ -147,11 +154,12 @@ impl SendBody {
             frame::put(out, Kind::Fail, 0, id, &payload);
             return Emitted::Last;
         }
-        let sendable = self.queued.min(self.credit.available());
+        let sendable = self.sendable();
         if room < HEADER_LEN || (room - HEADER_LEN) < sendable.min(SPLINTER as u64) as usize {
             return Emitted::NoRoom;
         }
-        let len = self.credit.take(sendable.min((room - HEADER_LEN) as u64));
+        let len = sendable.min((room - HEADER_LEN) as u64);
+        self.credit.take(data_cost(len as usize));
         let is_last = len == self.queued && self.end.is_some();
         frame::put_header(
             out,
@@ -187,6 +195,9 @@ impl SendBody {
 pub(super) struct ReceiveBody {
     size: Option<u64>,
     received: u64,
+    /// What the received pieces cost, and how much of that was given back.
+    cost: u64,
+    returned: u64,
     consumed: u64,
     window: ReceiveWindow,
 }
@@ -196,6 +207,8 @@ impl ReceiveBody {
         Self {
             size,
             received: 0,
+            cost: 0,
+            returned: 0,
             consumed: 0,
             window: ReceiveWindow::new(BODY_WINDOW),
         }
@@ -217,8 +230,10 @@ impl ReceiveBody {
         if len == 0 && !is_last {
             return Err("an empty piece of a body".to_owned());
         }
-        self.window.receive(len).map_err(|error| error.message)?;
+        let cost = data_cost(len as usize);
+        self.window.receive(cost).map_err(|error| error.message)?;
         self.received += len;
+        self.cost += cost;
         match self.size {
             Some(size) if self.received > size => {
                 Err(format!("a body of {size} bytes goes on behind its end"))
@@ -234,9 +249,14 @@ impl ReceiveBody {
     pub(super) fn consume(&mut self, bytes: u64) -> Option<u64> {
         let bytes = bytes.min(self.received - self.consumed);
         self.consumed += bytes;
-        let grant = self.window.consume(bytes)?;
-        // What is still to come was granted already: the message would be in vain.
+        // What small pieces cost beyond their bytes goes back with these, in proportion: all of it when all was read.
+        let due = u128::from(self.cost) * u128::from(self.consumed) / u128::from(self.received.max(1));
+        let back = (due as u64).saturating_sub(self.returned);
+        self.returned += back;
+        let grant = self.window.consume(back)?;
+        // What is still to come was granted already, in whatever pieces it comes: the message would be in vain.
         let missing = self.size.map_or(u64::MAX, |size| size - self.received);
+        let missing = missing.saturating_mul(DATA_COST_MIN);
         (self.window.outstanding() - grant < missing).then_some(grant)
     }
 }

@@ -49,10 +49,8 @@ impl Forger {
         let hellos = transcript.hash();
         // What an honest initiator would also know by now.
         let mut theirs = answers[1].clone();
-        let (data, tag) = theirs.split_at_mut(PLAINTEXT_LEN);
-        Cipher::new(&transcript::handshake_key(Role::Responder, &shared, &hellos))
-            .open(0, &hellos, data, (&*tag).try_into().unwrap())
-            .unwrap();
+        let cipher = Cipher::new(&transcript::handshake_key(Role::Responder, &shared, &hellos));
+        let data = cipher.open(0, &hellos, &mut theirs).unwrap();
         transcript.append(Role::Responder.identity_label(), &data[..IDENTITY_LEN]);
         transcript.append(Role::Responder.auth_label(), &answers[1]);
         let context = transcript.hash();
@@ -137,9 +135,7 @@ fn both_identity_keys_later_open_nothing_of_a_recording() {
             for sender in [Role::Initiator, Role::Responder] {
                 let key = transcript::handshake_key(sender, &shared, &behind_hellos);
                 let mut auth = run.sent[2].clone();
-                let (data, tag) = auth.split_at_mut(PLAINTEXT_LEN);
-                let tag = (&*tag).try_into().unwrap();
-                assert!(Cipher::new(&key).open(0, &behind_hellos, data, tag).is_err());
+                assert!(Cipher::new(&key).open(0, &behind_hellos, &mut auth).is_err());
                 let key = TrafficKey(transcript::traffic_key(sender, &shared, &last));
                 assert!(Opener::new(key, 10).open(&mut record.clone()).is_err());
             }

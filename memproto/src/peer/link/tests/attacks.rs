@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::DATA_COST_MIN;
 use crate::peer::codec::{self, MESSAGE_MAX};
 use crate::peer::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use crate::peer::pairing::{PairMessage, PairRefusal};
@@ -246,6 +247,22 @@ fn a_body_beyond_its_window_or_size_closes_the_link() {
         forger
             .refused(|out| frame::put(out, Kind::Data, FLAG_END, 2, &[0; 3]))
             .contains("ends after 3")
+    );
+}
+
+#[test]
+fn tiny_pieces_use_up_the_credit_of_a_body() {
+    let mut forger = Forger::agreed();
+    forger.send(|out| request(out, 2, BodySpec::UNKNOWN)).unwrap();
+    for _ in 0..BODY_WINDOW / DATA_COST_MIN {
+        forger
+            .send(|out| frame::put(out, Kind::Data, 0, 2, b"x"))
+            .unwrap();
+    }
+    assert!(
+        forger
+            .refused(|out| frame::put(out, Kind::Data, 0, 2, b"x"))
+            .contains("granted")
     );
 }
 

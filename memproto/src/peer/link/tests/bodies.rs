@@ -81,6 +81,26 @@ fn reading_in_small_steps_gives_all_credit_back() {
 }
 
 #[test]
+fn a_body_of_tiny_pieces_arrives_whole_where_it_is_read() {
+    // More of them than one window pays for, of a body that it would cover as a whole.
+    let body = pattern(1 << 20, 6);
+    let mut pair = Pair::agreed();
+    let id = pair.ask(BodySpec::exact(body.len() as u64));
+    let mut received = Vec::new();
+    for piece in body.chunks(100) {
+        assert!(pair.links[0].push_body(id, body.slice_ref(piece)));
+        pair.settle();
+        let came = data_of(&pair.take_events(1), id);
+        pair.links[1].consume(id, came.len() as u64);
+        pair.settle();
+        received.extend(came);
+    }
+    pair.settle();
+    received.extend(data_of(&pair.take_events(1), id));
+    assert_eq!(received, body);
+}
+
+#[test]
 fn a_small_request_and_a_small_body_overtake_bulk() {
     let mut pair = Pair::agreed();
     let bulk = pair.ask(BodySpec::UNKNOWN);
