@@ -219,11 +219,9 @@ impl Service {
                 break;
             }
             let later = self.tick();
-            if write.is_recorded {
-                if !self.store.raise(write.key, write.version, later) {
-                    // Somebody wrote it at the same moment, and that is what stays.
-                    break;
-                }
+            if write.is_recorded && !self.store.raise(write.key, write.version, later) {
+                // Somebody wrote it at the same moment, and that is what stays.
+                break;
             }
             write.version = later;
         }

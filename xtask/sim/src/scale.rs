@@ -51,7 +51,7 @@ pub struct Row {
     pub connected_ms: u64,
     /// What a node sends each second while nobody asks for anything.
     pub idle: PerSecond,
-    /// What it sends each second while each sets [`SETS_PER_S`] keys.
+    /// What it sends each second while each sets ten keys.
     pub loaded: PerSecond,
     /// What a node's memory takes for all keys of the others, in bytes.
     pub directory_bytes: u64,
