@@ -370,8 +370,8 @@ impl Peers {
         }
     }
 
-    /// The consent of this side, for good. A link to which both sides agreed before goes on with the grant that it has; the
-    /// one that was named counts from the next link on.
+    /// The consent of this side, for good. A link to which both sides agreed before goes on, with the grant that was named, or else the one that
+    /// it has.
     fn agree_for_good(&self, link: &Arc<PeerLink>, grant: Grant) -> ApiResult<()> {
         let facts = link.facts();
         let (quota_bytes, agreed_before) = {
@@ -387,13 +387,16 @@ impl Peers {
             if !slot.agreed {
                 slot.ours = Some(Grant { quota_bytes, ..grant });
             }
-            (quota_bytes, slot.ours.filter(|_| slot.agreed))
+            (quota_bytes, slot.agreed)
         };
-        if let Some(ours) = agreed_before {
+        if agreed_before {
             self.trust_peer(facts, quota_bytes)
                 .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
-            // The peer learns that this is for good now.
-            link.set_consent(self.agreement(facts.id, ours));
+            if grant.named {
+                self.set_grant(&facts.id.to_string(), quota_bytes)?;
+            }
+            // The peer learns that this is for good now, and how much it is.
+            self.tell_grant(facts.id);
         } else {
             link.set_consent(Consent::Agreed {
                 quota_bytes,
