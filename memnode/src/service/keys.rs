@@ -68,7 +68,7 @@ impl Service {
                 self.free_displaced(displaced);
             }
             match before.map(|before| before.value) {
-                Some(KeyValue::Ours(_)) => {}
+                Some(KeyValue::Ours(_)) => self.news.push_overwrite(key, version),
                 Some(KeyValue::Deleted) | None => self.news.push(key, version, false),
                 // A peer wrote it just now, at the same moment.
                 Some(KeyValue::Theirs) => {

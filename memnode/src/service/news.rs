@@ -10,7 +10,7 @@
 //!
 //! This module neither sends nor stores anything; see `telling`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::lock;
 
-/// The most writes in the log. With keys of 30 bytes that is 6 MiB at most; at 10,000 new keys a second a peer may be away for
+/// The most writes in the log. With keys of 30 bytes that is 12 MiB at most; at 10,000 new keys a second a peer may be away for
 /// 6 seconds and go on where it was.
 const LOG_LEN_MAX: usize = 65_536;
 
@@ -47,6 +47,8 @@ pub(super) struct News {
     unsettled: AtomicUsize,
     /// Whether a settled peer is too far behind.
     is_behind: AtomicBool,
+    /// Whether there are writes that not everybody was told of.
+    has_writes: AtomicBool,
     /// The greatest lead of a connected peer.
     lead_ms: AtomicU64,
 }
@@ -57,6 +59,8 @@ struct Log {
     /// The number of the first write in the log; they are counted from the start of the node.
     first: u64,
     key_bytes: usize,
+    /// The keys of the writes, with how often each stands there.
+    keys: HashMap<String, u32>,
     listeners: BTreeMap<NodeId, Listener>,
 }
 
@@ -259,6 +263,14 @@ impl News {
         self.arrived.notify_waiters();
     }
 
+    /// Takes note of a value of this node that took the place of another one of this node. Whom to ask for the key stays as it is; but where not everybody has
+    /// been told of the key yet, another node may be writing it at this moment, and is told of the newest version.
+    pub(super) fn push_overwrite(&self, key: &str, version: Version) {
+        if self.has_writes.load(Ordering::Acquire) && lock(&self.log).keys.contains_key(key) {
+            self.push(key, version, false);
+        }
+    }
+
     /// What a peer is to be told next. It counts as sent: [`told`](Self::told) confirms it, and a peer that connects anew is sent what it did not confirm.
     pub(super) fn next(&self, peer: NodeId) -> Next {
         let mut log = lock(&self.log);
@@ -349,6 +361,7 @@ impl News {
     /// Drops what nobody is going to be told, and takes stock.
     fn settle(&self, log: &mut Log) {
         log.trim();
+        self.has_writes.store(!log.writes.is_empty(), Ordering::Release);
         let end = log.end();
         let unsettled = log.connected().filter(|(_, listener)| !listener.is_settled());
         self.unsettled.store(unsettled.count(), Ordering::Release);
@@ -378,6 +391,7 @@ impl Log {
 
     fn append(&mut self, write: KeyVersion) {
         self.key_bytes += write.key.len();
+        *self.keys.entry(write.key.clone()).or_default() += 1;
         self.writes.push_back(write);
         while self.writes.len() > LOG_LEN_MAX || self.key_bytes > LOG_KEY_BYTES_MAX {
             self.drop_first();
@@ -411,6 +425,12 @@ impl Log {
             return false;
         };
         self.key_bytes -= write.key.len();
+        if let Some(count) = self.keys.get_mut(&write.key) {
+            *count -= 1;
+            if *count == 0 {
+                self.keys.remove(&write.key);
+            }
+        }
         self.first += 1;
         true
     }
@@ -565,6 +585,20 @@ mod tests {
         assert!(!news.is_settled());
         assert_eq!(tell(&news, PEERS[0]), [None]);
         assert!(news.is_settled());
+    }
+
+    #[test]
+    fn an_overwrite_is_told_while_not_everybody_knows_of_the_key() {
+        let news = News::default();
+        connect(&news, PEERS[0], 1);
+        tell(&news, PEERS[0]);
+        news.push_overwrite("k", version(1));
+        assert_eq!(tell(&news, PEERS[0]), [], "it is known who has it");
+        news.push("k", version(2), false);
+        news.push_overwrite("l", version(3));
+        news.push_overwrite("k", version(4));
+        assert_eq!(tell(&news, PEERS[0]), [Some(2), Some(4)]);
+        assert!(lock(&news.log).keys.is_empty());
     }
 
     #[test]

@@ -75,6 +75,10 @@ impl Drop for Announced<'_> {
                 ..
             } = self.write;
             self.service.news.push(key, version, deleted);
+        } else {
+            self.service
+                .news
+                .push_overwrite(self.write.key, self.write.version);
         }
     }
 }
