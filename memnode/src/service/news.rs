@@ -47,8 +47,8 @@ pub(super) struct News {
     unsettled: AtomicUsize,
     /// Whether a settled peer is too far behind.
     is_behind: AtomicBool,
-    /// Whether there are writes that not everybody was told of.
-    has_writes: AtomicBool,
+    /// Whether a connected peer has not confirmed all that it is told from the log.
+    is_telling: AtomicBool,
     /// The greatest lead of a connected peer.
     lead_ms: AtomicU64,
 }
@@ -59,9 +59,17 @@ struct Log {
     /// The number of the first write in the log; they are counted from the start of the node.
     first: u64,
     key_bytes: usize,
-    /// The keys of the writes, with how often each stands there.
-    keys: HashMap<String, u32>,
+    /// The keys that were pushed, with where they stand.
+    keys: HashMap<String, Place>,
     listeners: BTreeMap<NodeId, Listener>,
+}
+
+/// Where a key stands in the log, by the numbers of its writes.
+struct Place {
+    /// The last one that was pushed.
+    news: u64,
+    /// The last overwrite behind it.
+    overwrite: Option<u64>,
 }
 
 /// Where a peer stands.
@@ -257,6 +265,11 @@ impl News {
             deleted,
         };
         let mut log = lock(&self.log);
+        let place = Place {
+            news: log.end(),
+            overwrite: None,
+        };
+        log.keys.insert(write.key.clone(), place);
         log.append(write);
         self.settle(&mut log);
         drop(log);
@@ -266,8 +279,14 @@ impl News {
     /// Takes note of a value of this node that took the place of another one of this node. Whom to ask for the key stays as it is; but where not everybody has
     /// been told of the key yet, another node may be writing it at this moment, and is told of the newest version.
     pub(super) fn push_overwrite(&self, key: &str, version: Version) {
-        if self.has_writes.load(Ordering::Acquire) && lock(&self.log).keys.contains_key(key) {
-            self.push(key, version, false);
+        if !self.is_telling.load(Ordering::Acquire) {
+            return;
+        }
+        let mut log = lock(&self.log);
+        if log.append_overwrite(key, version) {
+            self.settle(&mut log);
+            drop(log);
+            self.arrived.notify_waiters();
         }
     }
 
@@ -361,8 +380,9 @@ impl News {
     /// Drops what nobody is going to be told, and takes stock.
     fn settle(&self, log: &mut Log) {
         log.trim();
-        self.has_writes.store(!log.writes.is_empty(), Ordering::Release);
         let end = log.end();
+        let is_telling = log.followers().any(|listener| listener.next < end);
+        self.is_telling.store(is_telling, Ordering::Release);
         let unsettled = log.connected().filter(|(_, listener)| !listener.is_settled());
         self.unsettled.store(unsettled.count(), Ordering::Release);
         let is_behind = log
@@ -391,7 +411,6 @@ impl Log {
 
     fn append(&mut self, write: KeyVersion) {
         self.key_bytes += write.key.len();
-        *self.keys.entry(write.key.clone()).or_default() += 1;
         self.writes.push_back(write);
         while self.writes.len() > LOG_LEN_MAX || self.key_bytes > LOG_KEY_BYTES_MAX {
             self.drop_first();
@@ -410,6 +429,38 @@ impl Log {
         }
     }
 
+    /// Appends an overwrite of a key of which a connected peer has not confirmed the news; or where nobody was sent the last such, puts it in its place, so that a
+    /// key that is written all the time is told once in an interval. Returns whether there is something to tell.
+    fn append_overwrite(&mut self, key: &str, version: Version) -> bool {
+        let confirmed = self.followers().map(|listener| listener.next).min();
+        let sent = self.followers().map(|listener| listener.unsent).max();
+        let (Some(confirmed), Some(sent)) = (confirmed, sent) else {
+            return false;
+        };
+        let (first, end) = (self.first, self.end());
+        let Some(place) = self.keys.get_mut(key).filter(|place| place.news >= confirmed) else {
+            return false;
+        };
+        match place.overwrite {
+            Some(at) if at >= sent => self.writes[(at - first) as usize].version = version,
+            _ => {
+                place.overwrite = Some(end);
+                self.append(KeyVersion {
+                    key: key.to_owned(),
+                    version,
+                    deleted: false,
+                });
+            }
+        }
+        true
+    }
+
+    /// The connected peers that are told from the log.
+    fn followers(&self) -> impl Iterator<Item = &Listener> {
+        let connected = self.connected().map(|(_, listener)| listener);
+        connected.filter(|listener| listener.stage != Stage::NeedsAll)
+    }
+
     /// Drops what everybody was told. A peer that needs all keys is told from the store, and from where the log stands then.
     fn trim(&mut self) {
         let waiting = self
@@ -425,11 +476,12 @@ impl Log {
             return false;
         };
         self.key_bytes -= write.key.len();
-        if let Some(count) = self.keys.get_mut(&write.key) {
-            *count -= 1;
-            if *count == 0 {
-                self.keys.remove(&write.key);
-            }
+        if self
+            .keys
+            .get(&write.key)
+            .is_some_and(|place| place.news == self.first)
+        {
+            self.keys.remove(&write.key);
         }
         self.first += 1;
         true
@@ -597,8 +649,36 @@ mod tests {
         news.push("k", version(2), false);
         news.push_overwrite("l", version(3));
         news.push_overwrite("k", version(4));
-        assert_eq!(tell(&news, PEERS[0]), [Some(2), Some(4)]);
+        news.push_overwrite("k", version(5));
+        let sent = news.next(PEERS[0]);
+        news.push_overwrite("k", version(6));
+        news.push_overwrite("k", version(7));
+        let Next::Batch {
+            keys,
+            behind,
+            complete,
+        } = sent
+        else {
+            panic!("there are news: {sent:?}");
+        };
+        let times: Vec<u64> = keys.iter().map(|key| key.version.time).collect();
+        assert_eq!(times, [2, 5], "the last one before it was sent");
+        news.told(PEERS[0], behind, complete);
+        news.push_overwrite("k", version(8));
+        assert_eq!(
+            tell(&news, PEERS[0]),
+            [Some(7)],
+            "its news were confirmed meanwhile"
+        );
         assert!(lock(&news.log).keys.is_empty());
+        // What is kept for a peer that is away makes no overwrite news.
+        connect(&news, PEERS[1], 1);
+        tell(&news, PEERS[1]);
+        news.disconnected(PEERS[1]);
+        news.push("k", version(9), false);
+        assert_eq!(tell(&news, PEERS[0]), [Some(9)]);
+        news.push_overwrite("k", version(10));
+        assert_eq!(tell(&news, PEERS[0]), []);
     }
 
     #[test]
