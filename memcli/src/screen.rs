@@ -3,11 +3,15 @@
 //! The sequences are those of ECMA-48 and of xterm's private modes, which every terminal of today understands.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
 
 use crate::exit::Outcome;
-use crate::output::write_raw;
+use crate::interrupt::until_interrupted;
+use crate::output::{Output, write_raw};
 
 /// The alternate screen, without cursor, and lines cut at the right border instead of broken.
 const OPEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
@@ -38,6 +42,40 @@ impl Screen {
         let rows = if rows == 0 { ROWS_DEFAULT } else { rows };
         write_raw(frame(text, rows.into()).as_bytes())
     }
+}
+
+/// Asks again and again and shows the answers until somebody ends it: in place on a terminal, as `brief` writes them, else one below the
+/// other, as `full` does. What a screen showed last stays behind when it is closed.
+pub(crate) async fn follow<T: Serialize>(
+    output: Output,
+    interval: Duration,
+    ask: impl AsyncFn() -> memsdk::Result<T>,
+    brief: impl Fn(&T) -> String,
+    full: impl Fn(&T) -> String,
+) -> Outcome {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    // The screen is opened when signals are watched, and closed with this future.
+    let ended = until_interrupted(async {
+        let screen = if output.is_json() { None } else { Screen::open()? };
+        loop {
+            ticks.tick().await;
+            let answer = ask().await?;
+            match &screen {
+                Some(screen) => {
+                    screen.draw(&brief(&answer))?;
+                    last = Some(answer);
+                }
+                None => output.show(&answer, || full(&answer) + "\n\n")?,
+            }
+        }
+    })
+    .await;
+    if let Some(answer) = last {
+        output.show(&answer, || brief(&answer))?;
+    }
+    ended
 }
 
 /// Whether the terminal does not say that it understands sequences.

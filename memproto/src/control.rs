@@ -208,6 +208,29 @@ pub struct PeerInfo {
     pub warning: Option<ConsentWarning>,
 }
 
+impl PeerInfo {
+    /// A peer of which nothing is known but a name, or an address in its place.
+    pub fn named(name: impl Into<String>, state: PeerState) -> Self {
+        Self {
+            id: None,
+            name: name.into(),
+            address: None,
+            state,
+            round_trip_us: None,
+            borrowed: None,
+            lent: None,
+            sent_bytes: 0,
+            received_bytes: 0,
+            trusted: false,
+            trusts_us: None,
+            code: None,
+            last_error: None,
+            last_error_code: None,
+            warning: None,
+        }
+    }
+}
+
 /// Something odd about a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,19 +1,14 @@
 //! `peer list`, `peer disconnect`.
 
-use std::time::Duration;
-
 use memproto::control::{PeerInfo, PeerState};
-use memsdk::MemCloud;
-use tokio::time::MissedTickBehavior;
 
 use crate::cli::PeerListArgs;
 use crate::commands::connect::warning_text;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::interrupt::until_interrupted;
 use crate::output::printable;
 use crate::panel::cut;
-use crate::screen::Screen;
+use crate::screen::follow;
 use crate::size::{show_size, show_use};
 use crate::table;
 
@@ -22,40 +17,19 @@ pub(super) async fn list(args: PeerListArgs, context: &Context) -> Outcome {
     let output = context.output;
     let cloud = context.connect().await?;
     if args.follow {
-        return follow(&cloud, args.interval, context).await;
+        return follow(
+            output,
+            args.interval,
+            async || cloud.peers().await,
+            |peers| show_all(peers),
+            |peers| show_all(peers),
+        )
+        .await;
     }
     let peers = cloud.peers().await?;
     output.show(&peers, || show_peers(&peers, table::width()))?;
     notes(&peers).iter().for_each(|note| output.note(note));
     Ok(())
-}
-
-/// Shows them again and again. What a screen showed last stays behind when it is closed.
-async fn follow(cloud: &MemCloud, interval: Duration, context: &Context) -> Outcome {
-    let output = context.output;
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = None;
-    // The screen is opened when signals are watched, and closed with this future.
-    let ended = until_interrupted(async {
-        let screen = if output.is_json() { None } else { Screen::open()? };
-        loop {
-            ticks.tick().await;
-            let peers = cloud.peers().await?;
-            match &screen {
-                Some(screen) => {
-                    screen.draw(&show_all(&peers))?;
-                    last = Some(peers);
-                }
-                None => output.show(&peers, || show_all(&peers) + "\n\n")?,
-            }
-        }
-    })
-    .await;
-    if let Some(peers) = last {
-        output.show(&peers, || show_all(&peers))?;
-    }
-    ended
 }
 
 /// The table and what there is to say about it, in one text.

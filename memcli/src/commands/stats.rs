@@ -1,18 +1,13 @@
 //! `stats`.
 
-use std::time::Duration;
-
 use memproto::control::{GrantUse, Stats};
-use memsdk::MemCloud;
-use tokio::time::MissedTickBehavior;
 
 use crate::cli::StatsArgs;
 use crate::commands::node::show_seconds;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::interrupt::until_interrupted;
 use crate::output::printable;
-use crate::screen::Screen;
+use crate::screen::follow;
 use crate::size::{show_size, show_use};
 use crate::table;
 
@@ -20,38 +15,17 @@ use crate::table;
 pub(super) async fn stats(args: StatsArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
     if args.follow {
-        return follow(&cloud, args.interval, context).await;
+        return follow(
+            context.output,
+            args.interval,
+            async || cloud.stats().await,
+            show_briefly,
+            show_stats,
+        )
+        .await;
     }
     let stats = cloud.stats().await?;
     context.output.show(&stats, || show_stats(&stats))
-}
-
-/// Shows them again and again. What a screen showed last stays behind when it is closed.
-async fn follow(cloud: &MemCloud, interval: Duration, context: &Context) -> Outcome {
-    let output = context.output;
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = None;
-    // The screen is opened when signals are watched, and closed with this future.
-    let ended = until_interrupted(async {
-        let screen = if output.is_json() { None } else { Screen::open()? };
-        loop {
-            ticks.tick().await;
-            let stats = cloud.stats().await?;
-            match &screen {
-                Some(screen) => {
-                    screen.draw(&show_briefly(&stats))?;
-                    last = Some(stats);
-                }
-                None => output.show(&stats, || show_stats(&stats) + "\n\n")?,
-            }
-        }
-    })
-    .await;
-    if let Some(stats) = last {
-        output.show(&stats, || show_briefly(&stats))?;
-    }
-    ended
 }
 
 /// What fits a screen of 24 lines with all operations and a few peers.

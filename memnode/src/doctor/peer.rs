@@ -122,23 +122,7 @@ async fn of_address(node: &Node<'_>, target: &str) -> Vec<Check> {
             return vec![about(target, check)];
         }
     };
-    let subject = PeerInfo {
-        id: None,
-        name: target.to_owned(),
-        address: None,
-        state: PeerState::Discovered,
-        round_trip_us: None,
-        borrowed: None,
-        lent: None,
-        sent_bytes: 0,
-        received_bytes: 0,
-        trusted: false,
-        trusts_us: None,
-        code: None,
-        last_error: None,
-        last_error_code: None,
-        warning: None,
-    };
+    let subject = PeerInfo::named(target, PeerState::Discovered);
     of_addresses(node, &addresses, &subject).await
 }
 

@@ -85,7 +85,12 @@ impl Peers {
             let state = self.state();
             let known = state.table.iter().map(|entry| self.render(entry));
             known
-                .chain(state.dialling.values().map(|address| dialled_address(address)))
+                .chain(
+                    state
+                        .dialling
+                        .values()
+                        .map(|address| PeerInfo::named(address, PeerState::Connecting)),
+                )
                 .collect()
         };
         peers = peers.into_iter().map(|info| self.with_lent(info)).collect();
@@ -322,26 +327,6 @@ fn candidate(entry: &Entry<Arc<PeerLink>>) -> Candidate<'_> {
         id: entry.id,
         name: &entry.name,
         state: entry.state(),
-    }
-}
-
-fn dialled_address(address: &str) -> PeerInfo {
-    PeerInfo {
-        id: None,
-        name: address.to_owned(),
-        address: None,
-        state: PeerState::Connecting,
-        round_trip_us: None,
-        borrowed: None,
-        lent: None,
-        sent_bytes: 0,
-        received_bytes: 0,
-        trusted: false,
-        trusts_us: None,
-        code: None,
-        last_error: None,
-        last_error_code: None,
-        warning: None,
     }
 }
 

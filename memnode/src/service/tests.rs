@@ -150,6 +150,19 @@ impl TestNode {
         other.wait_for(self, PeerState::Connected).await;
     }
 
+    /// Connects to a node that trusts this one.
+    async fn come_back_to(&self, other: &TestNode) {
+        let request = ConnectRequest {
+            target: other.address.to_string(),
+            quota_bytes: None,
+            once: false,
+            accept_new_key: false,
+        };
+        self.service.peers().connect(request).await.unwrap();
+        self.wait_for(other, PeerState::Connected).await;
+        other.wait_for(self, PeerState::Connected).await;
+    }
+
     async fn wait_for(&self, other: &TestNode, state: PeerState) {
         let peer = other.id().to_string();
         let mut known_state = PeerState::Discovered;
@@ -593,15 +606,7 @@ async fn what_lies_on_a_lost_peer_is_unreachable_and_comes_back_with_it() {
     // Both write while they are apart: the later write wins on both sides.
     b.set("mine", "newer").await;
     a.set("theirs", "newest, on a").await;
-    let request = ConnectRequest {
-        target: b.address.to_string(),
-        quota_bytes: None,
-        once: false,
-        accept_new_key: false,
-    };
-    a.service.peers().connect(request).await.unwrap();
-    a.wait_for(&b, PeerState::Connected).await;
-    b.wait_for(&a, PeerState::Connected).await;
+    a.come_back_to(&b).await;
     until("both agree", || {
         let value = |node: &TestNode, key: &str| node.service.store.key(key).map(|record| record.version);
         ["mine", "theirs"]
@@ -750,15 +755,7 @@ async fn a_stream_whose_node_goes_away_in_the_middle_leaves_nothing_on_its_holde
     })
     .await;
     // The writer comes back too late: it is told, and does not take the stream for whole.
-    let request = ConnectRequest {
-        target: b.address.to_string(),
-        quota_bytes: None,
-        once: false,
-        accept_new_key: false,
-    };
-    a.service.peers().connect(request).await.unwrap();
-    a.wait_for(&b, PeerState::Connected).await;
-    b.wait_for(&a, PeerState::Connected).await;
+    a.come_back_to(&b).await;
     sender.finish();
     assert_eq!(
         writing.await.unwrap().unwrap_err().code,

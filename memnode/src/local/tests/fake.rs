@@ -148,20 +148,8 @@ impl Fake {
 fn peer(name: &str, state: PeerState) -> PeerInfo {
     PeerInfo {
         id: Some(NodeId::from_bytes([9; 16])),
-        name: name.to_owned(),
         address: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
-        state,
-        round_trip_us: None,
-        borrowed: None,
-        lent: None,
-        sent_bytes: 0,
-        received_bytes: 0,
-        trusted: false,
-        trusts_us: None,
-        code: None,
-        last_error: None,
-        last_error_code: None,
-        warning: None,
+        ..PeerInfo::named(name, state)
     }
 }
 

@@ -16,19 +16,6 @@ impl TestNode {
         .await;
     }
 
-    /// Connects to a node that trusts this one.
-    async fn come_back_to(&self, other: &TestNode) {
-        let request = ConnectRequest {
-            target: other.address.to_string(),
-            quota_bytes: None,
-            once: false,
-            accept_new_key: false,
-        };
-        self.service.peers().connect(request).await.unwrap();
-        self.wait_for(other, PeerState::Connected).await;
-        other.wait_for(self, PeerState::Connected).await;
-    }
-
     async fn store_there(&self, other: &TestNode) -> BlockId {
         self.store(Bytes::from(vec![1; MIB as usize]), to(other))
             .await

@@ -163,14 +163,7 @@ async fn the_grant_of_a_trusted_peer_that_is_away_changes_too() {
     let updated = b.grant(&a, 2 * MIB).await.unwrap();
     assert_eq!((updated.before_bytes, updated.evicted.blocks), (8 * MIB, 2));
     assert_eq!(b.kept_grant(&a), Some(2 * MIB));
-    let request = ConnectRequest {
-        target: b.address.to_string(),
-        quota_bytes: None,
-        once: false,
-        accept_new_key: false,
-    };
-    a.service.peers().connect(request).await.unwrap();
-    a.wait_for(&b, PeerState::Connected).await;
+    a.come_back_to(&b).await;
     assert_eq!(a.borrowed(&b).unwrap().quota_bytes, 2 * MIB);
     assert_eq!(b.blocks(), 1);
 }
