@@ -30,6 +30,7 @@ mod mesh;
 mod random;
 mod servers;
 mod table;
+mod turns;
 
 use std::process::ExitCode;
 

@@ -23,11 +23,11 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 use tempfile::TempDir;
-use xtask::interrupt;
 
 use crate::cpus::Cpus;
 use crate::line::Column as _;
 use crate::servers::{Kind, Server, Servers, Starter, folder};
+use crate::turns;
 use marks::Line;
 use rows::Row;
 
@@ -87,14 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         client_threads: args.client_threads.map(usize::from),
         part,
     };
-    let mut lines = Vec::new();
-    for row in Row::all() {
-        if args.only.is_empty() || args.only.contains(&row) {
-            interrupt::check()?;
-            eprintln!("{row}");
-            lines.extend(row.measure(&setting)?);
-        }
-    }
+    let lines = turns::measure_rows(Row::all(), &args.only, |row| row.measure(&setting))?;
     let report = Report {
         runs,
         run_ms,
@@ -134,7 +127,7 @@ impl Setting {
         mut measure: impl FnMut(&Server) -> Result<T>,
     ) -> Result<Vec<Vec<T>>> {
         let servers = Servers::start(&self.starter, kinds)?;
-        self.take_turns(kinds, |kind| {
+        turns::alternate(self.runs, kinds, |kind| {
             let server = servers.all().iter().find(|server| server.kind == kind);
             measure(server.expect("one of each kind was started"))
         })
@@ -146,23 +139,6 @@ impl Setting {
         kinds: &[Kind],
         mut measure: impl FnMut(Kind, &TempDir) -> Result<T>,
     ) -> Result<Vec<Vec<T>>> {
-        self.take_turns(kinds, |kind| measure(kind, &folder()?))
-    }
-
-    fn take_turns<T>(
-        &self,
-        kinds: &[Kind],
-        mut measure: impl FnMut(Kind) -> Result<T>,
-    ) -> Result<Vec<Vec<T>>> {
-        let mut order = kinds.to_vec();
-        let mut runs: Vec<_> = Kind::ALL.iter().map(|_| Vec::new()).collect();
-        for _ in 0..self.runs {
-            for &kind in &order {
-                interrupt::check()?;
-                runs[kind as usize].push(measure(kind)?);
-            }
-            order.reverse();
-        }
-        Ok(runs)
+        turns::alternate(self.runs, kinds, |kind| measure(kind, &folder()?))
     }
 }

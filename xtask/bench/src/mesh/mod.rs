@@ -24,10 +24,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 use xtask::build::{Profile, Programs};
-use xtask::interrupt;
 
-use crate::line::Column as _;
-use crate::table;
+use crate::{table, turns};
 use marks::{Kind, Line};
 use rows::Row;
 
@@ -71,14 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         runs,
         time: Duration::from_millis(run_ms),
     };
-    let mut lines = Vec::new();
-    for row in Row::all() {
-        if args.only.is_empty() || args.only.contains(&row) {
-            interrupt::check()?;
-            eprintln!("{row}");
-            lines.extend(row.measure(&setting)?);
-        }
-    }
+    let lines = turns::measure_rows(Row::all(), &args.only, |row| row.measure(&setting))?;
     let report = Report {
         runs,
         run_ms,
@@ -124,31 +115,13 @@ impl Report<'_> {
 }
 
 impl Setting {
-    /// Lets these take turns, forwards and backwards. Returns the runs of each, in the order of `all`.
-    fn take_turns<K: Copy + PartialEq, T>(
-        &self,
-        all: &[K],
-        mut measure: impl FnMut(K) -> Result<T>,
-    ) -> Result<Vec<Vec<T>>> {
-        let mut order: Vec<usize> = (0..all.len()).collect();
-        let mut runs: Vec<_> = all.iter().map(|_| Vec::new()).collect();
-        for _ in 0..self.runs {
-            for &index in &order {
-                interrupt::check()?;
-                runs[index].push(measure(all[index])?);
-            }
-            order.reverse();
-        }
-        Ok(runs)
+    /// Lets these take turns. Returns the runs of each, in the order of `all`.
+    fn take_turns<K: Copy, T>(&self, all: &[K], measure: impl FnMut(K) -> Result<T>) -> Result<Vec<Vec<T>>> {
+        turns::take_turns(self.runs, all, measure)
     }
 
-    /// The same for some columns of the table. Returns the runs of all of them, none of those that have no turn.
+    /// The same for some columns of the table.
     fn alternate<T>(&self, kinds: &[Kind], measure: impl FnMut(Kind) -> Result<T>) -> Result<Vec<Vec<T>>> {
-        let mut measured = self.take_turns(kinds, measure)?;
-        let mut runs: Vec<_> = Kind::ALL.iter().map(|_| Vec::new()).collect();
-        for kind in kinds.iter().rev() {
-            runs[*kind as usize] = measured.pop().unwrap_or_default();
-        }
-        Ok(runs)
+        turns::alternate(self.runs, kinds, measure)
     }
 }
