@@ -6,9 +6,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
+mod support;
+
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -17,6 +18,7 @@ use memproto::local::request::{HelloRequest, PutRequest, ReadRequest};
 use memproto::local::{FRAME_PAYLOAD_MAX, FrameHeader, INLINE_MAX, Input, Op, Output, PREFACE};
 use memproto::{BlockClass, ErrorCode, Placement};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use support::NodeProcess;
 use tempfile::TempDir;
 
 const KIB: u64 = 1024;
@@ -33,32 +35,22 @@ const IDLE_MAX: u64 = 16 * KIB;
 
 /// A node with a budget of 64 MiB, without peers and without TCP.
 struct Node {
-    child: Child,
+    process: NodeProcess,
     home: TempDir,
 }
 
 impl Node {
     fn start(connections_max: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memnode"))
-            .env_clear()
-            .args(["--port", "0", "--listen", "127.0.0.1", "--no-discovery"])
-            .args(["--memory", "64mb", "--api-port", "off"])
-            .args(["--local-connections-max", &connections_max.to_string(), "--home"])
-            .arg(home.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        while !log.contains("the node runs") {
-            let read = stderr.read_line(&mut log).unwrap();
-            assert_ne!(read, 0, "memnode did not start: {log}");
-        }
-        // A node whose log nobody reads would wait for its reader.
-        std::thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
-        Self { child, home }
+        let connections_max = connections_max.to_string();
+        let args = [
+            "--memory=64mb",
+            "--api-port=off",
+            "--local-connections-max",
+            &connections_max,
+        ];
+        let process = NodeProcess::start(home.path(), &args);
+        Self { process, home }
     }
 
     fn dial(&self) -> UnixStream {
@@ -77,19 +69,12 @@ impl Node {
     }
 
     fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .unwrap();
         line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * KIB
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -412,7 +397,12 @@ fn a_node_without_descriptors_serves_whom_it_has_and_the_others_later() {
         current: Some(DESCRIPTORS),
         maximum: Some(DESCRIPTORS),
     };
-    prlimit(Some(Pid::from_child(&node.child)), Resource::Nofile, limit).unwrap();
+    prlimit(
+        Some(Pid::from_child(&node.process.child)),
+        Resource::Nofile,
+        limit,
+    )
+    .unwrap();
     let mut waiting: Vec<Program> = (0..PROGRAMS).map(|_| Program::new(node.dial())).collect();
     for program in &mut waiting {
         program.write(&hello());
