@@ -384,7 +384,8 @@ impl Service {
     /// Drops what is older than a write that a peer tells of before it acknowledges it.
     fn outdate_for_peer(&self, peer: NodeId, told: &KeyVersion) -> ApiResult<PeerReply> {
         self.check_writer(peer, told)?;
-        if told.deleted && self.store.key(&told.key).is_none() {
+        let before = self.store.key(&told.key);
+        if told.deleted && before.is_none() {
             // The deletion of a key that nobody has is not worth a record; where somebody has it an announcement follows.
             return Ok(PeerReply::Outdated {
                 dropped: false,
@@ -394,6 +395,13 @@ impl Service {
         let outdated = self.outdate(told);
         if outdated.not_kept {
             self.news.forgot(peer);
+        }
+        let displaced =
+            before.filter(|before| before.value == KeyValue::Theirs && before.version < told.version);
+        if let Some(holder) = displaced.map(|displaced| displaced.version.node)
+            && holder != peer
+        {
+            self.unconfirmed.hold_for_peer(&told.key, holder);
         }
         Ok(PeerReply::Outdated {
             dropped: outdated.dropped,
