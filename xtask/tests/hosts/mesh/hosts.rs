@@ -76,11 +76,18 @@ impl Mesh {
         Ok(())
     }
 
-    /// Each of the first hosts writes keys of its own.
+    /// Each of the first hosts writes keys of its own and reads all keys. With that every node knows who answers for them: what
+    /// goes wrong from here on comes after the announcements.
     pub(super) fn fill(&self, hosts: usize) -> Result<()> {
         for index in 0..hosts {
             let keys: Vec<String> = (0..KEYS_EACH).map(|key| format!("{index}-{key}")).collect();
             self.write(index, &keys, "first", Fault::None)?;
+        }
+        for index in 0..hosts {
+            let read = self.read(index, Fault::None)?;
+            if let Some((key, _)) = read.iter().find(|(_, value)| value.is_none()) {
+                bail!("{key} is not seen at {}", self.host(index).name());
+            }
         }
         Ok(())
     }
