@@ -24,6 +24,7 @@ pub mod pattern;
 #[cfg(feature = "peer")]
 pub mod peer;
 pub mod placement;
+pub mod stream;
 pub mod ttl;
 pub mod version;
 
@@ -31,5 +32,6 @@ pub use class::BlockClass;
 pub use error::{ApiError, ErrorCode};
 pub use id::{BlockId, NodeId};
 pub use placement::Placement;
+pub use stream::ChunkHash;
 pub use ttl::{LifetimeChange, Ttl, ValueName};
 pub use version::Version;

@@ -1,0 +1,159 @@
+//! Streams: what a program asks for when it opens one, and how far it has come.
+//!
+//! A stream is stored in **chunks** of at most [`STREAM_CHUNK_SIZE`](crate::limits::STREAM_CHUNK_SIZE) bytes, each known by
+//! the BLAKE3 hash of its bytes. The types with `Serialize` are JSON bodies of control operations; a reader ignores fields it does not know.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::class::BlockClass;
+use crate::id::{BlockId, NodeId};
+use crate::ttl::Ttl;
+
+/// The BLAKE3 hash of a chunk's bytes, as they are before any compression.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkHash([u8; 32]);
+
+impl ChunkHash {
+    /// The length in bytes.
+    pub const LEN: usize = 32;
+
+    /// The hash with these bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChunkHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChunkHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A chunk that a program knows without having its bytes at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KnownChunk {
+    /// The hash of its bytes.
+    pub hash: ChunkHash,
+    /// How many bytes it has, 1 to [`STREAM_CHUNK_SIZE`](crate::limits::STREAM_CHUNK_SIZE).
+    pub length: u32,
+}
+
+/// Whether chunks are compressed on their way to where they lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compress {
+    /// Where a sample of the chunk shrinks enough that the link in use gains by it.
+    #[default]
+    Auto,
+    /// Wherever it makes the chunk smaller.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where the chunks of a stream may lie.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamPlacement {
+    /// On peers first, on this node only where no peer has room.
+    #[default]
+    Auto,
+    /// On this node and nowhere else.
+    Local,
+    /// On any peers, not here.
+    Remote,
+    /// On the peers of these names, ids or unambiguous prefixes of ids, one at least, and nowhere else.
+    Peers(Vec<String>),
+}
+
+/// How a stream is to be kept: the body of STREAM_OPEN.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamOptions {
+    /// The key that names the stream, once it is whole.
+    pub key: Option<String>,
+    /// Whether the key names the stream from its first byte on.
+    pub live: bool,
+    /// How long it lives, counted from when it is whole; `None` is for good.
+    pub ttl: Option<Ttl>,
+    /// The class.
+    pub class: BlockClass,
+    /// Where it may lie.
+    pub placement: StreamPlacement,
+    /// Whether it is compressed.
+    pub compress: Compress,
+}
+
+/// The reply to STREAM_OPEN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamOpened {
+    /// The id, under which the stream can be read as far as it has come.
+    pub id: BlockId,
+}
+
+/// The body of STREAM_STATUS and STREAM_FINISH.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamName {
+    /// The id.
+    pub id: BlockId,
+}
+
+/// The reply to STREAM_FINISH.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamFinished {
+    /// The id.
+    pub id: BlockId,
+    /// The size of the stream in bytes.
+    pub size_bytes: u64,
+    /// What the stream takes where it lies, compressed as it is. A chunk that it has twice counts once.
+    pub stored_bytes: u64,
+    /// Bytes that did not have to be sent or stored, because an equal chunk was there already.
+    pub known_bytes: u64,
+}
+
+/// How far a stream has come: the reply to STREAM_STATUS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// The id.
+    pub id: BlockId,
+    /// Bytes that were taken from the program.
+    pub taken_bytes: u64,
+    /// Part of them that lies where it is to stay.
+    pub placed_bytes: u64,
+    /// Part of `placed_bytes` that did not have to be sent or stored, because an equal chunk was there already.
+    pub known_bytes: u64,
+    /// What `placed_bytes` takes where it lies, without what was there already.
+    pub stored_bytes: u64,
+    /// Where the bytes went, this node included, in the order of the names.
+    pub holders: Vec<StreamHolder>,
+    /// Whether the stream is whole.
+    pub finished: bool,
+}
+
+/// The part of a stream that one node holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamHolder {
+    /// The node.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Bytes of the stream that lie there, as they are before any compression.
+    pub bytes: u64,
+    /// Bytes that are on their way there.
+    pub under_way_bytes: u64,
+    /// Whether the node can be reached now.
+    pub connected: bool,
+}
