@@ -42,6 +42,36 @@ impl fmt::Debug for ChunkHash {
     }
 }
 
+/// How the bytes of a chunk are kept where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// As they are.
+    #[default]
+    Raw,
+    /// As one frame of Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Codec {
+    /// The byte on the wire.
+    pub const fn to_byte(self) -> u8 {
+        match self {
+            Codec::Raw => 0,
+            Codec::Zstd => 1,
+        }
+    }
+
+    /// The codec of a byte, or `None`.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Codec::Raw),
+            1 => Some(Codec::Zstd),
+            _ => None,
+        }
+    }
+}
+
 /// A chunk that a program knows without having its bytes at hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KnownChunk {
