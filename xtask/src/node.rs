@@ -102,7 +102,7 @@ impl Node {
     /// # Errors
     /// When the process is gone.
     pub fn resident_peak_bytes(&self) -> Result<u64> {
-        status_field(self.pid(), "VmHWM:")
+        resident_peak_bytes(self.pid())
     }
 
     /// Makes the present resident memory the peak (proc(5), `/proc/PID/clear_refs`).
@@ -166,6 +166,14 @@ impl Node {
 /// When there is no such process.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     status_field(pid, "VmRSS:")
+}
+
+/// The highest resident memory of a process in bytes (proc(5), `VmHWM`).
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_peak_bytes(pid: u32) -> Result<u64> {
+    status_field(pid, "VmHWM:")
 }
 
 fn status_field(pid: u32, field: &str) -> Result<u64> {

@@ -2,6 +2,7 @@
 //!
 //! - [`local`]: a node on its own host beside Redis and memcached, over Unix sockets, against the marks.
 //! - [`mesh`]: a node and its peers on other hosts, in network namespaces, beside Redis over the network, against the marks.
+//! - [`bulk`]: gigabytes into another host's memory and back, beside a bare connection, OpenSSL, `scp` and `rsync`, against the marks.
 //! - [`cache`]: how well the store chooses what to evict, beside LRU and FIFO, and what a victim costs.
 //! - [`memory`]: how much memory a node really takes for its budget, after churn, and what it gives back.
 //!
@@ -10,6 +11,7 @@
 //! - `client`: one blocking client for all protocols, so that the servers are compared and not their clients.
 //! - `asker`: small requests, one at a time or many at once, and what they take.
 //! - `echo`: the servers that do nothing but answer, which is what a round trip costs at the least.
+//! - `scene`: hosts with nodes that agreed. `certificate`: what servers need that encrypt.
 //! - `figures`: medians and quantiles. `line`, `judgement`, `table`: figures beside their marks.
 //! - `random`: numbers that are the same in each run.
 //!
@@ -17,7 +19,9 @@
 //! Nothing is left running. Results go to stdout, progress to stderr.
 
 mod asker;
+mod bulk;
 mod cache;
+mod certificate;
 mod client;
 mod cpus;
 mod echo;
@@ -28,6 +32,7 @@ mod local;
 mod memory;
 mod mesh;
 mod random;
+mod scene;
 mod servers;
 mod table;
 mod turns;
@@ -46,6 +51,8 @@ enum Chore {
     Local(local::Args),
     /// Nodes on several hosts of this machine, beside a bare echo and Redis over the same network (root)
     Mesh(mesh::Args),
+    /// Large files to the memory of another host and back, beside a bare connection, OpenSSL, scp and rsync (root)
+    Bulk(bulk::Args),
     /// What the store evicts, beside LRU and FIFO, and what a victim costs
     Cache(cache::Args),
     /// The memory that a node takes for its budget, under churn, and gives back
@@ -74,6 +81,7 @@ fn run(chore: &Chore) -> Result<()> {
     match chore {
         Chore::Local(args) => local::run(args),
         Chore::Mesh(args) => mesh::run(args),
+        Chore::Bulk(args) => bulk::run(args),
         Chore::Cache(args) => cache::run(args),
         Chore::Memory(args) => memory::run(args),
         Chore::Echo(_) => unreachable!("it returned above"),

@@ -7,10 +7,10 @@ use xtask::size::{MIB, exact};
 
 use super::Setting;
 use super::marks::{Line, Mark};
-use super::scene::{Scene, program};
 use crate::asker::{Asker, quantile_us};
 use crate::client::{Body, Client, Request};
 use crate::random::pattern;
+use crate::scene::{Scene, program};
 
 /// The rate of each host's wire, in both directions.
 const MEGABITS: u32 = 1_000;
@@ -37,7 +37,7 @@ struct Sample {
 
 /// Reads a key of the peer again and again while a stream goes there, and while it comes back.
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Line>> {
-    let scene = Scene::of_two_friends(setting)?;
+    let scene = Scene::of_two_friends(&setting.programs)?;
     let [a, b] = scene.lab.all();
     for host in [a, b] {
         scene.lab.limit_rate(host, MEGABITS)?;

@@ -8,9 +8,9 @@ use xtask::interrupt;
 use super::Setting;
 use super::marks::{Kind, Line, Mark};
 use super::others::Others;
-use super::scene::{Scene, befriend, program};
 use crate::asker::{Asker, Sample};
 use crate::client::Request;
+use crate::scene::{Scene, program};
 
 /// How many times as long a hit may take with the most peers as with the fewest.
 const FLAT: f64 = 1.2;
@@ -22,11 +22,11 @@ const MISS_US_MAX: f64 = 1_000.0;
 /// peers, and the keys lie on the first of those.
 pub(super) fn hits(setting: &Setting, crowds: [usize; 3]) -> Result<Vec<Line>> {
     let peers_max = crowds[crowds.len() - 1];
-    let scene = Scene::of_strangers(setting, crowds.len() + peers_max)?;
+    let scene = Scene::of_strangers(&setting.programs, crowds.len() + peers_max)?;
     let (askers, peers) = scene.lab.hosts().split_at(crowds.len());
     for (asker, &crowd) in askers.iter().zip(&crowds) {
         for peer in &peers[..crowd] {
-            befriend(asker, peer)?;
+            scene.befriend(asker, peer)?;
         }
     }
     Asker::start(program(&peers[0])?, Request::Set, 0)?;
@@ -51,10 +51,10 @@ pub(super) fn hits(setting: &Setting, crowds: [usize; 3]) -> Result<Vec<Line>> {
 /// Reads of keys that are nowhere, each another one, with so many peers.
 pub(super) fn misses(setting: &Setting, crowd: usize) -> Result<Vec<Line>> {
     const KINDS: [Kind; 2] = [Kind::Echo, Kind::MemCloud];
-    let scene = Scene::of_strangers(setting, 1 + crowd)?;
+    let scene = Scene::of_strangers(&setting.programs, 1 + crowd)?;
     let (asker, peers) = (&scene.lab.hosts()[0], &scene.lab.hosts()[1..]);
     for peer in peers {
-        befriend(asker, peer)?;
+        scene.befriend(asker, peer)?;
     }
     let others = Others::start(&KINDS, asker, &peers[0])?;
     let mut number = 0..;

@@ -13,8 +13,8 @@ use xtask::wait;
 
 use super::Setting;
 use super::marks::{Line, Mark};
-use super::scene::program;
 use crate::client::Client;
+use crate::scene::program;
 
 /// How long a node may take to be seen, in seconds.
 const SEEN_SECS_MAX: f64 = 2.0;

@@ -7,7 +7,7 @@
 //! - `rows`: what can be measured, in the order of the table.
 //! - `small`: requests for values of 1 KiB. `beside`: the same while a stream fills the wire.
 //! - `crowd`: what the number of peers costs. `discovery`: how soon a node is seen.
-//! - `scene`: hosts with nodes that agreed. `others`: the servers beside them.
+//! - `others`: the servers beside them.
 //! - `marks`: what the figures are to reach.
 
 mod beside;
@@ -16,7 +16,6 @@ mod discovery;
 mod marks;
 mod others;
 mod rows;
-mod scene;
 mod small;
 
 use std::time::Duration;

@@ -1,18 +1,17 @@
 //! The servers on another host that a program would use otherwise: a bare echo, Redis, Redis behind a tunnel.
 
 use std::fs::File;
-
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 use xtask::lab::LabHost;
 use xtask::process::Running;
 use xtask::wait;
 
 use super::marks::Kind;
+use crate::certificate::self_signed;
 use crate::client::{Client, Protocol};
 use crate::servers::{REDIS, ensure_installed, folder};
 
@@ -74,7 +73,7 @@ impl<'a> Others<'a> {
             Kind::Redis => (self.there, REDIS_PORT, Protocol::Redis),
             // Its own end of the tunnel.
             Kind::RedisInTls => (self.here, TUNNEL_PORT, Protocol::Redis),
-            Kind::MemCloud => return super::scene::program(self.here),
+            Kind::MemCloud => return crate::scene::program(self.here),
         };
         Client::over_tcp(protocol, self.here.dial(host, port)?)
     }
@@ -96,7 +95,7 @@ impl<'a> Others<'a> {
 
     /// Both ends of a tunnel to Redis, which use the cipher that the nodes use.
     fn start_tunnel(&mut self) -> Result<()> {
-        let (key, certificate) = self.certificate()?;
+        let (key, certificate) = self_signed(self.dir.path())?;
         let server = format!(
             "foreground = yes\npid =\n[redis]\naccept = {}\nconnect = 127.0.0.1:{REDIS_PORT}\ncert = {}\nkey = {}\n{TLS}",
             self.there.at(TUNNEL_PORT),
@@ -119,32 +118,6 @@ impl<'a> Others<'a> {
             self.run(name, command)?;
         }
         Ok(())
-    }
-
-    fn certificate(&self) -> Result<(PathBuf, PathBuf)> {
-        let (key, certificate) = (self.dir.path().join("key.pem"), self.dir.path().join("cert.pem"));
-        let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ])
-            .args(["-nodes", "-days", "2", "-subj", "/CN=bench", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot run openssl, which comes with stunnel")?;
-        ensure!(
-            made.status.success(),
-            "openssl made no certificate: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        Ok((key, certificate))
     }
 
     fn run(&mut self, name: &str, mut command: Command) -> Result<()> {

@@ -6,9 +6,9 @@ use memproto::Placement;
 use super::Setting;
 use super::marks::{Kind, Line, Mark};
 use super::others::Others;
-use super::scene::{Scene, program};
 use crate::asker::{Asker, Sample};
 use crate::client::Request;
+use crate::scene::{Scene, program};
 
 /// Beside what one request at a time is measured.
 const ONE_AT_A_TIME: [Kind; 3] = [Kind::Echo, Kind::Redis, Kind::MemCloud];
@@ -64,7 +64,7 @@ fn measure(
     request: Request,
     run: impl Fn(&mut Asker) -> Result<Sample>,
 ) -> Result<Vec<Vec<Sample>>> {
-    let scene = Scene::of_two_friends(setting)?;
+    let scene = Scene::of_two_friends(&setting.programs)?;
     let [a, b] = scene.lab.all();
     let others = Others::start(kinds, a, b)?;
     if request == Request::Get {
