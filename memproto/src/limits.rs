@@ -22,6 +22,9 @@ pub const PATTERNS_LEN_MAX: usize = 4 * 1024;
 /// of them do not overflow 64 bits.
 pub const OBJECT_SIZE_MAX: u64 = 1 << 46;
 
+/// The most peers that a stream can be restricted to: as many as anybody names.
+pub const STREAM_PEERS_MAX: usize = 64;
+
 /// The size in bytes of a chunk of a stream. Large enough that the cost of a request vanishes (one in 1 MiB), small
 /// enough that a window of several is only a few MiB.
 pub const STREAM_CHUNK_SIZE: usize = 1024 * 1024;

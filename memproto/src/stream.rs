@@ -8,7 +8,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::class::BlockClass;
+use crate::error::{ApiError, ApiResult};
 use crate::id::{BlockId, NodeId};
+use crate::key::check_key;
+use crate::limits::{PEER_NAME_LEN_MAX, STREAM_PEERS_MAX};
 use crate::ttl::Ttl;
 
 /// The BLAKE3 hash of a chunk's bytes, as they are before any compression.
@@ -127,6 +130,41 @@ pub struct StreamOptions {
     pub compress: Compress,
 }
 
+impl StreamOptions {
+    /// Checks what JSON leaves open.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a bad key, for `live` without a key, and for peers that cannot be: none, too many, without a name or with one
+    /// that is too long; `TooLarge` for a key that is.
+    pub fn check(&self) -> ApiResult<()> {
+        match &self.key {
+            Some(key) => drop(check_key(key.as_bytes())?),
+            None if self.live => {
+                return Err(ApiError::invalid(
+                    "a stream without a key has nothing that could name it while it is written: give it a key, or read it by its id",
+                ));
+            }
+            None => {}
+        }
+        let StreamPlacement::Peers(peers) = &self.placement else {
+            return Ok(());
+        };
+        if peers.is_empty() || peers.len() > STREAM_PEERS_MAX {
+            return Err(ApiError::invalid(format!(
+                "a stream is placed on 1 to {STREAM_PEERS_MAX} peers, not on {}: name some, or leave the choice to the node",
+                peers.len()
+            )));
+        }
+        peers.iter().try_for_each(|peer| match peer.len() {
+            0 => Err(ApiError::invalid("the name of a peer is empty")),
+            1..=PEER_NAME_LEN_MAX => Ok(()),
+            len => Err(ApiError::invalid(format!(
+                "the name of a peer has {len} bytes, at most {PEER_NAME_LEN_MAX} are allowed"
+            ))),
+        })
+    }
+}
+
 /// The reply to STREAM_OPEN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StreamOpened {
@@ -186,4 +224,52 @@ pub struct StreamHolder {
     pub under_way_bytes: u64,
     /// Whether the node can be reached now.
     pub connected: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn on_peers(count: usize, name: &str) -> StreamOptions {
+        StreamOptions {
+            placement: StreamPlacement::Peers(vec![name.to_owned(); count]),
+            ..StreamOptions::default()
+        }
+    }
+
+    #[test]
+    fn options_name_what_can_be() {
+        let keyed = |key: String, live| StreamOptions {
+            key: Some(key),
+            live,
+            ..StreamOptions::default()
+        };
+        for options in [
+            StreamOptions::default(),
+            keyed("logs".to_owned(), true),
+            on_peers(1, "NodeB"),
+            on_peers(STREAM_PEERS_MAX, "NodeB"),
+        ] {
+            assert_eq!(options.check(), Ok(()), "{options:?}");
+        }
+        let live = StreamOptions {
+            live: true,
+            ..StreamOptions::default()
+        };
+        for (options, code) in [
+            (live, ErrorCode::InvalidArgument),
+            (keyed(String::new(), false), ErrorCode::InvalidArgument),
+            (keyed("k".repeat(1025), false), ErrorCode::TooLarge),
+            (on_peers(0, ""), ErrorCode::InvalidArgument),
+            (
+                on_peers(STREAM_PEERS_MAX + 1, "NodeB"),
+                ErrorCode::InvalidArgument,
+            ),
+            (on_peers(1, ""), ErrorCode::InvalidArgument),
+            (on_peers(1, &"n".repeat(256)), ErrorCode::InvalidArgument),
+        ] {
+            assert_eq!(options.check().unwrap_err().code, code, "{options:?}");
+        }
+    }
 }
