@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use crate::wake::Clocks;
 
+#[cfg(target_os = "linux")]
+mod given;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
 #[cfg(target_os = "linux")]
@@ -29,12 +31,25 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+#[cfg(target_os = "linux")]
+pub use given::given_file;
 pub use memory::discard;
 pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
+#[cfg(not(target_os = "linux"))]
+pub use no_memfd::given_file;
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
     detach, is_same_file, private_file, raise_descriptor_limit,
 };
+
+/// What a file that a program gives must be opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// To be read.
+    Read,
+    /// To be written, each byte at its place.
+    Write,
+}
 
 /// The name of this host without its domain, or `None` where the system has none.
 pub fn host_name() -> Option<String> {
