@@ -11,7 +11,7 @@ use memproto::control::OperationStats;
 use memproto::local::Op;
 
 /// The operations that are timed: those on data. Control operations are rare, and some of them wait for a person.
-pub const TIMED: [Op; 14] = [
+pub const TIMED: [Op; 18] = [
     Op::Set,
     Op::Get,
     Op::Del,
@@ -26,6 +26,10 @@ pub const TIMED: [Op; 14] = [
     Op::Ttl,
     Op::Expire,
     Op::Persist,
+    Op::StreamWrite,
+    Op::StreamFile,
+    Op::StreamKnown,
+    Op::LoadInto,
 ];
 
 /// By the byte of an operation, its place among [`TIMED`]; their number where it is none of them. One that passes a descriptor counts as the

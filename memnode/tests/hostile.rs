@@ -181,6 +181,7 @@ fn get(key: &str) -> Vec<u8> {
         length: u64::MAX,
         target: key,
         strict: false,
+        follow: false,
     };
     frame(FrameHeader::new(Op::Get, 2), |out| read.encode(out))
 }

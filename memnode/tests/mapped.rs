@@ -252,6 +252,7 @@ fn get(key: &str, offset: u64, length: u64) -> Vec<u8> {
         length,
         target: key,
         strict: false,
+        follow: false,
     }
     .encode(&mut out);
     out.to_vec()

@@ -110,6 +110,7 @@ impl Program {
             length: u64::MAX,
             target: key,
             strict: false,
+            follow: false,
         };
         self.send(&frame(
             FrameHeader::new(Op::Get, request),

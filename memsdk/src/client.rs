@@ -180,6 +180,7 @@ impl MemCloud {
             length,
             target: id,
             strict: false,
+            follow: false,
         };
         let args = |out: &mut BytesMut| read.encode(out);
         let (call, reply) = self
@@ -200,6 +201,7 @@ impl MemCloud {
             length,
             target: check_key(key.as_bytes())?,
             strict: self.is_strict,
+            follow: false,
         };
         let args = |out: &mut BytesMut| read.encode(out);
         match self

@@ -188,6 +188,7 @@ impl MemCloud {
             length: u64::MAX,
             target: check_key(key.as_bytes())?,
             strict: self.is_strict,
+            follow: false,
         };
         match self.map_or_open(Op::GetMapped, |out| read.encode(out)).await {
             Ok(Some(opened)) => Ok(Some(opened)),
@@ -211,6 +212,7 @@ impl MemCloud {
             length: u64::MAX,
             target: id,
             strict: false,
+            follow: false,
         };
         match self.map_or_open(Op::LoadMapped, |out| read.encode(out)).await? {
             Some(opened) => Ok(opened),

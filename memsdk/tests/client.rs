@@ -5,6 +5,9 @@
 #[path = "../../memnode/src/local/tests/fake.rs"]
 #[allow(dead_code)]
 mod fake;
+#[path = "../../memnode/src/local/tests/growing.rs"]
+#[allow(dead_code)]
+mod growing;
 mod scripted;
 
 /// What the fake node is written against.
@@ -12,7 +15,7 @@ mod node {
     pub(crate) use memnode::body::Body;
     pub(crate) use memnode::local::Backend;
     pub(crate) use memnode::memory_file::MemoryFiles;
-    pub(crate) use memnode::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
+    pub(crate) use memnode::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored, Written};
     pub(crate) use memnode::timings::Timings;
 }
 

@@ -53,6 +53,7 @@ impl<'a> Asker<'a> {
                     length: u64::MAX,
                     target: load.ids[at as usize],
                     strict: false,
+                    follow: false,
                 };
                 connection.ask(Op::Load, |out| read.encode(out), Bytes::new());
             }
@@ -105,6 +106,7 @@ impl<'a> Asker<'a> {
                     length: u64::MAX,
                     target: key,
                     strict: false,
+                    follow: false,
                 };
                 connection.ask(Op::Get, |out| read.encode(out), Bytes::new());
             }

@@ -1,5 +1,6 @@
 //! What a session needs of the node.
 
+use std::fs::File;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -11,11 +12,12 @@ use memproto::control::{
 use memproto::error::ApiResult;
 use memproto::local::batch::BatchAnswer;
 use memproto::local::keys::{KeysReply, KeysRequest};
+use memproto::stream::{KnownChunk, StreamFinished, StreamOpened, StreamOptions, StreamStatus};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
 use crate::body::Body;
 use crate::memory_file::MemoryFiles;
-use crate::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored, Written};
 use crate::timings::Timings;
 
 /// The operations of a node, as a session calls them for a program of this host's owner.
@@ -111,6 +113,47 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Stores a stream.
     fn stream(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Opens a stream, to be written piece by piece. It does not belong to a connection: it stays until it is finished or freed, or nobody
+    /// wrote to it for a time.
+    fn stream_open(&self, options: StreamOptions) -> impl Future<Output = ApiResult<StreamOpened>> + Send;
+
+    /// Appends bytes to a stream that is open; their end also ends a chunk. Returns its size so far. Dropped before its end, it leaves the
+    /// stream open with what it has taken.
+    fn stream_write(&self, id: BlockId, body: Body) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Appends bytes of a file, which may change meanwhile, to a stream that is open; as [`stream_write`](Self::stream_write) otherwise.
+    fn stream_file(
+        &self,
+        id: BlockId,
+        file: File,
+        range: ByteRange,
+    ) -> impl Future<Output = ApiResult<Stored>> + Send;
+
+    /// Appends those chunks to a stream that is open which need not be sent, in their order. Returns of each whether it did.
+    fn stream_known(
+        &self,
+        id: BlockId,
+        chunks: Vec<KnownChunk>,
+    ) -> impl Future<Output = ApiResult<Vec<bool>>> + Send;
+
+    /// How far a stream has come.
+    fn stream_status(&self, id: BlockId) -> impl Future<Output = ApiResult<StreamStatus>> + Send;
+
+    /// Ends a stream that is open, once all of it lies where it is to stay.
+    fn stream_finish(&self, id: BlockId) -> impl Future<Output = ApiResult<StreamFinished>> + Send;
+
+    /// Reads a block or stream; of a stream that is still being written, what comes until it ends. The size of such a body is not known.
+    fn follow(&self, id: BlockId, range: ByteRange) -> impl Future<Output = ApiResult<Loaded>> + Send;
+
+    /// Writes a block or stream, or a part of it, to a file, from byte `at` of it on.
+    fn load_into(
+        &self,
+        id: BlockId,
+        range: ByteRange,
+        file: File,
+        at: u64,
+    ) -> impl Future<Output = ApiResult<Written>> + Send;
 
     /// Tells how long a value had to live, `None` is for good, and changes it where that is wanted.
     fn lifetime(

@@ -52,12 +52,26 @@ impl Descriptors {
             Some(Some(descriptor)) => Ok(descriptor),
             Some(None) => Err(ApiError::new(
                 ErrorCode::Busy,
-                "the node has no descriptor left for the memory file: send the value's bytes",
+                "the node has no descriptor left for the file: send or read the bytes",
             )),
             None => Err(ApiError::invalid(
                 "no descriptor is attached to the request: send ATTACH before, and the descriptor with its first byte",
             )),
         }
+    }
+
+    /// [`take`](Self::take), for a request whose bytes can only go by way of a descriptor.
+    ///
+    /// # Errors
+    /// `Unsupported` too, where none is passed on this connection.
+    pub(super) fn take_file(&mut self, unhandled: usize) -> ApiResult<Descriptor> {
+        if !self.is_attached {
+            return Err(ApiError::new(
+                ErrorCode::Unsupported,
+                "no files are passed on this connection: send ATTACH before, and where that is refused, send or read the bytes",
+            ));
+        }
+        self.take(unhandled)
     }
 
     /// Attaches the memory file of a block to the reply that is appended next, behind `waiting` bytes that are still to be

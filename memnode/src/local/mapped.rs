@@ -91,10 +91,10 @@ impl<B: Backend, S: Wire> Session<B, S> {
         }
         let output = &mut self.output;
         self.outgoing
-            .begin(header, |out| reply.encode(out), length, body, output);
+            .begin(header, |out| reply.encode(out), Some(length), body, output);
     }
 
-    fn refuse_frame(&mut self, header: FrameHeader, error: &ApiError) {
+    pub(super) fn refuse_frame(&mut self, header: FrameHeader, error: &ApiError) {
         self.input.skip(&header);
         self.output.error(header, error);
     }

@@ -24,6 +24,7 @@ mod receiving;
 mod session;
 #[cfg(unix)]
 mod socket;
+mod streams;
 mod tcp;
 mod wire;
 #[cfg(unix)]

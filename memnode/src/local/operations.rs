@@ -12,7 +12,9 @@ use memproto::local::reply::{PutReply, ReadReply, encode_deleted, encode_freed, 
 use memproto::local::request::{
     DelRequest, FreeRequest, LifetimeRequest, PutRequest, ReadRequest, decode_empty,
 };
+use memproto::local::streams::encode_known;
 use memproto::local::{BODY_WINDOW, FLAG_MORE, FRAME_PAYLOAD_MAX, FrameHeader, Op};
+use memproto::stream::{StreamName, StreamOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,9 +23,10 @@ use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::receiving::Receiving;
 use super::session::{self, Reply, Session};
+use super::streams::cannot_follow;
 use super::wire::Wire;
 use crate::body::Body;
-use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored};
+use crate::service::{ByteRange, Here, Loaded, PutOptions, Stored, Written};
 
 impl<B: Backend, S: Wire> Session<B, S> {
     /// Handles a request: answers it now, or begins a call. The frame is taken out of the input in any case.
@@ -42,6 +45,10 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Some(op @ (Op::SetMapped | Op::StoreMapped)) => self.put_mapped(header, op, cx),
             Some(Op::Attach) => self.attach(header),
             Some(op @ (Op::Set | Op::Store | Op::Stream)) => self.put(header, op, cx),
+            Some(Op::StreamWrite) => self.stream_write(header, cx),
+            Some(Op::StreamFile) => self.stream_file(header, cx),
+            Some(Op::StreamKnown) => self.stream_known(header, cx),
+            Some(Op::LoadInto) => self.load_into(header, cx),
             Some(Op::Ping) => self.now(header, |payload| decode_empty(payload).map(|()| Reply::Empty)),
             Some(Op::Del) => self.call(
                 header,
@@ -93,6 +100,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 length,
                 target,
                 strict,
+                ..
             }) => {
                 let range = ByteRange { offset, length };
                 let answer = |found: ApiResult<Option<Here<'_>>>| {
@@ -133,6 +141,8 @@ impl<B: Backend, S: Wire> Session<B, S> {
             target,
             ..
         } = match read {
+            Ok(read) if read.follow && as_file => return self.output.error(header, &cannot_follow()),
+            Ok(read) if read.follow => return self.follow(header, read, cx),
             Ok(read) => read,
             Err(error) => return self.output.error(header, &error),
         };
@@ -279,6 +289,24 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 |b, args| async move { json(&b.trust_add(args).await?) },
                 cx,
             ),
+            Op::StreamOpen => self.tell(
+                header,
+                |b, options: StreamOptions| async move {
+                    options.check()?;
+                    json(&b.stream_open(options).await?)
+                },
+                cx,
+            ),
+            Op::StreamStatus => self.tell(
+                header,
+                |b, StreamName { id }| async move { json(&b.stream_status(id).await?) },
+                cx,
+            ),
+            Op::StreamFinish => self.tell(
+                header,
+                |b, StreamName { id }| async move { json(&b.stream_finish(id).await?) },
+                cx,
+            ),
             Op::Flush => self.tell(header, |b, args| async move { json(&b.flush(args).await?) }, cx),
             Op::TrustRemove => {
                 self.tell(
@@ -400,6 +428,13 @@ impl<B: Backend, S: Wire> Session<B, S> {
             }
             Ok(Reply::Loaded(loaded)) => append_loaded(header, loaded, output, &mut self.outgoing),
             Ok(Reply::Mapped(loaded)) => self.append_mapped(header, loaded),
+            Ok(Reply::Followed(loaded)) => append_followed(header, loaded, output, &mut self.outgoing),
+            Ok(Reply::Written(Written { id, size, length })) => {
+                output.frame_copied(header, |out| ReadReply { id, size, length }.encode(out), &[]);
+            }
+            Ok(Reply::Known(appended)) => {
+                output.frame_copied(header, |out| encode_known(&appended, out), &[]);
+            }
             Ok(Reply::Deleted(deleted)) => {
                 output.frame_copied(header, |out| encode_deleted(deleted, out), &[]);
             }
@@ -409,7 +444,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
             Ok(Reply::Batch(batch)) => output.frame_copied(header, |out| batch.encode(out), &[]),
             Ok(Reply::Json(json)) => {
                 let (length, body) = (json.len() as u64, Body::from(json));
-                self.outgoing.begin(header, |_| {}, length, body, output);
+                self.outgoing.begin(header, |_| {}, Some(length), body, output);
             }
         }
     }
@@ -446,7 +481,20 @@ fn append_loaded(
         return output.error(header, &error);
     };
     let args = ReadReply { id, size, length };
-    outgoing.begin(header, |out| args.encode(out), length, body, output);
+    outgoing.begin(header, |out| args.encode(out), Some(length), body, output);
+}
+
+/// Appends the reply to a read that follows: the length is that of the body, where it is known.
+fn append_followed(
+    header: FrameHeader,
+    Loaded { id, size, body }: Loaded,
+    output: &mut memproto::local::Output,
+    outgoing: &mut Outgoing,
+) {
+    let known = body.size();
+    let length = known.unwrap_or(ReadReply::LENGTH_UNKNOWN);
+    let args = ReadReply { id, size, length };
+    outgoing.begin(header, |out| args.encode(out), known, body, output);
 }
 
 /// Why a request is refused before its arguments are looked at.

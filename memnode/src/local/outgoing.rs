@@ -27,7 +27,8 @@ struct Sending {
     body: Body,
     /// What was taken out of the body and not sent yet.
     piece: Bytes,
-    left: u64,
+    /// `None` where nobody knows yet.
+    left: Option<u64>,
     credit: SendCredit,
 }
 
@@ -53,20 +54,20 @@ impl Outgoing {
     }
 
     /// Appends a reply with its body: in one frame where the body is whole and small, else the rest is sent by
-    /// [`poll`](Self::poll). `length` is that of the body.
+    /// [`poll`](Self::poll). `length` is that of the body; `None` where it ends when it ends.
     pub(super) fn begin(
         &mut self,
         header: FrameHeader,
         args: impl FnOnce(&mut BytesMut),
-        length: u64,
+        length: Option<u64>,
         body: Body,
         output: &mut Output,
     ) {
         match body.as_whole() {
-            Some(value) if value.len() as u64 == length && value.len() <= INLINE_MAX => {
+            Some(value) if Some(value.len() as u64) == length && value.len() <= INLINE_MAX => {
                 output.frame(header, args, value);
             }
-            _ if length == 0 => output.frame(header, args, Bytes::new()),
+            _ if length == Some(0) => output.frame(header, args, Bytes::new()),
             _ => {
                 output.frame(header.with_more(true), args, Bytes::new());
                 let credit = SendCredit::new(BODY_WINDOW);
@@ -140,11 +141,15 @@ impl Sending {
         if self.piece.is_empty() {
             let error = match pin!(self.body.next()).poll(cx) {
                 Poll::Pending => return Turn::Waits,
-                Poll::Ready(Some(Ok(piece))) if piece.len() as u64 <= self.left => {
+                Poll::Ready(Some(Ok(piece))) if self.left.is_none_or(|left| piece.len() as u64 <= left) => {
                     self.piece = piece;
                     None
                 }
                 Poll::Ready(Some(Err(error))) => Some(error),
+                Poll::Ready(None) if self.left.is_none() => {
+                    output.frame(header, |_| {}, Bytes::new());
+                    return Turn::Ended;
+                }
                 Poll::Ready(_) => Some(ApiError::new(
                     ErrorCode::Internal,
                     "the object is not as long as the node said; please report this",
@@ -163,8 +168,11 @@ impl Sending {
         let room = usize::try_from(self.credit.available()).unwrap_or(usize::MAX);
         let chunk = self.piece.split_to(self.piece.len().min(INLINE_MAX).min(room));
         self.credit.take(data_cost(chunk.len()));
-        self.left -= chunk.len() as u64;
-        output.frame(header.with_more(self.left > 0), |_| {}, chunk);
-        if self.left == 0 { Turn::Ended } else { Turn::Went }
+        if let Some(left) = &mut self.left {
+            *left -= chunk.len() as u64;
+        }
+        let is_last = self.left == Some(0);
+        output.frame(header.with_more(!is_last), |_| {}, chunk);
+        if is_last { Turn::Ended } else { Turn::Went }
     }
 }

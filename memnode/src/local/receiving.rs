@@ -231,7 +231,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 self.begin(header, call.serial, 0, Body::None, finish, cx);
             }
             (Err(error), _) => self.reply(header, Err(error)),
-            (Ok(()), Body::None | Body::Piped(_)) => {}
+            (Ok(()), Body::None | Body::Attached | Body::Piped(_)) => {}
         }
     }
 }

@@ -72,6 +72,10 @@ pub(super) enum Reply {
     Stored(crate::service::Stored),
     Loaded(crate::service::Loaded),
     Mapped(crate::service::Loaded),
+    /// The end may not be known.
+    Followed(crate::service::Loaded),
+    Written(crate::service::Written),
+    Known(Vec<bool>),
     Deleted(bool),
     Freed(memproto::control::Freed),
     Lifetime(Option<memproto::Ttl>),
@@ -123,6 +127,8 @@ impl Work {
 pub(super) enum Body {
     /// There is none.
     None,
+    /// It lies in the file that was attached, or goes there: the task reads or writes that.
+    Attached,
     /// It is passed to the task piece by piece.
     Piped(Incoming),
     /// It is received where it will stay; then the task begins.
@@ -133,7 +139,7 @@ impl Call {
     pub(super) fn receiving(&mut self) -> Option<&mut Receiving> {
         match &mut self.body {
             Body::Receiving(receiving) => Some(receiving),
-            Body::None | Body::Piped(_) => None,
+            Body::None | Body::Attached | Body::Piped(_) => None,
         }
     }
 
@@ -192,7 +198,7 @@ pub(super) struct Session<B, S> {
     looking: Looking,
     /// Requests that wait within this session.
     waiting: FuturesUnordered<Abortable<BoxFuture<'static, Finished>>>,
-    /// Requests with long bodies.
+    /// Requests with long bodies or with files.
     tasks: JoinSet<Finished>,
     calls_on: Handle,
     pub(super) held: u64,
@@ -728,7 +734,9 @@ impl<B: Backend, S: Wire> Session<B, S> {
                 self.waiting.push(Abortable::new(call.boxed(), registration));
                 Work::Here(handle)
             }
-            Body::Piped(_) | Body::Receiving(_) => Work::Task(self.tasks.spawn_on(call, &self.calls_on)),
+            Body::Attached | Body::Piped(_) | Body::Receiving(_) => {
+                Work::Task(self.tasks.spawn_on(call, &self.calls_on))
+            }
         };
         self.held += held;
         self.calls.insert(

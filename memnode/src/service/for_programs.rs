@@ -2,6 +2,8 @@
 //!
 //! Data operations are the service's own; here they only count their failures. Control operations go to the peers.
 
+use std::fs::File;
+
 use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
@@ -11,9 +13,10 @@ use memproto::control::{
 use memproto::error::{ApiResult, ErrorCode};
 use memproto::local::batch::BatchAnswer;
 use memproto::local::keys::{KeysReply, KeysRequest};
+use memproto::stream::{KnownChunk, StreamFinished, StreamOpened, StreamOptions, StreamStatus};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 
-use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored};
+use super::{ByteRange, Here, Intake, Loaded, PutOptions, Service, Stored, Written};
 use crate::body::Body;
 use crate::doctor;
 use crate::local::Backend;
@@ -108,6 +111,38 @@ impl Backend for Service {
 
     async fn stream(&self, body: Body, options: PutOptions) -> ApiResult<Stored> {
         self.counted(Service::stream(self, body, options).await)
+    }
+
+    async fn stream_open(&self, options: StreamOptions) -> ApiResult<StreamOpened> {
+        self.counted(Service::stream_open(self, options).await)
+    }
+
+    async fn stream_write(&self, id: BlockId, body: Body) -> ApiResult<Stored> {
+        self.counted(Service::stream_write(self, id, body).await)
+    }
+
+    async fn stream_file(&self, id: BlockId, file: File, range: ByteRange) -> ApiResult<Stored> {
+        self.counted(Service::stream_file(self, id, file, range).await)
+    }
+
+    async fn stream_known(&self, id: BlockId, chunks: Vec<KnownChunk>) -> ApiResult<Vec<bool>> {
+        self.counted(Service::stream_known(self, id, chunks).await)
+    }
+
+    async fn stream_status(&self, id: BlockId) -> ApiResult<StreamStatus> {
+        self.counted(Service::stream_status(self, id).await)
+    }
+
+    async fn stream_finish(&self, id: BlockId) -> ApiResult<StreamFinished> {
+        self.counted(Service::stream_finish(self, id).await)
+    }
+
+    async fn follow(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        self.counted(Service::stream_follow(self, id, range).await)
+    }
+
+    async fn load_into(&self, id: BlockId, range: ByteRange, file: File, at: u64) -> ApiResult<Written> {
+        self.counted(Service::load_into(self, id, range, file, at).await)
     }
 
     async fn lifetime(&self, name: ValueName, change: LifetimeChange) -> ApiResult<Option<Ttl>> {

@@ -19,6 +19,7 @@ mod intake;
 pub mod keys;
 pub mod listing;
 mod news;
+mod open_api;
 mod open_streams;
 mod rewind;
 mod storing;
@@ -138,8 +139,19 @@ pub struct Loaded {
     pub id: BlockId,
     /// The size of the whole object in bytes.
     pub size: u64,
-    /// The bytes of the range that was asked for; its size is always known.
+    /// The bytes of the range that was asked for; its size is known, but for a stream that is followed while it is written.
     pub body: Body,
+}
+
+/// An object of which a part, or all, was written to a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Its id.
+    pub id: BlockId,
+    /// The size of the whole object in bytes.
+    pub size: u64,
+    /// How many bytes were written.
+    pub length: u64,
 }
 
 /// What a read found in this node's memory, for as long as the look lasts.

@@ -94,6 +94,14 @@ ops! {
     Persist = 34, "PERSIST";
     /// Client to node: what came with the reply to this request id is no longer mapped.
     Unmap = 35, "UNMAP";
+    /// Appends bytes to a stream.
+    StreamWrite = 36, "STREAM_WRITE";
+    /// Appends bytes of the file whose descriptor is attached to a stream.
+    StreamFile = 37, "STREAM_FILE";
+    /// Appends chunks to a stream that need not be sent.
+    StreamKnown = 38, "STREAM_KNOWN";
+    /// As LOAD, into the file whose descriptor is attached.
+    LoadInto = 39, "LOAD_INTO";
     /// JSON: what the node is.
     Status = 64, "STATUS";
     /// JSON: what lies in it.
@@ -132,6 +140,12 @@ ops! {
     TrustAdd = 91, "TRUST_ADD";
     /// JSON: frees what the programs of a node stored.
     Flush = 92, "FLUSH";
+    /// JSON: opens a stream.
+    StreamOpen = 93, "STREAM_OPEN";
+    /// JSON: tells how far a stream has come.
+    StreamStatus = 94, "STREAM_STATUS";
+    /// JSON: ends a stream that is open.
+    StreamFinish = 95, "STREAM_FINISH";
 }
 
 impl Op {
@@ -142,7 +156,7 @@ impl Op {
 
     /// Whether the request's body may go on in `DATA` frames.
     pub const fn takes_body(self) -> bool {
-        matches!(self, Op::Set | Op::Store | Op::Stream)
+        matches!(self, Op::Set | Op::Store | Op::Stream | Op::StreamWrite)
     }
 }
 

@@ -16,6 +16,9 @@ use super::request::{
     DelRequest, FreeRequest, HelloRequest, LifetimeRequest, PutRequest, ReadRequest, decode_credit,
     decode_empty,
 };
+use super::streams::{
+    LoadIntoRequest, StreamFileRequest, StreamKnownRequest, StreamWriteRequest, decode_known, encode_known,
+};
 use super::{BATCH_KEYS_MAX, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, Input, Op};
 use crate::control::{
     ConnectRequest, ConsentDecision, ConsentRequest, ConsentState, ConsentWait, DoctorReport, DoctorRequest,
@@ -24,6 +27,7 @@ use crate::control::{
 };
 use crate::error::ApiResult;
 use crate::id::BlockId;
+use crate::stream::{StreamFinished, StreamName, StreamOpened, StreamOptions, StreamStatus};
 
 /// Cuts a connection's bytes into frames, and reads each as the request and as the reply that it claims to be. The first
 /// byte of the input is how many bytes arrive at a time.
@@ -98,6 +102,14 @@ fn request(op: Op, payload: &[u8]) {
         }
         Op::Get | Op::GetMapped => ReadRequest::<&str>::decode(payload).map(|read| read.encode(out)),
         Op::Load | Op::LoadMapped => ReadRequest::<BlockId>::decode(payload).map(|read| read.encode(out)),
+        Op::StreamWrite => StreamWriteRequest::decode(payload).map(|(write, value)| {
+            write.encode(out);
+            out.put_slice(value);
+        }),
+        Op::StreamFile => StreamFileRequest::decode(payload).map(|file| file.encode(out)),
+        Op::StreamKnown => StreamKnownRequest::decode(payload)
+            .map(|known| StreamKnownRequest::encode(known.id, &known.chunks, out)),
+        Op::LoadInto => LoadIntoRequest::decode(payload).map(|into| into.encode(out)),
         Op::Del => DelRequest::decode(payload).map(|del| del.encode(out)),
         Op::Free => FreeRequest::decode(payload).map(|free| FreeRequest::encode(&free.ids, out)),
         Op::Keys => KeysRequest::decode(payload).map(|keys| keys.encode(out)),
@@ -123,6 +135,8 @@ fn request(op: Op, payload: &[u8]) {
         Op::ConsentWait => return json::<ConsentWait>(payload),
         Op::TrustAdd => return json::<TrustAddition>(payload),
         Op::Flush => return json::<FlushRequest>(payload),
+        Op::StreamOpen => return json::<StreamOptions>(payload),
+        Op::StreamStatus | Op::StreamFinish => return json::<StreamName>(payload),
         Op::Data | Op::Fault => return,
         _ => decode_empty(payload),
     };
@@ -135,10 +149,19 @@ fn request(op: Op, payload: &[u8]) {
 fn reply(op: Op, payload: &[u8]) {
     match op {
         Op::Hello => survives(payload, HelloReply::decode, HelloReply::encode),
-        Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped => {
-            survives(payload, PutReply::decode, PutReply::encode);
-        }
-        Op::Get | Op::Load => survives(
+        Op::Set
+        | Op::Store
+        | Op::Stream
+        | Op::SetMapped
+        | Op::StoreMapped
+        | Op::StreamWrite
+        | Op::StreamFile => survives(payload, PutReply::decode, PutReply::encode),
+        Op::StreamKnown => survives(
+            payload,
+            |payload| decode_known(payload, payload.len()),
+            |appended, out| encode_known(appended, out),
+        ),
+        Op::Get | Op::Load | Op::LoadInto => survives(
             payload,
             |payload| ReadReply::decode(payload).map(|(reply, value)| (reply, value.to_vec())),
             |(reply, value), out| {
@@ -177,6 +200,9 @@ fn reply(op: Op, payload: &[u8]) {
         Op::ConsentWait => json::<ConsentState>(payload),
         Op::TrustAdd => json::<TrustAdded>(payload),
         Op::TrustRemove | Op::Flush => json::<Freed>(payload),
+        Op::StreamOpen => json::<StreamOpened>(payload),
+        Op::StreamStatus => json::<StreamStatus>(payload),
+        Op::StreamFinish => json::<StreamFinished>(payload),
         _ => {}
     }
 }

@@ -38,6 +38,10 @@ pub const FREE_IDS_MAX: usize = 4096;
 /// The most keys in one MGET, MSET or MDEL: at usual lengths their answers fill a frame.
 pub const BATCH_KEYS_MAX: usize = 1024;
 
+/// The most chunks in one STREAM_KNOWN, 4 GiB of a stream: they and their lengths have 144 KiB, and one round trip for so many
+/// costs nothing beside reading what they are.
+pub const KNOWN_CHUNKS_MAX: usize = 4096;
+
 /// The most keys in one reply to KEYS. The node also ends a page where the frame is full.
 pub const KEYS_PAGE_MAX: u32 = 4096;
 

@@ -18,6 +18,7 @@ mod path;
 mod read;
 pub mod reply;
 pub mod request;
+pub mod streams;
 
 #[cfg(test)]
 mod vectors;

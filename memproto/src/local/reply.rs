@@ -62,10 +62,11 @@ impl HelloReply {
     }
 }
 
-/// The reply to SET, STORE and STREAM: the new id and its size, 8 bytes each.
+/// The reply to SET, STORE and STREAM: the new id and its size, 8 bytes each. That to STREAM_WRITE and STREAM_FILE: the id of the
+/// stream, and its size so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PutReply {
-    /// The id of the new block or stream.
+    /// The id of the block or stream.
     pub id: BlockId,
     /// Its size in bytes.
     pub size: u64,
@@ -93,7 +94,7 @@ impl PutReply {
     }
 }
 
-/// The reply to GET and LOAD, in front of the bytes or the first of them:
+/// The reply to GET, LOAD and LOAD_INTO, in front of the bytes or the first of them:
 ///
 /// ```text
 ///  0        8        16         24
@@ -107,13 +108,17 @@ pub struct ReadReply {
     pub id: BlockId,
     /// The size of the whole object in bytes.
     pub size: u64,
-    /// How many bytes of it come: the range that was asked for, as far as the object has it.
+    /// How many bytes of it come: the range that was asked for, as far as the object has it. [`LENGTH_UNKNOWN`](Self::LENGTH_UNKNOWN)
+    /// where a stream is followed that has not ended: they come until the body ends.
     pub length: u64,
 }
 
 impl ReadReply {
     /// The length of the reply in front of the value.
     pub const LEN: usize = 24;
+
+    /// The `length` of what nobody knows the end of yet.
+    pub const LENGTH_UNKNOWN: u64 = u64::MAX;
 
     /// Writes the reply; the value goes behind it.
     pub fn encode(&self, out: &mut BytesMut) {

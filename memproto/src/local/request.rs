@@ -20,6 +20,9 @@ use super::read::{Fields, must_be_zero};
 /// older. Such operations on one key are linearizable; each costs a round trip to the slowest peer.
 pub(super) const STRICT: u32 = 1;
 
+/// The option of a LOAD that lets the bytes of a stream come as they are written: bit 1.
+const FOLLOW: u32 = 2;
+
 /// Reads the options of an operation on keys: whether it is strict.
 ///
 /// # Errors
@@ -227,7 +230,7 @@ pub(super) fn keeping(fields: &mut Fields<'_>) -> ApiResult<Keeping> {
 /// +----------+----------+---------+-----------+
 /// ```
 ///
-/// `length` is `u64::MAX` for all the rest. Bit 0 of `options` is STRICT, in a GET alone.
+/// `length` is `u64::MAX` for all the rest. Bit 0 of `options` is STRICT, in a GET alone; bit 1 is FOLLOW, in a LOAD alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadRequest<T> {
     /// The first byte wanted.
@@ -238,12 +241,14 @@ pub struct ReadRequest<T> {
     pub target: T,
     /// Whether to read the newest value that any connected peer knows of. In a GET alone.
     pub strict: bool,
+    /// Whether the bytes of a stream that is still being written are to come as they are written, until it ends. In a LOAD alone.
+    pub follow: bool,
 }
 
 impl<'a> ReadRequest<&'a str> {
     /// Writes the arguments of a GET.
     pub fn encode(&self, out: &mut BytesMut) {
-        put_range(out, self.offset, self.length, self.strict);
+        put_range(out, self.offset, self.length, u32::from(self.strict) * STRICT);
         out.put_slice(self.target.as_bytes());
     }
 
@@ -260,6 +265,7 @@ impl<'a> ReadRequest<&'a str> {
             length,
             target: check_key(fields.rest())?,
             strict,
+            follow: false,
         })
     }
 }
@@ -267,7 +273,7 @@ impl<'a> ReadRequest<&'a str> {
 impl ReadRequest<BlockId> {
     /// Writes the arguments of a LOAD.
     pub fn encode(&self, out: &mut BytesMut) {
-        put_range(out, self.offset, self.length, false);
+        put_range(out, self.offset, self.length, u32::from(self.follow) * FOLLOW);
         out.put_u64_le(self.target.as_u64());
     }
 
@@ -278,7 +284,8 @@ impl ReadRequest<BlockId> {
     pub fn decode(payload: &[u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
         let (offset, length) = range(&mut fields)?;
-        must_be_zero(fields.u32()?.into(), "these options of a read")?;
+        let options = fields.u32()?;
+        must_be_zero((options & !FOLLOW).into(), "these options of a read")?;
         let target = BlockId::try_from(fields.u64()?)?;
         fields.end()?;
         Ok(Self {
@@ -286,14 +293,15 @@ impl ReadRequest<BlockId> {
             length,
             target,
             strict: false,
+            follow: options & FOLLOW != 0,
         })
     }
 }
 
-fn put_range(out: &mut BytesMut, offset: u64, length: u64, strict: bool) {
+fn put_range(out: &mut BytesMut, offset: u64, length: u64, options: u32) {
     out.put_u64_le(offset);
     out.put_u64_le(length);
-    out.put_u32_le(u32::from(strict) * STRICT);
+    out.put_u32_le(options);
 }
 
 fn range(fields: &mut Fields<'_>) -> ApiResult<(u64, u64)> {

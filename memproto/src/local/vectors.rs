@@ -14,12 +14,16 @@ use super::request::{
     DelRequest, FreeRequest, HelloRequest, LifetimeRequest, PutRequest, ReadRequest, decode_credit,
     decode_empty,
 };
+use super::streams::{
+    LoadIntoRequest, StreamFileRequest, StreamKnownRequest, StreamWriteRequest, decode_known, encode_known,
+};
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::id::BlockId;
 use crate::listing::{KeyDetails, ListedKey};
 use crate::placement::Placement;
+use crate::stream::{ChunkHash, KnownChunk};
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 
 const FRAMES: &str = include_str!("../../../docs/protocol/vectors/local-frames.json");
@@ -113,7 +117,16 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 }),
             )
         }
-        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
+        (
+            true,
+            Op::Set
+            | Op::Store
+            | Op::Stream
+            | Op::SetMapped
+            | Op::StoreMapped
+            | Op::StreamWrite
+            | Op::StreamFile,
+        ) => {
             let PutReply { id, size } = PutReply::decode(payload)?;
             json!({"id": id.to_string(), "size": size.to_string()})
         }
@@ -123,6 +136,7 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 length,
                 target,
                 strict,
+                ..
             } = ReadRequest::<&str>::decode(payload)?;
             let read = json!({"offset": offset.to_string(), "length": whole_or_rest(length), "key": target});
             with_strict(strict, read)
@@ -132,15 +146,49 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
                 offset,
                 length,
                 target,
+                follow,
                 ..
             } = ReadRequest::<BlockId>::decode(payload)?;
-            json!({"offset": offset.to_string(), "length": whole_or_rest(length), "id": target.to_string()})
+            let mut read = json!({"offset": offset.to_string(), "length": whole_or_rest(length), "id": target.to_string()});
+            if follow {
+                read["follow"] = true.into();
+            }
+            read
         }
-        (true, Op::Get | Op::Load) => {
+        (true, Op::Get | Op::Load | Op::LoadInto) => {
             let (ReadReply { id, size, length }, value) = ReadReply::decode(payload)?;
             json!({
-                "id": id.to_string(), "size": size.to_string(), "length": length.to_string(),
+                "id": id.to_string(), "size": size.to_string(), "length": whole_or_rest(length),
                 "value_hex": hex(value),
+            })
+        }
+        (false, Op::StreamWrite) => {
+            let (StreamWriteRequest { id }, value) = StreamWriteRequest::decode(payload)?;
+            json!({"id": id.to_string(), "value_hex": hex(value)})
+        }
+        (false, Op::StreamFile) => {
+            let StreamFileRequest { id, offset, length } = StreamFileRequest::decode(payload)?;
+            json!({"id": id.to_string(), "offset": offset.to_string(), "length": whole_or_rest(length)})
+        }
+        (false, Op::StreamKnown) => {
+            let StreamKnownRequest { id, chunks } = StreamKnownRequest::decode(payload)?;
+            let chunks: Vec<_> = chunks
+                .iter()
+                .map(|chunk| json!({"hash_hex": hex(chunk.hash.as_bytes()), "length": chunk.length}))
+                .collect();
+            json!({"id": id.to_string(), "chunks": chunks})
+        }
+        (true, Op::StreamKnown) => json!({"appended": decode_known(payload, payload.len())?}),
+        (false, Op::LoadInto) => {
+            let LoadIntoRequest {
+                id,
+                offset,
+                length,
+                at,
+            } = LoadIntoRequest::decode(payload)?;
+            json!({
+                "id": id.to_string(), "offset": offset.to_string(), "length": whole_or_rest(length),
+                "at": at.to_string(),
             })
         }
         (true, Op::GetMapped | Op::LoadMapped) => {
@@ -327,7 +375,16 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             .encode(out);
             out.put_slice(&value());
         }
-        (true, Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped) => {
+        (
+            true,
+            Op::Set
+            | Op::Store
+            | Op::Stream
+            | Op::SetMapped
+            | Op::StoreMapped
+            | Op::StreamWrite
+            | Op::StreamFile,
+        ) => {
             PutReply {
                 id: id(&meaning["id"]),
                 size: number(&meaning["size"]),
@@ -340,6 +397,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 length: length(),
                 target: text(&meaning["key"]),
                 strict,
+                follow: false,
             }
             .encode(out);
         }
@@ -349,6 +407,7 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
                 length: length(),
                 target: id(&meaning["id"]),
                 strict,
+                follow: meaning["follow"] == true,
             }
             .encode(out);
         }
@@ -363,7 +422,38 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             MappedReply { read, offset }.encode(out);
             out.put_slice(&value());
         }
-        (true, Op::Get | Op::Load) => {
+        (false, Op::StreamWrite) => {
+            let id = id(&meaning["id"]);
+            StreamWriteRequest { id }.encode(out);
+            out.put_slice(&value());
+        }
+        (false, Op::StreamFile) => StreamFileRequest {
+            id: id(&meaning["id"]),
+            offset: number(&meaning["offset"]),
+            length: length(),
+        }
+        .encode(out),
+        (false, Op::StreamKnown) => {
+            let chunks = meaning["chunks"].as_array().unwrap().iter().map(|chunk| {
+                let hash: [u8; ChunkHash::LEN] = unhex(text(&chunk["hash_hex"])).try_into().unwrap();
+                let length = chunk["length"].as_u64().unwrap() as u32;
+                KnownChunk::new(ChunkHash::from_bytes(hash), length).unwrap()
+            });
+            StreamKnownRequest::encode(id(&meaning["id"]), &chunks.collect::<Vec<_>>(), out);
+        }
+        (true, Op::StreamKnown) => {
+            let appended = meaning["appended"].as_array().unwrap().iter();
+            let appended: Vec<_> = appended.map(|appended| appended.as_bool().unwrap()).collect();
+            encode_known(&appended, out);
+        }
+        (false, Op::LoadInto) => LoadIntoRequest {
+            id: id(&meaning["id"]),
+            offset: number(&meaning["offset"]),
+            length: length(),
+            at: number(&meaning["at"]),
+        }
+        .encode(out),
+        (true, Op::Get | Op::Load | Op::LoadInto) => {
             let (id, size) = (id(&meaning["id"]), number(&meaning["size"]));
             ReadReply {
                 id,
@@ -526,17 +616,21 @@ fn truncated_arguments_are_errors() {
     for vector in vectors(FRAMES) {
         let (header, payload) = one_frame(&unhex(text(&vector["hex"])));
         let op = Op::from_byte(header.op).unwrap();
+        let from_node = vector["from"] == "node";
         // What ends with a text or a value of free length may end anywhere in it.
         let fixed_len = match op {
             Op::Hello | Op::Keys | Op::Free | Op::Mget | Op::Mset | Op::Mdel => payload.len(),
             Op::Set | Op::Store | Op::Stream | Op::SetMapped | Op::StoreMapped => payload.len().min(24),
             Op::Get | Op::Load | Op::GetMapped | Op::LoadMapped => payload.len().min(20),
+            Op::StreamWrite => payload.len().min(12),
+            Op::StreamFile => payload.len(),
+            Op::LoadInto if from_node => payload.len().min(24),
+            Op::LoadInto => payload.len(),
             Op::Ttl | Op::Expire | Op::Persist => payload.len().min(17),
             _ => 0,
         };
         if header.status == 0 {
             for end in (0..fixed_len).filter(|end| op != Op::Free || (end % 8 != 4 || *end < 12)) {
-                let from_node = vector["from"] == "node";
                 assert!(
                     meaning(from_node, op, 0, &payload[..end]).is_err(),
                     "{}, {end}",

@@ -2,8 +2,10 @@
 //! as bodies go the asynchronous way; `gate` holds them up.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,11 +20,15 @@ use memproto::listing::{KeyDetails, ListedKey, MissingNode};
 use memproto::local::batch::{BatchAnswer, BatchReply};
 use memproto::local::keys::{KeysPage, KeysReply, KeysRequest};
 use memproto::pattern::Globs;
+use memproto::stream::{KnownChunk, StreamFinished, StreamOpened, StreamOptions, StreamStatus};
 use memproto::{BlockClass, BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Backend, Body, ByteRange, Here, Intake, Loaded, MemoryFiles, PutOptions, Stored, Timings};
+use super::growing::Growing;
+use super::node::{
+    Backend, Body, ByteRange, Here, Intake, Loaded, MemoryFiles, PutOptions, Stored, Timings, Written,
+};
 
 pub(crate) struct Fake {
     pub(crate) blocks: Mutex<BTreeMap<BlockId, bytes::Bytes>>,
@@ -34,6 +40,7 @@ pub(crate) struct Fake {
     pub(crate) options: Mutex<HashMap<String, PutOptions>>,
     /// Bodies that a load gives away, once each.
     pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
+    pub(crate) growing: Growing,
     /// One permit lets one gated operation, or one piece of a gated write, pass.
     pub(crate) gate: Semaphore,
     /// Calls that began and were not dropped yet.
@@ -62,6 +69,7 @@ impl Fake {
             missing: Mutex::default(),
             options: Mutex::default(),
             bodies: Mutex::default(),
+            growing: Growing::default(),
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
@@ -83,8 +91,12 @@ impl Fake {
         assert!(!key.starts_with("panic"), "as the test asked");
     }
 
+    fn next_id(&self) -> BlockId {
+        BlockId::new(self.next.fetch_add(1, Ordering::SeqCst)).unwrap()
+    }
+
     pub(crate) fn insert(&self, value: bytes::Bytes) -> Stored {
-        let id = BlockId::new(self.next.fetch_add(1, Ordering::SeqCst)).unwrap();
+        let id = self.next_id();
         let size = value.len() as u64;
         self.blocks.lock().unwrap().insert(id, value);
         Stored { id, size }
@@ -115,8 +127,10 @@ impl Fake {
 
     fn read(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
         let blocks = self.blocks.lock().unwrap();
+        let growing = self.growing.stream(id).map(|stream| stream.bytes.freeze());
         let value = blocks
             .get(&id)
+            .or(growing.as_ref())
             .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no block {id}")))?;
         let size = value.len() as u64;
         let from = range.offset.min(size) as usize;
@@ -296,12 +310,86 @@ impl Backend for Fake {
     async fn free(&self, ids: Vec<BlockId>) -> ApiResult<Freed> {
         let mut freed = Freed::default();
         for id in ids {
+            self.growing.free(id);
             if let Some(value) = self.blocks.lock().unwrap().remove(&id) {
                 freed.blocks += 1;
                 freed.bytes += value.len() as u64;
             }
         }
         Ok(freed)
+    }
+
+    async fn stream_open(&self, options: StreamOptions) -> ApiResult<StreamOpened> {
+        let id = self.next_id();
+        if let Some(key) = options.key.clone().filter(|_| options.live) {
+            self.keys.lock().unwrap().insert(key, id);
+        }
+        self.growing.open(id, options);
+        Ok(StreamOpened { id })
+    }
+
+    async fn stream_write(&self, id: BlockId, mut body: Body) -> ApiResult<Stored> {
+        let _running = self.enter();
+        let appending = self.growing.append(id)?;
+        let key = self.growing.stream(id).and_then(|stream| stream.options.key);
+        let key = key.unwrap_or_default();
+        loop {
+            self.pass(&key).await;
+            match body.next().await {
+                Some(piece) => appending.push(&piece?)?,
+                None => break,
+            }
+        }
+        let size = appending.end_chunk()?;
+        Ok(Stored { id, size })
+    }
+
+    async fn stream_file(&self, id: BlockId, file: File, range: ByteRange) -> ApiResult<Stored> {
+        let size = self.growing.file(id, &file, range)?;
+        Ok(Stored { id, size })
+    }
+
+    async fn stream_known(&self, id: BlockId, chunks: Vec<KnownChunk>) -> ApiResult<Vec<bool>> {
+        self.growing.known(id, &chunks)
+    }
+
+    async fn stream_status(&self, id: BlockId) -> ApiResult<StreamStatus> {
+        self.growing.status(id)
+    }
+
+    async fn stream_finish(&self, id: BlockId) -> ApiResult<StreamFinished> {
+        let stream = self.growing.finish(id)?;
+        let size = stream.bytes.len() as u64;
+        self.blocks.lock().unwrap().insert(id, stream.bytes.freeze());
+        if let Some(key) = stream.options.key {
+            self.keys.lock().unwrap().insert(key, id);
+        }
+        Ok(StreamFinished {
+            id,
+            size_bytes: size,
+            stored_bytes: size - stream.known,
+            known_bytes: stream.known,
+        })
+    }
+
+    async fn follow(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
+        match self.growing.stream(id) {
+            Some(stream) if !stream.finished => Ok(Loaded {
+                id,
+                size: stream.bytes.len() as u64,
+                body: self.growing.follow(id, range),
+            }),
+            _ => self.read(id, range),
+        }
+    }
+
+    async fn load_into(&self, id: BlockId, range: ByteRange, file: File, at: u64) -> ApiResult<Written> {
+        let Loaded { id, size, body } = self.read(id, range)?;
+        let bytes = body.collect(size).await?;
+        file.write_all_at(&bytes, at)
+            .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+        let length = bytes.len() as u64;
+        Ok(Written { id, size, length })
     }
 
     fn stream(&self, body: Body, options: PutOptions) -> impl Future<Output = ApiResult<Stored>> + Send {

@@ -168,6 +168,7 @@ pub(super) fn get(key: &str) -> Vec<u8> {
         length: u64::MAX,
         target: key,
         strict: false,
+        follow: false,
     }
     .encode(&mut out);
     out.to_vec()
@@ -180,6 +181,7 @@ pub(super) fn load(id: BlockId) -> Vec<u8> {
         length: u64::MAX,
         target: id,
         strict: false,
+        follow: false,
     }
     .encode(&mut out);
     out.to_vec()

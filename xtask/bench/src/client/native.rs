@@ -35,6 +35,7 @@ pub(super) fn read<T>(target: T) -> ReadRequest<T> {
         length: u64::MAX,
         target,
         strict: false,
+        follow: false,
     }
 }
 

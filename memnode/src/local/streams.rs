@@ -1,0 +1,194 @@
+//! Streams that are written piece by piece, and objects that are followed or loaded into a file of the program.
+//!
+//! A file is never looked at here: asking about one that lies behind a network may take as long as that does, and a session shares its
+//! thread with others. The node's own runtime does that, and the backend all that is read and written.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::task::Context;
+
+use bytes::Bytes;
+use memproto::BlockId;
+use memproto::error::{ApiError, ApiResult, ErrorCode};
+use memproto::local::request::ReadRequest;
+use memproto::local::streams::{LoadIntoRequest, StreamFileRequest, StreamKnownRequest, StreamWriteRequest};
+use memproto::local::{BODY_WINDOW, FrameHeader, Op};
+
+use super::backend::Backend;
+use super::incoming::Incoming;
+use super::session::{self, Reply, Session};
+use super::wire::Wire;
+use crate::body::Body;
+use crate::platform::{Access, Descriptor, given_file};
+use crate::service::ByteRange;
+
+impl<B: Backend, S: Wire> Session<B, S> {
+    /// Appends bytes to a stream.
+    pub(super) fn stream_write(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let (id, first_len) = match StreamWriteRequest::decode(self.input.payload(&header)) {
+            Ok((write, first)) => (write.id, first.len()),
+            Err(error) => return self.refuse_frame(header, &error),
+        };
+        let held = u64::from(header.length) + if header.more() { BODY_WINDOW } else { 0 };
+        if !self.admit(header, held) {
+            return self.input.skip(&header);
+        }
+        let payload = self.input.take(&header);
+        let first = payload.slice(payload.len() - first_len..);
+        let serial = self.next_serial();
+        let (incoming, body) = if header.more() {
+            match Incoming::begin(serial, header.request, None, first, self.grant_sender()) {
+                Ok((incoming, body)) => (session::Body::Piped(incoming), body),
+                Err(error) => return self.output.error(header, &error),
+            }
+        } else {
+            (session::Body::None, whole(first))
+        };
+        let backend = Arc::clone(&self.backend);
+        let call = async move { backend.stream_write(id, body).await.map(Reply::Stored) };
+        self.begin(header, serial, held, incoming, call, cx);
+    }
+
+    /// Appends bytes of the attached file to a stream.
+    pub(super) fn stream_file(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        // In any case: a descriptor of a request that is refused is closed.
+        let attached = self.descriptors.take_file(self.input.len());
+        let request = StreamFileRequest::decode(self.input.payload(&header));
+        let Some((file, StreamFileRequest { id, offset, length })) =
+            self.with_file(header, attached, request)
+        else {
+            return;
+        };
+        let backend = Arc::clone(&self.backend);
+        let call = async move {
+            let file = checked(file, Access::Read).await?;
+            let range = ByteRange { offset, length };
+            backend.stream_file(id, file, range).await.map(Reply::Stored)
+        };
+        let serial = self.next_serial();
+        self.begin(
+            header,
+            serial,
+            u64::from(header.length),
+            session::Body::Attached,
+            call,
+            cx,
+        );
+    }
+
+    /// Appends chunks to a stream that need not be sent.
+    pub(super) fn stream_known(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        self.call(
+            header,
+            0,
+            StreamKnownRequest::decode,
+            |backend, StreamKnownRequest { id, chunks }| async move {
+                let count = chunks.len();
+                let appended = backend.stream_known(id, chunks).await?;
+                debug_assert_eq!(appended.len(), count, "each chunk has its answer");
+                Ok(Reply::Known(appended))
+            },
+            cx,
+        );
+    }
+
+    /// Writes an object, or a part of it, to the attached file.
+    pub(super) fn load_into(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
+        let attached = self.descriptors.take_file(self.input.len());
+        let request = LoadIntoRequest::decode(self.input.payload(&header));
+        let Some((file, request)) = self.with_file(header, attached, request) else {
+            return;
+        };
+        let LoadIntoRequest {
+            id,
+            offset,
+            length,
+            at,
+        } = request;
+        let backend = Arc::clone(&self.backend);
+        let call = async move {
+            let file = checked(file, Access::Write).await?;
+            let range = ByteRange { offset, length };
+            backend.load_into(id, range, file, at).await.map(Reply::Written)
+        };
+        let serial = self.next_serial();
+        self.begin(
+            header,
+            serial,
+            u64::from(header.length),
+            session::Body::Attached,
+            call,
+            cx,
+        );
+    }
+
+    /// Reads a stream as it is written. The frame of the request was taken out of the input.
+    pub(super) fn follow(&mut self, header: FrameHeader, read: ReadRequest<BlockId>, cx: &mut Context<'_>) {
+        let ReadRequest {
+            offset,
+            length,
+            target,
+            ..
+        } = read;
+        if self.admit(header, 0) {
+            let backend = Arc::clone(&self.backend);
+            let serial = self.next_serial();
+            let call = async move {
+                let range = ByteRange { offset, length };
+                backend.follow(target, range).await.map(Reply::Followed)
+            };
+            self.begin(header, serial, 0, session::Body::None, call, cx);
+        }
+    }
+
+    /// Takes the frame of a request with a file out of the input; answers it where it cannot be carried out.
+    fn with_file<T>(
+        &mut self,
+        header: FrameHeader,
+        attached: ApiResult<Descriptor>,
+        request: ApiResult<T>,
+    ) -> Option<(Descriptor, T)> {
+        self.input.skip(&header);
+        match request.and_then(|request| Ok((attached?, request))) {
+            Ok(taken) => self.admit(header, u64::from(header.length)).then_some(taken),
+            Err(error) => {
+                self.output.error(header, &error);
+                None
+            }
+        }
+    }
+}
+
+/// A body that is there whole.
+fn whole(bytes: Bytes) -> Body {
+    if bytes.is_empty() {
+        return Body::empty();
+    }
+    Body::from(bytes)
+}
+
+/// The file of a program's descriptor.
+///
+/// # Errors
+/// `InvalidArgument` where it is none that can be read or filled.
+async fn checked(descriptor: Descriptor, access: Access) -> ApiResult<File> {
+    let looked_at = tokio::task::spawn_blocking(move || given_file(descriptor, access)).await;
+    looked_at
+        .map_err(|_| ApiError::new(ErrorCode::ShuttingDown, "the node is stopping"))?
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput => ApiError::invalid(error.to_string()),
+            _ => {
+                let message = format!("the attached file cannot be looked at: {error}");
+                ApiError::new(ErrorCode::InvalidArgument, message)
+            }
+        })
+}
+
+/// Why a LOAD_MAPPED cannot follow.
+pub(super) fn cannot_follow() -> ApiError {
+    let message = format!(
+        "{} does not follow: ask for the bytes with LOAD",
+        Op::LoadMapped.as_str()
+    );
+    ApiError::new(ErrorCode::Unsupported, message)
+}
