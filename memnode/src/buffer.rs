@@ -100,7 +100,11 @@ impl BlockBuffer {
         let missing = self.remaining();
         match &mut self.memory {
             Memory::Heap { bytes, filled } => spare_of(bytes, *filled, missing.min(STEP)),
-            Memory::Span { span, filled } => &mut span[*filled..],
+            Memory::Span { span, filled } => {
+                let end = span.len().min(*filled + STEP);
+                span.warm_up(*filled, STEP);
+                &mut span[*filled..end]
+            }
             Memory::Resident { file, filled } => {
                 let memory = file.memfd_mut().resident_mut().unwrap_or_default();
                 &mut memory[*filled..]
@@ -159,9 +163,14 @@ impl BlockBuffer {
                 all.extend_from_slice(bytes);
                 *filled += bytes.len();
             }
-            Memory::Resident { .. } | Memory::Span { .. } => {
+            Memory::Resident { .. } => {
                 self.spare_mut()[..bytes.len()].copy_from_slice(bytes);
                 self.advance(bytes.len())?;
+            }
+            Memory::Span { span, filled } => {
+                span.warm_up(*filled, bytes.len());
+                span[*filled..*filled + bytes.len()].copy_from_slice(bytes);
+                *filled += bytes.len();
             }
             Memory::Fresh {
                 file,

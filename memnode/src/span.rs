@@ -32,6 +32,10 @@ const WARM_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How many warm spans are looked at for one of the right size.
 const WARM_COMPARED_MAX: usize = 64;
 
+/// How many bytes of a span that is being filled get their memory in one call: few enough to be still in the processor's cache, where the
+/// system has put zeroes, when they are filled.
+const WARM_UP_STEP: usize = 256 * 1024;
+
 /// Blocks from this size in bytes on lie in spans; in smaller ones the rounding would weigh too much.
 pub const SPAN_MIN: usize = 8 * 1024;
 
@@ -84,14 +88,29 @@ pub struct Span {
     start: Start,
     /// How many bytes are used, at most those of its pages.
     len: usize,
+    /// How many of its bytes, from the first on, are known to have memory.
+    resident: usize,
 }
 
 impl Span {
     /// A span of this length with any bytes in it; `None` where the system maps no more.
     pub fn new(len: usize) -> Option<Self> {
         let pages_len = pages_len(len)?;
-        let start = free().take(pages_len)?;
-        Some(Self { start, len })
+        let (start, is_warm) = free().take(pages_len)?;
+        let resident = if is_warm { len } else { 0 };
+        Some(Self { start, len, resident })
+    }
+
+    /// Gets memory for the next `len` bytes from `from` on, and for some more of the span, where it is not known to have it: a step of it at a
+    /// time, so that a span that is never filled takes little. For who fills it from its first byte on.
+    pub fn warm_up(&mut self, from: usize, len: usize) {
+        let end = from.saturating_add(len).min(self.len);
+        if end <= self.resident {
+            return;
+        }
+        let (from, end) = (self.resident, end.next_multiple_of(WARM_UP_STEP).min(self.len));
+        platform::populate(&mut self[from..end]);
+        self.resident = end;
     }
 
     fn pages_len(&self) -> usize {
@@ -104,7 +123,8 @@ fn pages_len(len: usize) -> Option<usize> {
 }
 
 impl Free {
-    fn take(&mut self, len: usize) -> Option<Start> {
+    /// A run of pages, and whether they have memory.
+    fn take(&mut self, len: usize) -> Option<(Start, bool)> {
         let looked_at = self.warm.len().saturating_sub(WARM_COMPARED_MAX)..self.warm.len();
         if let Some(at) = self
             .warm
@@ -113,7 +133,7 @@ impl Free {
         {
             let (start, len) = self.warm.remove(looked_at.start + at)?;
             self.warm_bytes -= len;
-            return Some(start);
+            return Some((start, true));
         }
         let fitting = self
             .by_len
@@ -129,7 +149,7 @@ impl Free {
         if whole > len {
             self.insert(start.offset(len), whole - len);
         }
-        Some(start)
+        Some((start, false))
     }
 
     fn map_extent(&mut self, len: usize) -> Option<(usize, Start)> {
@@ -222,7 +242,11 @@ impl Drop for Span {
                 && let Some((start, len)) = free.warm.pop_front()
             {
                 free.warm_bytes -= len;
-                too_much.push(Span { start, len });
+                too_much.push(Span {
+                    start,
+                    len,
+                    resident: 0,
+                });
             }
         }
         for mut cold in too_much {
@@ -276,6 +300,25 @@ mod tests {
         assert_eq!(span.len(), EXTENT_LEN + 1);
         assert_eq!(span.pages_len(), EXTENT_LEN + PAGE_LEN);
         assert!(Span::new(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn warming_up_changes_no_byte() {
+        for len in [1, PAGE_LEN - 1, WARM_UP_STEP + 1, 3 * WARM_UP_STEP] {
+            let mut span = Span::new(len).unwrap();
+            // Its neighbours share no page with it, and keep what they hold.
+            let mut neighbours = [Span::new(len).unwrap(), Span::new(len).unwrap()];
+            for neighbour in &mut neighbours {
+                neighbour.fill(7);
+            }
+            for at in 0..len {
+                span.warm_up(at, 1);
+                span[at] = at as u8;
+            }
+            span.warm_up(0, usize::MAX);
+            assert!(span.iter().enumerate().all(|(at, byte)| *byte == at as u8));
+            assert!(neighbours.iter().all(|span| span.iter().all(|byte| *byte == 7)));
+        }
     }
 
     #[test]

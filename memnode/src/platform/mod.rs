@@ -33,7 +33,7 @@ use windows as system;
 
 #[cfg(target_os = "linux")]
 pub use given::given_file;
-pub use memory::discard;
+pub use memory::{discard, populate};
 pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
 #[cfg(not(target_os = "linux"))]
 pub use no_memfd::given_file;
