@@ -5,14 +5,16 @@
 //! when the piece is taken out, so that a slow reader slows the writer and nothing grows in between.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
+use crate::buffer::BlockBuffer;
 use crate::memory_file::MemoryFile;
 use crate::value::Value;
 
@@ -33,6 +35,7 @@ enum Source {
     Pushed {
         pieces: mpsc::UnboundedReceiver<Piece>,
         on_consumed: Box<dyn FnMut(u64) + Send>,
+        place: Arc<Place>,
     },
     /// They are made when asked for.
     Pulled(BoxStream<'static, ApiResult<Bytes>>),
@@ -107,12 +110,17 @@ impl Body {
     /// The queue itself has no bound: the protocol's window is the bound, and the connection enforces it.
     pub fn channel(size: Option<u64>, on_consumed: impl FnMut(u64) + Send + 'static) -> (BodySender, Body) {
         let (sender, pieces) = mpsc::unbounded_channel();
+        let place = Arc::new(Place::default());
         let source = Source::Pushed {
             pieces,
             on_consumed: Box::new(on_consumed),
+            place: Arc::clone(&place),
         };
         (
-            BodySender { pieces: sender },
+            BodySender {
+                pieces: sender,
+                place,
+            },
             Self {
                 size,
                 ready: VecDeque::new(),
@@ -156,16 +164,15 @@ impl Body {
         let piece = match &mut self.source {
             Source::End => return None,
             Source::Pulled(pieces) => pieces.next().await.map_or(Piece::End, Piece::from),
-            Source::Pushed { pieces, on_consumed } => match pieces.recv().await {
+            Source::Pushed {
+                pieces, on_consumed, ..
+            } => match pieces.recv().await {
                 Some(Piece::Bytes(bytes)) => {
                     on_consumed(bytes.len() as u64);
                     Piece::Bytes(bytes)
                 }
                 Some(last) => last,
-                None => Piece::Failed(ApiError::new(
-                    ErrorCode::Cancelled,
-                    "the sender went away before the end of the value",
-                )),
+                None => Piece::Failed(sender_gone()),
             },
         };
         match piece {
@@ -179,6 +186,50 @@ impl Body {
                 Some(Err(error))
             }
         }
+    }
+
+    /// Fills memory with the body, which must have just as many bytes as the memory has left. What a link [pushes](BodySender::push) from then on goes
+    /// there at once, without a queue and without waking anybody before the end.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it has more bytes or fewer, what [`next`](Self::next) fails with, and `OutOfMemory` where the system has less
+    /// than the budget says.
+    ///
+    /// # Cancel safety
+    /// The memory is gone, and what was in it.
+    pub async fn fill(mut self, mut buffer: BlockBuffer) -> ApiResult<Value> {
+        while let Some(piece) = self.ready.pop_front() {
+            buffer.extend(&piece)?;
+        }
+        while let Source::Pushed {
+            pieces,
+            on_consumed,
+            place,
+        } = &mut self.source
+        {
+            let piece;
+            (piece, buffer) = match place.settle(pieces, buffer) {
+                Settled::Came(piece, buffer) => (piece, buffer),
+                Settled::Placed => {
+                    let placed = Placed(place);
+                    let piece = pieces.recv().await;
+                    let buffer = placed.take().ok_or_else(sender_gone)?;
+                    (piece.unwrap_or_else(|| Piece::Failed(sender_gone())), buffer)
+                }
+            };
+            match piece {
+                Piece::Bytes(bytes) => {
+                    on_consumed(bytes.len() as u64);
+                    buffer.extend(&bytes)?;
+                }
+                Piece::End => return buffer.finish(),
+                Piece::Failed(error) => return Err(error),
+            }
+        }
+        while let Some(piece) = self.next().await {
+            buffer.extend(&piece?)?;
+        }
+        buffer.finish()
     }
 
     /// All of the body in one piece of memory, at most `size_max` bytes.
@@ -221,12 +272,52 @@ impl From<Bytes> for Body {
 #[derive(Debug)]
 pub struct BodySender {
     pieces: mpsc::UnboundedSender<Piece>,
+    place: Arc<Place>,
+}
+
+/// What became of a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    /// It waits for its reader, who gives its credit back.
+    Queued,
+    /// It is where its reader wants it: whoever pushed it gives its credit back.
+    Placed,
+    /// Nobody reads any more.
+    Unwanted,
 }
 
 impl BodySender {
     /// Appends a piece. Returns false where nobody reads any more.
     pub fn send(&self, bytes: Bytes) -> bool {
         self.pieces.send(Piece::Bytes(bytes)).is_ok()
+    }
+
+    /// Appends a piece, which goes where the reader [wants it](Body::fill) where it has said so. For who uses [`place`](Self::place) as well: nothing
+    /// overtakes.
+    pub fn push(&self, bytes: Bytes) -> Pushed {
+        let mut place = self.place.lock();
+        if self.put(&mut place, &bytes) {
+            Pushed::Placed
+        } else if self.send(bytes) {
+            Pushed::Queued
+        } else {
+            Pushed::Unwanted
+        }
+    }
+
+    /// Copies a piece to where its reader [wants it](Body::fill), where it has said so already. Returns whether that was done; whoever pushed it
+    /// then gives its credit back.
+    pub fn place(&self, bytes: &[u8]) -> bool {
+        self.put(&mut self.place.lock(), bytes)
+    }
+
+    fn put(&self, place: &mut Option<BlockBuffer>, bytes: &[u8]) -> bool {
+        let Some(buffer) = place else { return false };
+        if let Err(error) = buffer.extend(bytes) {
+            // The first error is the one that counts; nothing more is placed. Where nobody reads any more nobody needs it.
+            let _ = self.pieces.send(Piece::Failed(error));
+        }
+        true
     }
 
     /// Ends the body.
@@ -246,10 +337,69 @@ impl BodySender {
     }
 }
 
+/// The memory that a body fills, where its reader has said so.
+#[derive(Debug, Default)]
+struct Place(Mutex<Option<BlockBuffer>>);
+
+/// What [`Place::settle`] did.
+enum Settled {
+    /// Something was in the queue.
+    Came(Piece, BlockBuffer),
+    /// Nothing was, and what comes next goes into the memory.
+    Placed,
+}
+
+impl Place {
+    /// Takes what is in the queue, or else puts the memory where the sender finds it. The sender holds the lock while it chooses between the
+    /// two, so nothing gets into the queue in between.
+    fn settle(&self, pieces: &mut mpsc::UnboundedReceiver<Piece>, buffer: BlockBuffer) -> Settled {
+        let mut place = self.lock();
+        match pieces.try_recv() {
+            Ok(piece) => Settled::Came(piece, buffer),
+            Err(TryRecvError::Disconnected) => Settled::Came(Piece::Failed(sender_gone()), buffer),
+            Err(TryRecvError::Empty) => {
+                *place = Some(buffer);
+                Settled::Placed
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<BlockBuffer>> {
+        // What is in it is whole or not used any more, wherever somebody panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Memory that waits in its place, from which it is taken however the wait ends.
+struct Placed<'a>(&'a Place);
+
+impl Placed<'_> {
+    fn take(&self) -> Option<BlockBuffer> {
+        self.0.lock().take()
+    }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        // Behind the lock: to give memory back takes a moment.
+        let unused = self.take();
+        drop(unused);
+    }
+}
+
+fn sender_gone() -> ApiError {
+    ApiError::new(
+        ErrorCode::Cancelled,
+        "the sender went away before the end of the value",
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::task::{Context, Poll, Wake};
 
     use super::*;
 
@@ -291,5 +441,115 @@ mod tests {
             "abc"
         );
         assert_eq!(Body::empty().collect(0).await.unwrap(), "");
+    }
+
+    const SIZE: usize = 300_000;
+
+    /// Whether who waits was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Woken {
+        fn was_woken(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn polled<F: Future + Unpin>(future: &mut F, woken: &Arc<Woken>) -> Poll<F::Output> {
+        let waker = Arc::clone(woken).into();
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+
+    fn memory() -> BlockBuffer {
+        BlockBuffer::in_heap(SIZE as u64).unwrap()
+    }
+
+    fn pattern() -> Bytes {
+        (0..SIZE).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn what_came_before_there_was_a_place_is_filled_in_before_what_comes_then() {
+        let consumed = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&consumed);
+        let (sender, body) = Body::channel(Some(SIZE as u64), move |bytes| {
+            seen.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let bytes = pattern();
+        assert!(!sender.place(&bytes[..10]), "nobody has a place yet");
+        assert_eq!(sender.push(bytes.slice(..100)), Pushed::Queued);
+        assert_eq!(sender.push(bytes.slice(100..1_000)), Pushed::Queued);
+        let (mut filled, woken) = (Box::pin(body.fill(memory())), Arc::<Woken>::default());
+        assert!(polled(&mut filled, &woken).is_pending());
+        // The reader gave back what was queued; what is placed is the sender's to give back.
+        assert_eq!(consumed.load(Ordering::Relaxed), 1_000);
+        assert!(sender.place(&bytes[1_000..200_000]));
+        assert_eq!(sender.push(bytes.slice(200_000..)), Pushed::Placed);
+        assert!(!woken.was_woken(), "nobody is woken before the end");
+        sender.finish();
+        let value = filled.await.unwrap();
+        assert!(value.as_ref() == bytes);
+        assert_eq!(consumed.load(Ordering::Relaxed), 1_000);
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_not_placed_fill_memory_as_well() {
+        let bytes = pattern();
+        let pieces = [bytes.slice(..7), bytes.slice(7..)];
+        let whole = Body::from_pieces(VecDeque::from(pieces.clone()));
+        assert!(whole.fill(memory()).await.unwrap().as_ref() == bytes);
+        let pulled = futures_util::stream::iter(pieces.clone().map(Ok)).boxed();
+        let pulled = Body::pulled(SIZE as u64, pulled);
+        assert!(pulled.fill(memory()).await.unwrap().as_ref() == bytes);
+        let (sender, body) = Body::channel(Some(SIZE as u64), |_| {});
+        let (mut filled, woken) = (Box::pin(body.fill(memory())), Arc::default());
+        assert!(polled(&mut filled, &woken).is_pending());
+        for piece in pieces {
+            assert!(sender.send(piece));
+            assert!(polled(&mut filled, &woken).is_pending());
+        }
+        sender.finish();
+        assert!(filled.await.unwrap().as_ref() == bytes);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_too_short_or_broken_off_fills_nothing() {
+        let begin = || {
+            let (sender, body) = Body::channel(None, |_| {});
+            let (mut filled, woken) = (Box::pin(body.fill(memory())), Arc::default());
+            assert!(polled(&mut filled, &woken).is_pending());
+            assert!(sender.place(&pattern()[1..]));
+            (sender, filled)
+        };
+        let (sender, filled) = begin();
+        assert!(sender.place(b"xy"));
+        assert!(sender.place(b"and more"));
+        assert_eq!(filled.await.unwrap_err().code, ErrorCode::InvalidArgument);
+        let (sender, filled) = begin();
+        sender.finish();
+        assert_eq!(filled.await.unwrap_err().code, ErrorCode::InvalidArgument);
+        let (sender, filled) = begin();
+        sender.fail(ApiError::invalid("broken off"));
+        assert_eq!(filled.await.unwrap_err().message, "broken off");
+        let (sender, filled) = begin();
+        drop(sender);
+        assert_eq!(filled.await.unwrap_err().code, ErrorCode::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_takes_the_memory_out_of_its_place() {
+        let (sender, body) = Body::channel(Some(SIZE as u64), |_| {});
+        let (mut filled, woken) = (Box::pin(body.fill(memory())), Arc::default());
+        assert!(polled(&mut filled, &woken).is_pending());
+        assert!(sender.place(b"abc"));
+        drop(filled);
+        assert!(!sender.place(b"def"));
+        assert_eq!(sender.push(Bytes::from_static(b"def")), Pushed::Unwanted);
     }
 }

@@ -23,7 +23,7 @@ use super::gathering::{Gathering, Message};
 use super::input::Input;
 use super::looking;
 use super::transport::Connection;
-use crate::body::{Body, BodySender};
+use crate::body::{Body, BodySender, Pushed};
 
 /// How much may be sealed and written by the task that has something to say, before the rest is left to the writer.
 /// [`Link::poll_transmit`] makes about this much at a time.
@@ -174,7 +174,10 @@ impl Wire {
                 Ok(Some(record)) => {
                     is_whole = true;
                     // On an error the machine is closed, and its last notice says so.
-                    if self.hear(|link| link.handle_record(record, now)).is_err() {
+                    if self
+                        .with(false, |inner| inner.handle_record(record, now))
+                        .is_err()
+                    {
                         break;
                     }
                 }
@@ -405,6 +408,14 @@ impl Inner {
         self.link.finish_body(id);
     }
 
+    /// Gives the machine a record. Pieces of bodies whose readers have a place for them go there from where they were decrypted.
+    fn handle_record(&mut self, record: &mut [u8], now: Instant) -> Result<(), LinkError> {
+        let Self { link, incoming, .. } = self;
+        link.handle_record_with(record, now, |id, bytes| {
+            incoming.get(&id).is_some_and(|body| body.place(bytes))
+        })
+    }
+
     /// Hands out what the machine has to tell.
     fn sort_events(&mut self, wire: &Arc<Wire>) {
         while let Some(event) = self.link.poll_event() {
@@ -425,7 +436,10 @@ impl Inner {
                     if let Some(gathering) = self.gathering.get_mut(&id) {
                         gathering.take(bytes);
                     } else if let Some(body) = self.incoming.get(&id) {
-                        body.send(bytes);
+                        let len = bytes.len() as u64;
+                        if body.push(bytes) == Pushed::Placed {
+                            self.link.consume(id, len);
+                        }
                     }
                 }
                 Event::BodyEnd { id } => {

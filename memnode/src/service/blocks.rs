@@ -660,11 +660,8 @@ pub(super) async fn read_exactly(files: &MemoryFiles, body: Body, size: u64) -> 
 ///
 /// # Errors
 /// As [`read_exactly`].
-pub(super) async fn fill(mut buffer: BlockBuffer, mut body: Body) -> ApiResult<Value> {
-    while let Some(piece) = body.next().await {
-        buffer.extend(&piece?)?;
-    }
-    buffer.finish()
+pub(super) async fn fill(buffer: BlockBuffer, body: Body) -> ApiResult<Value> {
+    body.fill(buffer).await
 }
 
 pub(super) fn too_large(size: u64) -> ApiError {

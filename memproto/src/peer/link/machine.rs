@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::keepalive::Keepalive;
-use super::receive::{Assembly, Late, broken};
+use super::receive::{Assembly, Late, Taker, broken};
 use super::requests::Request;
 use super::transmit::Outbox;
-use super::{Consent, Event, Goodbye, LinkConfig, LinkError, PAIRS_MAX};
+use super::{Consent, Event, Goodbye, LinkConfig, LinkError, PAIRS_MAX, RequestId};
 use crate::error::{ApiError, ErrorCode};
 use crate::peer::frame;
 use crate::peer::handshake::{Established, PeerIdentity};
@@ -110,10 +110,25 @@ impl Link {
     /// The link is over: events are still to be taken out (the last is `Closed`), and a goodbye may be waiting in
     /// [`poll_transmit`](Self::poll_transmit). Further records are refused with the same error.
     pub fn handle_record(&mut self, record: &mut [u8], now: Instant) -> Result<(), LinkError> {
+        self.handle_record_with(record, now, |_, _| false)
+    }
+
+    /// The same for who has a place for the bytes of some bodies: `take` is offered each piece of a body where it lies. A piece that
+    /// it takes, by returning true, makes no [`Event::Data`], and its credit goes back by itself. One that it does not take makes its event, and then
+    /// no more pieces of this record are offered, so that none overtakes another.
+    ///
+    /// # Errors
+    /// As [`handle_record`](Self::handle_record).
+    pub fn handle_record_with(
+        &mut self,
+        record: &mut [u8],
+        now: Instant,
+        mut take: impl FnMut(RequestId, &[u8]) -> bool,
+    ) -> Result<(), LinkError> {
         if let Some(reason) = &self.closed {
             return Err(reason.clone());
         }
-        let result = self.open_record(record, now);
+        let result = self.open_record(record, now, &mut Taker::new(&mut take));
         if let Err(error) = &result {
             if matches!(error, LinkError::Protocol(_)) {
                 self.outbox.goodbye = Some(Goodbye::ProtocolError);
@@ -131,12 +146,17 @@ impl Link {
         }
     }
 
-    fn open_record(&mut self, record: &mut [u8], now: Instant) -> Result<(), LinkError> {
+    fn open_record(
+        &mut self,
+        record: &mut [u8],
+        now: Instant,
+        taker: &mut Taker<'_>,
+    ) -> Result<(), LinkError> {
         let mut rest = self.opener.open(record)?;
         self.keepalive.heard(now);
         while !rest.is_empty() {
             let frame = frame::take(&mut rest).map_err(broken)?;
-            self.handle_frame(frame, now)?;
+            self.handle_frame(frame, now, taker)?;
         }
         Ok(())
     }

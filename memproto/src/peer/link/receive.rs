@@ -36,10 +36,32 @@ pub(super) struct Late {
     pub(super) bytes: u64,
 }
 
+/// Who may have a place for the pieces of a record.
+pub(super) struct Taker<'a> {
+    take: &'a mut dyn FnMut(RequestId, &[u8]) -> bool,
+    /// Whether a piece of this record was not taken.
+    is_refused: bool,
+}
+
+impl<'a> Taker<'a> {
+    /// For one record.
+    pub(super) fn new(take: &'a mut dyn FnMut(RequestId, &[u8]) -> bool) -> Self {
+        Self {
+            take,
+            is_refused: false,
+        }
+    }
+
+    fn takes(&mut self, id: RequestId, bytes: &[u8]) -> bool {
+        self.is_refused |= !self.is_refused && !(self.take)(id, bytes);
+        !self.is_refused
+    }
+}
+
 type Handled = Result<(), LinkError>;
 
 impl Link {
-    pub(super) fn handle_frame(&mut self, frame: Frame<'_>, now: Instant) -> Handled {
+    pub(super) fn handle_frame(&mut self, frame: Frame<'_>, now: Instant, taker: &mut Taker<'_>) -> Handled {
         match frame.kind {
             Kind::Ping => self.handle_ping(frame.payload),
             Kind::Pong => self.handle_pong(frame.payload, now),
@@ -52,7 +74,7 @@ impl Link {
             Kind::Pair => self.handle_pair(frame.payload),
             _ if !self.is_agreed() => Err(broken("a request before both sides agreed")),
             Kind::Request | Kind::Reply => self.handle_message(frame),
-            Kind::Data => self.handle_data(frame),
+            Kind::Data => self.handle_data(frame, taker),
             Kind::Fail => self.handle_fail(frame),
             Kind::Credit => self.handle_credit(frame),
             Kind::Cancel => self.handle_cancel(frame),
@@ -235,7 +257,7 @@ impl Link {
         Ok(())
     }
 
-    fn handle_data(&mut self, frame: Frame<'_>) -> Handled {
+    fn handle_data(&mut self, frame: Frame<'_>, taker: &mut Taker<'_>) -> Handled {
         self.check_known(frame.id)?;
         let (id, len) = (RequestId(frame.id), frame.payload.len() as u64);
         let Some(body) = self
@@ -252,7 +274,9 @@ impl Link {
         };
         let is_last = frame.flags & FLAG_END != 0;
         body.take(len, is_last).map_err(LinkError::Protocol)?;
-        if len > 0 {
+        if len > 0 && taker.takes(id, frame.payload) {
+            self.consume(id, len);
+        } else if len > 0 {
             self.events.push_back(Event::Data {
                 id,
                 bytes: Bytes::copy_from_slice(frame.payload),

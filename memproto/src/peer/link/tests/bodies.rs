@@ -270,3 +270,60 @@ fn what_bodies_of_the_peer_may_hold_is_bounded_in_sum() {
     pair.take_events(0);
     pair.ask(BodySpec::exact(100));
 }
+
+#[test]
+fn a_piece_that_is_taken_makes_no_event_and_gives_its_credit_back() {
+    let mut pair = Pair::agreed();
+    let id = pair.ask(BodySpec::UNKNOWN);
+    let body = pattern(3 * BODY_WINDOW as usize, 8);
+    pair.links[0].push_body(id, body.clone());
+    pair.links[0].finish_body(id);
+    let (mut taken, now) = (Vec::new(), pair.now);
+    loop {
+        let mut records = pair.records(0);
+        if records.is_empty() {
+            break;
+        }
+        for record in &mut records {
+            let take = |of: RequestId, bytes: &[u8]| {
+                assert_eq!(of, id);
+                taken.extend_from_slice(bytes);
+                true
+            };
+            pair.links[1].handle_record_with(record, now, take).unwrap();
+        }
+        // The credit.
+        for record in pair.records(1) {
+            pair.deliver(0, record).unwrap();
+        }
+    }
+    assert!(taken == body);
+    assert_eq!(pair.take_events(1), [Event::BodyEnd { id }]);
+}
+
+#[test]
+fn no_piece_of_a_record_overtakes_one_that_was_not_taken() {
+    let mut pair = Pair::agreed();
+    let ids = [1, 2, 3].map(|_| pair.ask(BodySpec::exact(1_000)));
+    for id in ids {
+        pair.links[0].push_body(id, pattern(1_000, id.as_u64()));
+    }
+    let [mut record] = <[Vec<u8>; 1]>::try_from(pair.records(0)).unwrap();
+    let (mut offered, now) = (Vec::new(), pair.now);
+    let take = |id: RequestId, _: &[u8]| {
+        offered.push(id);
+        id == ids[0]
+    };
+    pair.links[1].handle_record_with(&mut record, now, take).unwrap();
+    // The first was taken and the second was not: then the third is not offered, whose place may have been found meanwhile.
+    assert_eq!(offered, ids[..2]);
+    let events = pair.take_events(1);
+    assert_eq!(data_of(&events, ids[0]), b"");
+    for id in &ids[1..] {
+        assert_eq!(data_of(&events, *id), pattern(1_000, id.as_u64()));
+    }
+    let ends = events
+        .iter()
+        .filter(|event| matches!(event, Event::BodyEnd { .. }));
+    assert_eq!(ends.count(), 3);
+}
