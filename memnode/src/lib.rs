@@ -6,6 +6,7 @@
 mod args;
 pub mod body;
 pub mod buffer;
+pub mod chunk;
 pub mod config;
 pub mod counters;
 pub mod discovery;

@@ -42,7 +42,7 @@ fn put(store: &Store, at: u64, size: usize) {
     let block = Block {
         bytes: bytes.freeze().into(),
         class: BlockClass::Pinned,
-        chunk_of: None,
+        chunk: None,
         expires: None,
     };
     store.insert(id(at), block, reservation).expect("the id is new");

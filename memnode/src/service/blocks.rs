@@ -181,7 +181,7 @@ impl Service {
         Block {
             bytes,
             class: options.class,
-            chunk_of: None,
+            chunk: None,
             expires: options.ttl.map(|ttl| self.store.expiry().after(ttl)),
         }
     }

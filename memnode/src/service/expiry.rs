@@ -109,9 +109,10 @@ impl Service {
         let Some(ttl) = change.wanted() else {
             return Ok(Some(left(meta.expires)));
         };
-        match (meta.owner, meta.chunk_of) {
-            (_, Some(stream)) => Err(ApiError::invalid(format!(
-                "block {id} is a part of stream {stream}: name that"
+        match (meta.owner, meta.chunk) {
+            (_, Some(chunk)) => Err(ApiError::invalid(format!(
+                "block {id} is a part of stream {}: name that",
+                chunk.stream
             ))),
             (Owner::Local, None) => {
                 let expires = ttl.map(|ttl| expiry.after(ttl));

@@ -20,7 +20,7 @@ use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
-use crate::store::{Block, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
+use crate::store::{Block, Chunk, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
 
 impl PeerEvents for Service {
     fn handle_peer_request(
@@ -217,9 +217,9 @@ impl Service {
             None => read_exactly(&self.config.files, body, size).await?,
         };
         let block = Block {
+            chunk: chunk_of.map(|stream| Chunk::raw(stream, bytes.as_ref())),
             bytes,
             class,
-            chunk_of,
             expires: ttl.map(|ttl| self.store.expiry().after(ttl)),
         };
         self.store.insert(id, block, reservation)?;
@@ -342,8 +342,8 @@ impl Service {
                 refused = Some(error);
                 continue;
             }
-            if let Some(stream) = self.store.meta(id).and_then(|meta| meta.chunk_of) {
-                self.open_streams.forget(peer, stream, id);
+            if let Some(chunk) = self.store.meta(id).and_then(|meta| meta.chunk) {
+                self.open_streams.forget(peer, chunk.stream, id);
             }
             self.storing.note_freed(peer, id);
             if let Some(one) = self.free_own(id).await? {
@@ -366,7 +366,7 @@ impl Service {
         let Some(meta) = self.store.meta(id) else {
             return Ok(());
         };
-        match (meta.owner, meta.chunk_of) {
+        match (meta.owner, meta.chunk) {
             (Owner::Peer(other), _) if other != peer => {
                 let name = self.peers.name_of(other);
                 Err(ApiError::new(
@@ -374,8 +374,9 @@ impl Service {
                     format!("block {id} belongs to '{name}', which alone may free it from afar"),
                 ))
             }
-            (Owner::Local, Some(stream)) => Err(ApiError::invalid(format!(
-                "block {id} is a part of stream {stream}: free that"
+            (Owner::Local, Some(chunk)) => Err(ApiError::invalid(format!(
+                "block {id} is a part of stream {}: free that",
+                chunk.stream
             ))),
             _ => Ok(()),
         }
@@ -445,7 +446,7 @@ impl Service {
         self.open_streams.abandon(peer);
         let orphans = self
             .store
-            .remove_owned(Owner::Peer(peer), |_, meta| meta.chunk_of.is_some());
+            .remove_owned(Owner::Peer(peer), |_, meta| meta.chunk.is_some());
         if orphans.blocks > 0 {
             tracing::info!(peer = %peer.short(), blocks = orphans.blocks, bytes = orphans.bytes, "freed the streams of a peer that restarted");
         }

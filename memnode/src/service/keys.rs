@@ -263,7 +263,7 @@ impl Service {
                 size: object.size,
                 place: object.place.clone(),
                 key: None,
-                chunk_of: None,
+                chunk: None,
             }),
         };
         Ok(match self.store.set(key, version, id, content)? {

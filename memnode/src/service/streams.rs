@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::placement;
-use crate::store::{Block, Object, Owner, Place};
+use crate::store::{Block, Chunk, Object, Owner, Place};
 
 /// How many chunks a writer has under way: 8 MiB hide a round trip of 8 ms at 1 GB/s, and fit the 32 MiB by which a
 /// daemon may grow while a stream passes.
@@ -410,9 +410,9 @@ impl Service {
         Ok(self.store.insert(
             id,
             Block {
+                chunk: Some(Chunk::raw(stream_id, bytes.as_ref())),
                 bytes,
                 class,
-                chunk_of: Some(stream_id),
                 expires: None,
             },
             reservation,

@@ -1,11 +1,13 @@
 //! What entries are charged, what lies where, and whether the parts of a store say the same: for tests, fuzzing and simulation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use memproto::{BlockClass, BlockId, NodeId};
 
+use super::chunks::{CHUNK_OVERHEAD, HeldChunk};
 use super::entry::{DELETION_LEN, HEADER_LEN, OUTSIDE_LEN};
 use super::notes;
 use super::shard::{cost_of_lent, entry_cost};
@@ -17,8 +19,14 @@ use crate::span::memory_len;
 pub struct Audit {
     /// What the entries themselves are charged.
     pub entry_bytes: u64,
-    /// What the blocks of class cache are charged, with their entries.
+    /// What is free when all blocks of class cache go: these with their entries, without chunks that somebody has pinned too.
     pub cache_bytes: u64,
+    /// Number of chunks that differ, or are held twice because nobody could tell that they do not.
+    pub chunks: u64,
+    /// What entries are charged for chunks beyond what these take, because several have them.
+    pub shared_bytes: u64,
+    /// What peers pay of the budget, without chunks that programs of this host have too.
+    pub peers_used_bytes: u64,
     /// What the notes of keys of other nodes are charged.
     pub note_bytes: u64,
     /// Bytes of all pages that have entries.
@@ -27,6 +35,15 @@ pub struct Audit {
     pub longest_search: usize,
     /// What the entries of each owner and what lies outside of them are charged; this host's programs are `None`.
     pub owners: BTreeMap<Option<NodeId>, u64>,
+}
+
+/// The entries that have a chunk.
+struct SharedBy {
+    held: Arc<HeldChunk>,
+    /// How many are pinned, and of class cache.
+    entries: [u32; 2],
+    /// How many are of peers.
+    lent: u64,
 }
 
 impl Store {
@@ -63,6 +80,16 @@ impl Store {
         Self::cost_of_memory(bytes) + Self::cost_of_lent_entry(class)
     }
 
+    /// The same for a chunk.
+    pub fn cost_of_lent_chunk(stored_bytes: u64, class: BlockClass) -> u64 {
+        Self::cost_of_lent(stored_bytes, class) + CHUNK_OVERHEAD
+    }
+
+    /// The part of it that is for the bytes, and that the budget pays once.
+    pub fn cost_of_chunk(stored_bytes: u64) -> u64 {
+        memory_len(stored_bytes) + CHUNK_OVERHEAD
+    }
+
     /// The part of it that is for the entry.
     pub fn cost_of_lent_entry(class: BlockClass) -> u64 {
         cost_of_lent(0, class)
@@ -94,12 +121,14 @@ impl Store {
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::default();
         let mut notes = BTreeMap::new();
+        let mut chunks = Vec::new();
         for shard in &self.inner.shards {
             let of_shard = lock(shard).audit();
             audit.entry_bytes += of_shard.entry_bytes;
             audit.cache_bytes += of_shard.cache_bytes;
             audit.note_bytes += of_shard.note_bytes;
             audit.held_bytes += of_shard.held_bytes;
+            chunks.extend(of_shard.chunks);
             for (node, count) in of_shard.notes {
                 *notes.entry(node).or_default() += count;
             }
@@ -113,7 +142,39 @@ impl Store {
             notes,
             "each number has its notes"
         );
+        self.audit_chunks(chunks, &mut audit);
         audit
+    }
+
+    /// Looks over what entries have in common. Nobody else is at it meanwhile.
+    fn audit_chunks(&self, of_entries: Vec<(Arc<HeldChunk>, BlockClass, Option<NodeId>)>, audit: &mut Audit) {
+        let lent = audit.owners.iter().filter(|(owner, _)| owner.is_some());
+        audit.peers_used_bytes = lent.map(|(_, charged)| charged).sum();
+        let mut chunks: BTreeMap<*const HeldChunk, SharedBy> = BTreeMap::new();
+        for (held, class, owner) in of_entries {
+            let by = chunks.entry(Arc::as_ptr(&held)).or_insert(SharedBy {
+                held,
+                entries: [0; 2],
+                lent: 0,
+            });
+            by.entries[usize::from(class == BlockClass::Cache)] += 1;
+            by.lent += u64::from(owner.is_some());
+        }
+        for SharedBy { held, entries, lent } in chunks.values() {
+            assert_eq!(held.paid().entries(), *entries, "pinned, cache");
+            let (bytes, all) = (held.paid().bytes(), u64::from(entries.iter().sum::<u32>()));
+            audit.shared_bytes += (all - 1) * bytes;
+            // Each of them was added above.
+            audit.peers_used_bytes -= if *lent == all { lent - 1 } else { *lent } * bytes;
+            if let [0, _] = entries {
+                audit.cache_bytes += bytes;
+            }
+        }
+        audit.chunks = chunks.len() as u64;
+        for found in self.inner.common.chunks.all() {
+            let is_had = chunks.contains_key(&Arc::as_ptr(&found));
+            assert!(is_had, "chunk {} has no entry and is found", found.hash());
+        }
     }
 
     /// The blocks of this store that peers pay for: who, which, and what each is charged.

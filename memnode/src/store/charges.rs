@@ -135,6 +135,36 @@ impl Charge {
         &self.account
     }
 
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Takes so many of its bytes out, into a charge of their own.
+    ///
+    /// # Panics
+    /// Where it has fewer.
+    pub(super) fn split_off(&mut self, bytes: u64) -> Charge {
+        self.bytes = self
+            .bytes
+            .checked_sub(bytes)
+            .expect("only what was taken is split");
+        Charge::new(Arc::clone(&self.ledger), Arc::clone(&self.account), bytes)
+    }
+
+    /// Adds what was taken from the same account.
+    pub(super) fn join(&mut self, mut other: Charge) {
+        debug_assert!(Arc::ptr_eq(&self.account, &other.account));
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Leaves so many of its bytes to somebody else, who gives them back.
+    ///
+    /// # Panics
+    /// Where it has fewer.
+    pub(super) fn hand_over_part(&mut self, bytes: u64) {
+        self.split_off(bytes).hand_over();
+    }
+
     /// Leaves what was taken to an entry, which gives it back.
     pub(super) fn hand_over(mut self) {
         self.bytes = 0;

@@ -116,7 +116,9 @@ impl Store {
         content: Content,
     ) -> Result<KeyWrite, InsertError> {
         let prepared = match content {
-            Content::Block(block, reservation) => Prepared::block(block, reservation, id, key.len())?,
+            Content::Block(block, reservation) => {
+                Prepared::block(&self.inner.common.chunks, block, reservation, id, key.len())?
+            }
             Content::Object(object) => self.prepare_object(object),
         };
         let (key, shard) = self.place_of_key(key);

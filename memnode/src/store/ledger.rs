@@ -3,7 +3,8 @@
 //! Every byte that the store is going to hold is taken from the ledger first. What lies outside of the pages is taken by a
 //! [`Reservation`], and given back by the same guard's drop; entries are taken and given back by their shard, on the account of whoever's they
 //! are. A refusal takes nothing. The sums are therefore exact at every moment: what is used is the sum of all entries, reservations and
-//! charges that live, and what an owner uses the sum of its own.
+//! charges that live, and what an owner uses the sum of its own. Where several owners have equal bytes, which are held once, each pays in full
+//! and the budget once (see [`super::shares`]): what they pay together is what is used, and what is shared.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +14,7 @@ use memproto::control::GrantUse;
 use memproto::{ApiError, ErrorCode, NodeId};
 
 use super::charges::{Charge, Reservation, charged};
+use super::shares::Sharers;
 use super::{ENTRY_OVERHEAD, Owner, Usage};
 use crate::size::ByteSize;
 
@@ -38,7 +40,10 @@ pub(super) enum NotesCharge {
 pub(super) struct Ledger {
     budget: AtomicU64,
     used: AtomicU64,
+    /// Of `used`, what peers pay and no program of this host.
     peers_used: AtomicU64,
+    /// What accounts pay beyond `used`, because several pay for bytes that are held once.
+    shared: AtomicU64,
     /// Of `used`, the blocks of class cache that can be evicted.
     cache: AtomicU64,
     /// Of `used`, the notes of keys of other nodes.
@@ -97,12 +102,21 @@ fn add_within(counter: &AtomicU64, bytes: u64, limit: u64) -> bool {
         .is_ok()
 }
 
+fn change(counter: &AtomicU64, by: u64, comes: bool) {
+    if comes {
+        counter.fetch_add(by, Relaxed);
+    } else {
+        counter.fetch_sub(by, Relaxed);
+    }
+}
+
 impl Ledger {
     pub(super) fn new(budget_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             budget: AtomicU64::new(budget_bytes),
             used: AtomicU64::new(0),
             peers_used: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
             cache: AtomicU64::new(0),
             notes: AtomicU64::new(0),
             local: Account::new(Owner::Local, u64::MAX),
@@ -120,10 +134,33 @@ impl Ledger {
         let Some(charged) = charged(bytes).map(|charged| charged + entry_cost) else {
             return Err(self.out_of_memory(bytes));
         };
+        let charge = self.charge_owner(owner, charged, 0, bytes)?;
+        Ok(Reservation::new(bytes, entry_cost, charge))
+    }
+
+    /// Takes `sum` for one more owner of bytes that are held already, and from the owner's account alone what these take: that is not in the
+    /// charge. A refusal names `bytes`.
+    pub(super) fn reserve_share(
+        self: &Arc<Self>,
+        owner: Owner,
+        sum: u64,
+        shared: u64,
+        bytes: u64,
+    ) -> Result<Charge, ApiError> {
+        self.charge_owner(owner, sum, shared, bytes)
+    }
+
+    fn charge_owner(
+        self: &Arc<Self>,
+        owner: Owner,
+        sum: u64,
+        shared: u64,
+        bytes: u64,
+    ) -> Result<Charge, ApiError> {
         let account = match owner {
             Owner::Local => {
                 let account = Arc::clone(&self.local);
-                self.take(&account, charged, bytes)?;
+                self.take_with_shared(&account, sum, shared, bytes)?;
                 account
             }
             Owner::Peer(node) => {
@@ -132,12 +169,11 @@ impl Ledger {
                 let Some(account) = peers.get(&node) else {
                     return Err(quota_exceeded(GrantUse::default(), bytes));
                 };
-                self.take(account, charged, bytes)?;
+                self.take_with_shared(account, sum, shared, bytes)?;
                 Arc::clone(account)
             }
         };
-        let charge = Charge::new(Arc::clone(self), account, charged);
-        Ok(Reservation::new(bytes, entry_cost, charge))
+        Ok(Charge::new(Arc::clone(self), account, sum))
     }
 
     /// Takes `bytes` with what memory of its own costs from the account of this host's programs, whether there is room or not.
@@ -154,7 +190,13 @@ impl Ledger {
 
     /// Takes `sum` from an account and from the budget, or nothing. It is for `bytes`, which a refusal names.
     pub(super) fn take(&self, account: &Account, sum: u64, bytes: u64) -> Result<(), ApiError> {
-        if !add_within(&account.used, sum, account.quota.load(Relaxed)) {
+        self.take_with_shared(account, sum, 0, bytes)
+    }
+
+    /// The same, and `shared` from the account alone: the budget has paid for that already.
+    fn take_with_shared(&self, account: &Account, sum: u64, shared: u64, bytes: u64) -> Result<(), ApiError> {
+        let of_account = sum + shared;
+        if !add_within(&account.used, of_account, account.quota.load(Relaxed)) {
             return Err(match account.owner {
                 // Its quota is all that 64 bits can count.
                 Owner::Local => self.out_of_memory(bytes),
@@ -162,7 +204,7 @@ impl Ledger {
             });
         }
         if !add_within(&self.used, sum, self.budget.load(Relaxed)) {
-            account.used.fetch_sub(sum, Relaxed);
+            account.used.fetch_sub(of_account, Relaxed);
             return Err(self.out_of_memory(bytes));
         }
         if account.owner != Owner::Local {
@@ -279,19 +321,53 @@ impl Ledger {
             pinned_bytes: used - cache,
             cache_bytes: cache,
             peers_used_bytes: self.peers_used.load(Relaxed),
+            shared_bytes: self.shared.load(Relaxed),
             ..Usage::default()
         }
     }
 
-    /// Counts what can be evicted of an owner. Called under the lock of its shard.
-    pub(super) fn count_cache(&self, account: &Account, charged: u64, comes: bool) {
-        for counter in [&self.cache, &account.cache] {
-            if comes {
-                counter.fetch_add(charged, Relaxed);
-            } else {
-                counter.fetch_sub(charged, Relaxed);
+    /// Counts what can be evicted of an owner, `charged` in all; `shared` of it is counted for the budget by
+    /// [`count_shared`](Self::count_shared). Called under the lock of its shard.
+    pub(super) fn count_cache(&self, account: &Account, charged: u64, shared: u64, comes: bool) {
+        change(&account.cache, charged, comes);
+        change(&self.cache, charged - shared, comes);
+    }
+
+    /// Counts bytes that are held once anew, where who pays for them and who keeps them changes.
+    pub(super) fn count_shared(&self, bytes: u64, before: Sharers, after: Sharers) {
+        let once_too_often = |sharers: Sharers| bytes * u64::from(sharers.payers().saturating_sub(1));
+        let (was, is) = (once_too_often(before), once_too_often(after));
+        change(&self.shared, was.abs_diff(is), is > was);
+        for (counter, was, is) in [
+            (
+                &self.peers_used,
+                before.is_of_peers_alone(),
+                after.is_of_peers_alone(),
+            ),
+            (&self.cache, before.is_evictable(), after.is_evictable()),
+        ] {
+            if was != is {
+                change(counter, bytes, is);
             }
         }
+    }
+
+    /// Gives back to the budget what was taken for bytes that are held once, of an owner who goes on paying for them.
+    pub(super) fn give_back_shared(&self, account: &Account, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+        if account.owner != Owner::Local {
+            self.peers_used.fetch_sub(bytes, Relaxed);
+        }
+    }
+
+    /// Gives back to the budget what bytes took that are gone. Nobody pays for them any more.
+    pub(super) fn give_back_unpaid(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Gives back to an account alone what an owner paid for bytes that are held once.
+    pub(super) fn give_back_share(account: &Account, bytes: u64) {
+        account.used.fetch_sub(bytes, Relaxed);
     }
 
     fn peers(&self) -> RwLockReadGuard<'_, HashMap<NodeId, Arc<Account>>> {

@@ -9,6 +9,7 @@
 //! - `arena`, `pages`, `entry`: entries lie in slots of pages that are the store's own, small values next to their keys, and are moved
 //!   together when a page becomes sparse, so that memory that was freed goes back to the system whatever the sizes were.
 //! - `outside`: values too large for a slot, blocks that peers pay for, and what lies on peers or in chunks. `lent`: the blocks of each peer.
+//! - `chunks`, `adoption`: chunks of streams, each held once whoever has it, found by the hash of its bytes. `shares`: who pays for them.
 //! - `prepared`: what is on its way in. `room`: making room for it by eviction. `absent`: peers that are away.
 //! - `index`: from hashes to entries, by key and by id. `notes`, `numbers`: which other node answers for a key, in at most
 //!   32 bytes. `queues`, `ghosts`: which entry of class cache goes first. `ledger`, `charges`: the accounts, and what was taken from them.
@@ -16,10 +17,12 @@
 //! The store talks to no other node: what it displaces and lies elsewhere it returns, and the service acts. It never waits, spawns or logs.
 
 mod absent;
+mod adoption;
 mod arena;
 #[cfg(any(test, fuzzing, feature = "simulation"))]
 mod audit;
 mod charges;
+mod chunks;
 mod entry;
 mod ghosts;
 mod index;
@@ -35,6 +38,7 @@ mod queues;
 mod records;
 mod room;
 mod shard;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -54,18 +58,21 @@ use crate::ids::BlockIds;
 use crate::span::memory_len;
 use crate::value::Value;
 use absent::Absentee;
+pub use adoption::{Adopted, Adoption, FoundChunk};
 use arena::Handle;
 #[cfg(any(test, fuzzing, feature = "simulation"))]
 pub use audit::Audit;
 pub use charges::{Charge, Reservation};
+pub use chunks::CHUNK_OVERHEAD;
+use chunks::ChunkIndex;
 use entry::Kind;
 pub use keys::SetSmall;
 use ledger::Ledger;
 use pages::PagePool;
 use prepared::Prepared;
 pub use records::{
-    Block, BlockMeta, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place, Removed,
-    Usage,
+    Block, BlockMeta, Chunk, Content, Found, KeyNote, KeyRecord, KeyValue, KeyWrite, Lookup, Object, Place,
+    Removed, Usage,
 };
 use room::Wanted;
 pub use shard::Scanned;
@@ -182,6 +189,7 @@ impl Store {
             here: config.node_id,
             ledger: Ledger::new(config.budget_bytes),
             expiry: Arc::default(),
+            chunks: ChunkIndex::new(&hasher),
             hasher,
             numbers: Arc::default(),
         };
@@ -235,7 +243,7 @@ impl Store {
         self.reserve_with(owner, bytes, entry_cost, None)
     }
 
-    /// Takes memory from a peer's grant for a block of this length and class, and for its entry. Where the grant is full, data of class cache of
+    /// Takes memory from a peer's grant for a block of this length and class, for its entry and, of a chunk, for [`CHUNK_OVERHEAD`]. Where the grant is full, data of class cache of
     /// that peer makes room, and where the budget is, that of anybody; but no chunk of the stream of which this is one does
     /// for the grant.
     ///
@@ -248,7 +256,9 @@ impl Store {
         class: BlockClass,
         chunk_of: Option<BlockId>,
     ) -> ApiResult<Reservation> {
-        self.reserve_with(Owner::Peer(peer), bytes, cost_of_lent(0, class), chunk_of)
+        let of_chunk = if chunk_of.is_some() { CHUNK_OVERHEAD } else { 0 };
+        let entry_cost = cost_of_lent(0, class) + of_chunk;
+        self.reserve_with(Owner::Peer(peer), bytes, entry_cost, chunk_of)
     }
 
     fn reserve_with(
@@ -261,7 +271,8 @@ impl Store {
         let memory = memory_len(bytes.min(u64::MAX / 2)).saturating_add(ENTRY_OVERHEAD + entry_cost);
         let wanted = Wanted {
             owner,
-            bytes: memory,
+            of_grant: memory,
+            of_budget: memory,
             chunk_of,
         };
         self.making_room(&wanted, || self.ledger().reserve(owner, bytes, entry_cost))
@@ -272,9 +283,11 @@ impl Store {
     /// # Errors
     /// `OutOfMemory` or `QuotaExceeded`; then it is as large as before.
     pub fn grow(&self, reservation: &mut Reservation, bytes: u64) -> ApiResult<()> {
+        let growth = reservation.growth(bytes);
         let wanted = Wanted {
             owner: reservation.owner(),
-            bytes: reservation.growth(bytes),
+            of_grant: growth,
+            of_budget: growth,
             chunk_of: None,
         };
         self.making_room(&wanted, || reservation.grow(bytes))
@@ -304,11 +317,12 @@ impl Store {
     }
 
     /// Puts a block in that has no key. What was reserved beyond its length is given back. See [`Block::bytes`] for when bytes are copied.
+    /// A chunk of which the same bytes are held shares them: they are compared where one of its hash is here.
     ///
     /// # Errors
     /// `AlreadyExists` where the id is taken; `NotReserved` where the block is larger than its reservation; `SystemIsFull`.
     pub fn insert(&self, id: BlockId, block: Block, reservation: Reservation) -> Result<(), InsertError> {
-        let prepared = Prepared::block(block, reservation, id, 0)?;
+        let prepared = Prepared::block(&self.inner.common.chunks, block, reservation, id, 0)?;
         let mut shard = self.shard_of_id(id);
         if shard.find_id(id).is_some() {
             drop(shard);
@@ -465,7 +479,7 @@ impl Store {
             // What lies elsewhere has no block here, and is always this node's own.
             shard
                 .meta(handle)
-                .is_none_or(|meta| meta.owner == Owner::Local && meta.chunk_of.is_none())
+                .is_none_or(|meta| meta.owner == Owner::Local && meta.chunk.is_none())
         };
         let all = shard.identified().into_iter();
         Some(

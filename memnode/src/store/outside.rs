@@ -1,5 +1,6 @@
 //! What is too large for a slot, or is no value at all.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,9 +9,10 @@ use memproto::{BlockId, NodeId};
 
 use super::ENTRY_OVERHEAD;
 use super::charges::Charge;
+use super::chunks::HeldChunk;
 use super::ledger::Account;
 use super::lent::Links;
-use super::records::Place;
+use super::records::{Chunk, Place};
 use super::shard::NoPage;
 use crate::span::{SPAN_MIN, Span, memory_len};
 use crate::value::Value;
@@ -23,7 +25,8 @@ pub(super) enum Outside {
         bytes: Value,
         /// Who pays for it, and for its entry.
         account: Arc<Account>,
-        chunk_of: Option<BlockId>,
+        /// The chunk of a stream that it is. `bytes` are its own, with this owner's share of what they cost.
+        chunk: Option<(BlockId, Arc<HeldChunk>)>,
         /// Its place among those of its owner, where that is a peer.
         links: Links,
     },
@@ -86,9 +89,44 @@ impl Outside {
         }
     }
 
+    pub(super) fn chunk(&self) -> Option<Chunk> {
+        match self {
+            Outside::Block {
+                chunk: Some((stream, held)),
+                ..
+            } => Some(Chunk {
+                stream: *stream,
+                hash: held.hash(),
+                length: held.length(),
+                codec: held.codec(),
+            }),
+            Outside::Block { .. } | Outside::At { .. } | Outside::Stream { .. } => None,
+        }
+    }
+
+    /// The stream whose chunk it is.
     pub(super) fn chunk_of(&self) -> Option<BlockId> {
         match self {
-            Outside::Block { chunk_of, .. } => *chunk_of,
+            Outside::Block { chunk, .. } => chunk.as_ref().map(|(stream, _)| *stream),
+            Outside::At { .. } | Outside::Stream { .. } => None,
+        }
+    }
+
+    /// Counts a chunk to another stream.
+    pub(super) fn set_stream(&mut self, of: BlockId) {
+        if let Outside::Block {
+            chunk: Some((stream, _)),
+            ..
+        } = self
+        {
+            *stream = of;
+        }
+    }
+
+    /// What of a chunk others may have too.
+    pub(super) fn held(&self) -> Option<&Arc<HeldChunk>> {
+        match self {
+            Outside::Block { chunk, .. } => chunk.as_ref().map(|(_, held)| held),
             Outside::At { .. } | Outside::Stream { .. } => None,
         }
     }
@@ -102,9 +140,13 @@ impl Outside {
         }
     }
 
-    /// What is charged for a block beside its entry; for the others it does not count as a class.
+    /// What its owner is charged for a block beside its entry; for the others it does not count as a class.
     pub(super) fn block_charge(&self) -> u64 {
         match self {
+            Outside::Block {
+                chunk: Some((_, held)),
+                ..
+            } => held.paid().bytes() + ENTRY_OVERHEAD,
             Outside::Block { bytes, .. } => memory_len(bytes.len() as u64) + ENTRY_OVERHEAD,
             Outside::At { .. } | Outside::Stream { .. } => 0,
         }
@@ -115,7 +157,7 @@ impl Outside {
 ///
 /// # Errors
 /// Where the system has no memory for a copy.
-pub(super) fn kept(bytes: Value, charge: Charge) -> Result<Value, NoPage> {
+pub(super) fn kept(bytes: Value, charge: impl Any + Send + Sync) -> Result<Value, NoPage> {
     let bytes = match bytes {
         Value::Heap(bytes) if bytes.len() >= SPAN_MIN => {
             let mut span = Span::new(bytes.len()).ok_or(NoPage)?;

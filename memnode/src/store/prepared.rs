@@ -6,11 +6,13 @@ use memproto::{BlockClass, BlockId};
 
 use super::arena::Handle;
 use super::charges::{Charge, Reservation};
+use super::chunks::{CHUNK_OVERHEAD, ChunkIndex, HeldChunk};
 use super::entry::{self, Kind};
 use super::lent::Links;
 use super::outside::{Outside, kept};
 use super::records::{Block, Object, Place};
 use super::shard::{Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inline};
+use super::shares::Share;
 use super::{InsertError, Owner, Store};
 use crate::expiry::Moment;
 use crate::value::Value;
@@ -30,9 +32,27 @@ enum What {
     Lent(Outside, Charge),
 }
 
+impl What {
+    fn chunk(id: BlockId, stream: BlockId, held: Arc<HeldChunk>, share: Share, entry: Charge) -> Self {
+        let is_lent = entry.owner() != Owner::Local;
+        let outside = Outside::Block {
+            account: Arc::clone(share.account()),
+            bytes: held.shared_with(share),
+            chunk: Some((stream, held)),
+            links: Links::new(id),
+        };
+        if is_lent {
+            What::Lent(outside, entry)
+        } else {
+            What::Outside(outside)
+        }
+    }
+}
+
 impl Prepared {
     /// Outside of the lock, for it may copy. `id` and `key_len` are those with which it is going to be put in.
     pub(super) fn block(
+        chunks: &Arc<ChunkIndex>,
         block: Block,
         mut reservation: Reservation,
         id: BlockId,
@@ -43,21 +63,38 @@ impl Prepared {
             return Err(InsertError::NotReserved { size, reserved });
         }
         let is_lent = reservation.owner() != Owner::Local;
-        let what = if !is_lent && block.chunk_of.is_none() && fits_inline(key_len, block.bytes.len()) {
-            What::Inline(block.bytes, reservation)
+        let entry_cost = if is_lent {
+            cost_of_lent(key_len, block.class)
         } else {
-            reservation.shrink_to(size);
-            let entry = is_lent.then(|| reservation.split_entry(cost_of_lent(key_len, block.class)));
-            let charge = reservation.keep();
-            let outside = Outside::Block {
-                account: Arc::clone(charge.account()),
-                chunk_of: block.chunk_of,
-                links: Links::new(id),
-                bytes: kept(block.bytes, charge)?,
-            };
-            match entry {
-                Some(entry) => What::Lent(outside, entry),
-                None => What::Outside(outside),
+            0
+        };
+        let what = match block.chunk {
+            None if !is_lent && fits_inline(key_len, block.bytes.len()) => {
+                What::Inline(block.bytes, reservation)
+            }
+            None => {
+                reservation.shrink_to(size);
+                let entry = is_lent.then(|| reservation.split_entry(entry_cost));
+                let charge = reservation.keep();
+                let outside = Outside::Block {
+                    account: Arc::clone(charge.account()),
+                    chunk: None,
+                    links: Links::new(id),
+                    bytes: kept(block.bytes, charge)?,
+                };
+                match entry {
+                    Some(entry) => What::Lent(outside, entry),
+                    None => What::Outside(outside),
+                }
+            }
+            Some(chunk) => {
+                reservation.shrink_to(size);
+                let mut entry = reservation.split_entry(entry_cost + CHUNK_OVERHEAD);
+                let of_chunk = entry.split_off(CHUNK_OVERHEAD);
+                let mut charge = reservation.keep();
+                charge.join(of_chunk);
+                let (held, share) = chunks.hold(&chunk, block.bytes, charge)?;
+                What::chunk(id, chunk.stream, held, share, entry)
             }
         };
         Ok(Self {
@@ -65,6 +102,21 @@ impl Prepared {
             class: block.class,
             expires: block.expires,
         })
+    }
+
+    /// A chunk that is held, for an owner who has paid for it and, where it is a peer, with `entry` for its entry.
+    pub(super) fn chunk(
+        id: BlockId,
+        stream: BlockId,
+        held: Arc<HeldChunk>,
+        (share, entry): (Share, Charge),
+        (class, expires): (BlockClass, Option<Moment>),
+    ) -> Self {
+        Self {
+            what: What::chunk(id, stream, held, share, entry),
+            class,
+            expires,
+        }
     }
 
     pub(super) fn put(

@@ -3,11 +3,39 @@
 use std::sync::Arc;
 
 use memproto::peer::Manifest;
+use memproto::stream::{ChunkHash, Codec};
 use memproto::{BlockClass, BlockId, NodeId, Version};
 
 use super::{Owner, Reservation};
+use crate::chunk;
 use crate::expiry::Moment;
 use crate::value::Value;
+
+/// What a block is as the chunk of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// The stream.
+    pub stream: BlockId,
+    /// The hash of its bytes, before any compression. Of [`Owner::Local`] it is believed: this node has made it. Of a peer it is looked
+    /// at before the bytes are given to anybody who asks by it.
+    pub hash: ChunkHash,
+    /// How many bytes it has, before any compression: 1 to [`STREAM_CHUNK_SIZE`](memproto::limits::STREAM_CHUNK_SIZE).
+    pub length: u32,
+    /// In which form the bytes of the block are.
+    pub codec: Codec,
+}
+
+impl Chunk {
+    /// A chunk of these bytes, which are kept as they are; at most [`STREAM_CHUNK_SIZE`](memproto::limits::STREAM_CHUNK_SIZE).
+    pub fn raw(stream: BlockId, bytes: &[u8]) -> Self {
+        Self {
+            stream,
+            hash: chunk::hash(bytes),
+            length: bytes.len() as u32,
+            codec: Codec::Raw,
+        }
+    }
+}
 
 /// A block that is to be kept. Who pays for it is in the [`Reservation`] that comes with it.
 #[derive(Clone, Debug)]
@@ -21,8 +49,8 @@ pub struct Block {
     pub bytes: Value,
     /// The class.
     pub class: BlockClass,
-    /// The stream whose chunk this is.
-    pub chunk_of: Option<BlockId>,
+    /// The chunk of a stream that it is. Its bytes are in the form that this says.
+    pub chunk: Option<Chunk>,
     /// When it expires.
     pub expires: Option<Moment>,
 }
@@ -36,8 +64,8 @@ pub struct BlockMeta {
     pub class: BlockClass,
     /// Who pays.
     pub owner: Owner,
-    /// The stream whose chunk this is.
-    pub chunk_of: Option<BlockId>,
+    /// The chunk of a stream that it is.
+    pub chunk: Option<Chunk>,
     /// When it expires.
     pub expires: Option<Moment>,
 }
@@ -138,8 +166,8 @@ pub struct Removed {
     pub place: Place,
     /// The key that named it.
     pub key: Option<Box<str>>,
-    /// The stream whose chunk it was.
-    pub chunk_of: Option<BlockId>,
+    /// The chunk of a stream that it was.
+    pub chunk: Option<Chunk>,
 }
 
 /// What a look-up found.
@@ -183,10 +211,14 @@ pub struct Usage {
     pub used_bytes: u64,
     /// The part of `used_bytes` that cannot be evicted: all but `cache_bytes`.
     pub pinned_bytes: u64,
-    /// The part of `used_bytes` that blocks of class cache take, with the cost of their entries.
+    /// The part of `used_bytes` that blocks of class cache take, with the cost of their entries. A chunk that somebody else has pinned is not in
+    /// it, its entry is.
     pub cache_bytes: u64,
-    /// The part of `used_bytes` that peers pay.
+    /// The part of `used_bytes` that peers pay and no program of this host.
     pub peers_used_bytes: u64,
+    /// What equal chunks would take more, had each owner its own. With `used_bytes` it is what all accounts pay together, and what chunks take that
+    /// were freed while somebody reads them by their hash.
+    pub shared_bytes: u64,
     /// Blocks that made room for others since the start: of class cache, or of a peer that had been away for too long.
     pub evictions: u64,
 }

@@ -45,7 +45,7 @@ impl Store {
         for round in 0..EVICTION_ROUNDS_MAX {
             let made = match (&result, wanted.owner) {
                 (Err(error), _) if error.code == ErrorCode::OutOfMemory => {
-                    self.evict_for(wanted.bytes, round)
+                    self.evict_for(wanted.of_budget, round)
                 }
                 (Err(error), Owner::Peer(peer)) if error.code == ErrorCode::QuotaExceeded => {
                     self.evict_within_grant(peer, wanted)
@@ -106,7 +106,7 @@ impl Store {
 
     /// Evicts data of class cache of a peer until its grant has room. Returns false where that cannot be reached.
     fn evict_within_grant(&self, peer: NodeId, wanted: &Wanted) -> bool {
-        let (missing, cached) = self.ledger().shortage_of_grant(peer, wanted.bytes);
+        let (missing, cached) = self.ledger().shortage_of_grant(peer, wanted.of_grant);
         if missing > cached {
             return false;
         }
@@ -158,7 +158,7 @@ impl Store {
                         .as_ref()
                         .is_some_and(|outside| outside.lent().is_none())
                 })
-                .filter_map(|displaced| displaced.removed.as_ref()?.chunk_of)
+                .filter_map(|displaced| Some(displaced.removed.as_ref()?.chunk?.stream))
                 .peekable();
             if torn.peek().is_some() {
                 lock_any(&self.inner.torn_streams).extend(torn);
@@ -173,8 +173,10 @@ impl Store {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) owner: Owner,
-    /// What is charged for it.
-    pub(super) bytes: u64,
+    /// What its owner is charged for it.
+    pub(super) of_grant: u64,
+    /// What is taken from the budget.
+    pub(super) of_budget: u64,
     /// The stream of which it is a chunk: to evict an earlier chunk for a later one would be of no use.
     pub(super) chunk_of: Option<BlockId>,
 }
@@ -182,7 +184,7 @@ pub(super) struct Wanted {
 /// What was evicted.
 #[derive(Clone, Copy, Default)]
 struct Evicted {
-    /// What it was charged.
+    /// What is free by it: of the budget, or of the grant of a peer where that was to be made room in.
     charged: u64,
     /// The blocks outside of their entries, and their bytes.
     freed: Freed,

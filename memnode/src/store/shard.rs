@@ -21,6 +21,7 @@ use slab::Slab;
 use super::Owner;
 use super::arena::{Arena, Handle, SLOT_LEN_MAX, slot_len};
 use super::charges::Charge;
+use super::chunks::ChunkIndex;
 use super::entry::{Entry, EntryMut, HEADER_LEN, Kind, Lane, OUTSIDE_LEN, Parts};
 use super::index::Index;
 use super::ledger::Ledger;
@@ -56,6 +57,7 @@ pub(super) struct Common {
     pub(super) expiry: Arc<Expiry>,
     pub(super) hasher: SeedableRandomState,
     pub(super) numbers: Arc<NodeNumbers>,
+    pub(super) chunks: Arc<ChunkIndex>,
 }
 
 /// A name that is looked for: a key with its hash.
@@ -123,6 +125,8 @@ pub(super) struct NoPage;
 /// What a write displaced, and what of it is to be dropped outside of the lock.
 #[derive(Default)]
 pub(super) struct Displaced {
+    /// What is free of the budget once it was dropped and nobody reads it.
+    pub(super) freed: u64,
     pub(super) removed: Option<Removed>,
     pub(super) outside: Option<Outside>,
 }
@@ -296,7 +300,7 @@ impl Shard {
             owner: outside
                 .and_then(Outside::account)
                 .map_or(Owner::Local, |account| account.owner()),
-            chunk_of: outside.and_then(Outside::chunk_of),
+            chunk: outside.and_then(Outside::chunk),
             expires: entry.expires(),
         })
     }
@@ -475,6 +479,14 @@ impl Shard {
         }
     }
 
+    /// Counts a chunk to another stream.
+    pub(super) fn set_stream(&mut self, handle: Handle, stream: BlockId) {
+        let number = self.entry(handle).outside();
+        if let Some(outside) = number.and_then(|number| self.outside.get_mut(number)) {
+            outside.set_stream(stream);
+        }
+    }
+
     /// Takes an entry out and gives back what it was charged.
     pub(super) fn remove(&mut self, handle: Handle) -> Displaced {
         self.detach(handle, true)
@@ -643,7 +655,7 @@ impl Shard {
 
     /// Takes an entry out; what it was charged is given back with `refunds`, else it was settled already.
     fn detach(&mut self, handle: Handle, refunds: bool) -> Displaced {
-        self.count(handle, false);
+        let shared = self.count(handle, false);
         let entry = self.entry(handle);
         let (id, expires, number, len) = (entry.id(), entry.expires(), entry.outside(), entry.len());
         let (cost, bytes, lane, class) = (
@@ -660,7 +672,7 @@ impl Shard {
                 size: outside.map_or(entry.payload().len() as u64, Outside::size),
                 place: outside.map_or(Place::Here, Outside::place),
                 key: None,
-                chunk_of: outside.and_then(Outside::chunk_of),
+                chunk: outside.and_then(Outside::chunk),
             }
         });
         if let Some(tag) = key_tag {
@@ -688,7 +700,11 @@ impl Shard {
             ledger.give_back(account.unwrap_or(ledger.local()), cost);
         }
         self.empty_sparse_page(len);
-        Displaced { removed, outside }
+        Displaced {
+            freed: bytes - shared,
+            removed,
+            outside,
+        }
     }
 
     /// Moves the entries of a page together with others, where that makes the page free.

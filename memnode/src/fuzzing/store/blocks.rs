@@ -4,11 +4,12 @@ use bytes::Bytes;
 use memproto::control::Freed;
 use memproto::{ApiError, BlockClass, BlockId, NodeId, Ttl};
 
+use super::chunks::chunk;
 use super::model::{Known, What};
 use super::{HOUR, Play, Reader, nth};
 use crate::store::{
-    Block, ENTRY_OVERHEAD, Found, InsertError, KeyRecord, KeyValue, Lookup, Owner, Reservation, SmallValue,
-    Store,
+    Block, Chunk, ENTRY_OVERHEAD, Found, InsertError, KeyRecord, KeyValue, Lookup, Owner, Reservation,
+    SmallValue, Store,
 };
 
 /// The largest block of a script in bytes.
@@ -16,9 +17,6 @@ const BLOCK_MAX: usize = 4 * 1024;
 
 /// Ids that others made, so few that a script meets one again.
 const IDS: u64 = 8;
-
-/// The stream whose chunks some blocks are.
-const STREAM: u64 = 77;
 
 impl Play {
     pub(super) fn store_small(&mut self, b: u8, c: u8) {
@@ -50,35 +48,41 @@ impl Play {
 
     pub(super) fn insert(&mut self, a: u8, owner: Owner, b: u8, c: u8) {
         let size = usize::from(c) * BLOCK_MAX / 255;
+        let (bytes, chunk) = content(owner, b, c, size);
         // More than enough, or now and then too little.
-        let reserved = (size + usize::from(a / 16)).saturating_sub(1) as u64;
+        let reserved = (bytes.len() + usize::from(a / 16)).saturating_sub(1) as u64;
         if let Some(reservation) = self.reserve(owner, reserved) {
-            self.insert_with(reservation, a, size, b);
+            self.insert_with(reservation, a, b, bytes, chunk);
         }
     }
 
-    fn insert_with(&mut self, reservation: Reservation, a: u8, size: usize, b: u8) {
-        let (owner, reserved) = (reservation.owner(), reservation.bytes());
-        let id = match u64::from(a) % 16 {
+    pub(super) fn any_new_id(&self, a: u8) -> BlockId {
+        match u64::from(a) % 16 {
             known @ 0..IDS => BlockId::new(known * 1_001 + 1).expect("it is small and positive"),
             _ => self.store.new_id(None),
-        };
-        let bytes = Bytes::from(vec![b ^ size as u8; size]);
-        let chunk_of = BlockId::new(STREAM).filter(|_| b & 0x40 != 0);
-        let what = if owner == Owner::Local && chunk_of.is_none() && Store::is_small(0, size) {
+        }
+    }
+
+    fn insert_with(&mut self, reservation: Reservation, a: u8, b: u8, bytes: Bytes, chunk: Option<Chunk>) {
+        let (owner, reserved, size) = (reservation.owner(), reservation.bytes(), bytes.len());
+        let id = self.any_new_id(a);
+        // What does not fit what was reserved is not looked at.
+        let held = chunk.filter(|_| size as u64 <= reserved);
+        let held = held.map_or(0, |chunk| self.hold_chunk(&chunk, &bytes));
+        let what = if owner == Owner::Local && chunk.is_none() && Store::is_small(0, size) {
             What::Small(bytes.clone())
         } else {
             What::Block {
                 bytes: bytes.clone(),
                 owner,
-                chunk_of,
+                chunk: chunk.map(|chunk| (chunk, held)),
             }
         };
         let mut known = self.make(what, b);
         let block = Block {
             bytes: bytes.into(),
             class: known.class,
-            chunk_of,
+            chunk,
             expires: self.moment_of(&known),
         };
         let result = self.store.insert(id, block, reservation);
@@ -140,7 +144,8 @@ impl Play {
             assert!(charge.bytes() >= ENTRY_OVERHEAD);
         } else {
             let size = reservation.bytes() as usize;
-            self.insert_with(reservation, which, size, which);
+            let (bytes, chunk) = content(reservation.owner(), which, which, size);
+            self.insert_with(reservation, which, which, bytes, chunk);
         }
     }
 
@@ -220,6 +225,10 @@ impl Play {
         if let Some(at) = nth(self.readers.len(), which) {
             let reader = self.readers.swap_remove(at);
             assert_eq!(Some(&reader.bytes), reader.known.bytes());
+        } else if let Some(at) = nth(self.readers_by_hash.len(), which) {
+            let (read, expected) = self.readers_by_hash.swap_remove(at);
+            self.model.read_by_hash.swap_remove(at);
+            assert_eq!(read, expected);
         }
     }
 
@@ -317,10 +326,9 @@ impl Play {
     }
 
     pub(super) fn remove_owned(&mut self, owner: Owner, c: u8) {
-        let is_meant = |chunk_of: Option<BlockId>| c & 4 == 0 || chunk_of.is_some();
-        let freed = self.store.remove_owned(owner, |_, meta| is_meant(meta.chunk_of));
-        let meant =
-            |known: &mut Known| known.is_block() && known.owner() == owner && is_meant(known.chunk_of());
+        let is_meant = |chunk: Option<Chunk>| c & 4 == 0 || chunk.is_some();
+        let freed = self.store.remove_owned(owner, |_, meta| is_meant(meta.chunk));
+        let meant = |known: &mut Known| known.is_block() && known.owner() == owner && is_meant(known.chunk());
         let expected = self
             .model
             .known
@@ -381,8 +389,17 @@ impl Play {
         let bytes = gone.iter().map(Known::size).sum::<u64>();
         assert_eq!((gone.len() as u64, bytes), (freed.blocks, freed.bytes));
         let is_met = self.model.missing_of_grant(owner, 0) == 0;
-        assert!(is_met || self.model.cache_bytes_of(owner) == 0 || !self.model.orphans.is_empty());
+        assert!(is_met || self.model.cache_bytes_of(owner) == 0 || self.model.is_read());
     }
+}
+
+/// The bytes of a block, and what it is as a chunk.
+fn content(owner: Owner, b: u8, c: u8, size: usize) -> (Bytes, Option<Chunk>) {
+    if b & 0x40 == 0 {
+        return (Bytes::from(vec![b ^ size as u8; size]), None);
+    }
+    let (bytes, chunk) = chunk(owner, c);
+    (bytes, Some(chunk))
 }
 
 /// What is taken for a block of so many bytes before it is there.

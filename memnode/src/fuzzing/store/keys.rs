@@ -94,14 +94,14 @@ impl Play {
             What::Block {
                 bytes: bytes.clone(),
                 owner: Owner::Local,
-                chunk_of: None,
+                chunk: None,
             }
         };
         let known = self.make(what, b);
         let block = Block {
             bytes: bytes.into(),
             class: known.class,
-            chunk_of: None,
+            chunk: None,
             expires: self.moment_of(&known),
         };
         self.set(&key, known, b, Content::Block(block, reservation));

@@ -3,6 +3,7 @@
 //! The model does not say what is evicted. It sees what is gone, and checks that it was allowed to go, was counted, and that room was needed.
 
 mod blocks;
+mod chunks;
 mod keys;
 mod model;
 
@@ -17,7 +18,7 @@ use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Ttl, Version};
 use super::script::Script;
 use crate::expiry::Moment;
 use crate::store::{Owner, Place, Removed, Reservation, Store, StoreConfig};
-use model::{Known, Model, What};
+use model::{Known, Model, Orphan, What};
 
 /// Room for a few of the largest blocks of a script, so that a short one meets the budget.
 const BUDGET: u64 = 24 * 1024;
@@ -54,6 +55,22 @@ struct Reader {
     known: Known,
 }
 
+/// How many bytes a step takes.
+#[derive(Clone, Copy)]
+struct Cost {
+    of_budget: u64,
+    of_grant: u64,
+}
+
+impl From<u64> for Cost {
+    fn from(bytes: u64) -> Self {
+        Self {
+            of_budget: bytes,
+            of_grant: bytes,
+        }
+    }
+}
+
 /// How many bytes a step lacks before it is done.
 #[derive(Clone, Copy)]
 struct Before {
@@ -69,6 +86,8 @@ struct Play {
     /// In the order of the model's `held`.
     held: Vec<Reservation>,
     readers: Vec<Reader>,
+    /// Of chunks that are read by their hash, in the order of the model's `read_by_hash`: what is read, and what that must be.
+    readers_by_hash: Vec<(Bytes, Bytes)>,
     /// Number of what was put in so far.
     serial: u64,
     /// Number of versions so far.
@@ -94,6 +113,7 @@ impl Play {
                 .collect(),
             held: Vec::new(),
             readers: Vec::new(),
+            readers_by_hash: Vec::new(),
             serial: 0,
             ticks: 0,
         }
@@ -109,6 +129,7 @@ impl Play {
             7 => self.set_object(a, b, c),
             8 => self.note(a, b, c),
             9 | 10 => self.store_small(b, c),
+            11 | 12 if b & 0xc0 == 0xc0 => self.ask_for_chunk(a, owner, b, c),
             11 | 12 => self.insert(a, owner, b, c),
             13 => self.hold(owner, u64::from(c) * 32),
             14 => self.grow(a, u64::from(c) * 32),
@@ -210,13 +231,19 @@ impl Play {
     /// A refusal is right where all that may be evicted would not have been enough, or where what was evicted is still read.
     fn check_refusal(&self, error: &ApiError, wanted: u64) {
         assert_eq!(error.code, ErrorCode::OutOfMemory, "{error}");
-        let is_right =
-            self.model.missing(wanted) > self.model.evictable_bytes() || !self.model.orphans.is_empty();
+        let is_right = self.model.missing(wanted) > self.model.evictable_bytes() || self.model.is_read();
         assert!(is_right, "{error}, with {} missing", self.model.missing(wanted));
     }
 
     /// Checks a step that takes so many bytes of an owner, and nothing else, and gives the result where there is one.
-    fn taken<R>(&mut self, owner: Owner, cost: u64, before: Before, result: ApiResult<R>) -> Option<R> {
+    fn taken<R>(
+        &mut self,
+        owner: Owner,
+        cost: impl Into<Cost>,
+        before: Before,
+        result: ApiResult<R>,
+    ) -> Option<R> {
+        let Cost { of_budget, of_grant } = cost.into();
         let others = |play: &Self| {
             let others = play.model.known.iter().filter(|known| known.owner() != owner);
             others.filter(|known| known.is_cached()).count()
@@ -230,31 +257,32 @@ impl Play {
         match result {
             Ok(result) => {
                 assert_eq!(
-                    self.model.missing_of_grant(owner, cost),
+                    self.model.missing_of_grant(owner, of_grant),
                     0,
-                    "{owner:?} got {cost} bytes"
+                    "{owner:?} got {of_grant} bytes"
                 );
-                assert_eq!(self.model.missing(cost), 0, "{cost} bytes were given");
+                assert_eq!(self.model.missing(of_budget), 0, "{of_budget} bytes were given");
                 Some(result)
             }
             Err(error) if error.code == ErrorCode::QuotaExceeded => {
-                let missing = self.model.missing_of_grant(owner, cost);
-                let is_right = missing > self.model.cache_bytes_of(owner) || !self.model.orphans.is_empty();
+                let missing = self.model.missing_of_grant(owner, of_grant);
+                let is_right = missing > self.model.cache_bytes_of(owner) || self.model.is_read();
                 assert!(missing > 0 && is_right, "{error}, with {missing} missing");
                 None
             }
             Err(error) => {
-                self.check_refusal(&error, cost);
+                self.check_refusal(&error, of_budget);
                 None
             }
         }
     }
 
     /// What [`taken`](Self::taken) wants to know of before.
-    fn before_taking(&self, owner: Owner, cost: u64) -> Before {
+    fn before_taking(&self, owner: Owner, cost: impl Into<Cost>) -> Before {
+        let Cost { of_budget, of_grant } = cost.into();
         Before {
-            missing: self.model.missing(cost),
-            missing_of_grant: self.model.missing_of_grant(owner, cost),
+            missing: self.model.missing(of_budget),
+            missing_of_grant: self.model.missing_of_grant(owner, of_grant),
         }
     }
 
@@ -266,7 +294,7 @@ impl Play {
         };
         let removed = removed.unwrap_or_else(|| panic!("{known:?} was not returned"));
         assert_eq!((Some(removed.id), removed.size), (known.id, known.size()));
-        assert_eq!(removed.chunk_of, known.chunk_of());
+        assert_eq!(removed.chunk, known.chunk());
         match (&removed.place, &known.what) {
             (Place::Here, What::Small(_) | What::Block { .. }) => {}
             (Place::At(holder), What::At(at, _)) => assert_eq!(holder, at),
@@ -319,7 +347,12 @@ impl Play {
         for Reader { known, .. } in &self.readers {
             let is_there = self.model.known.iter().any(|there| there.serial == known.serial);
             if let (false, Some(cost)) = (is_there, known.outside_cost()) {
-                orphans.insert(known.serial, (known.owner(), cost));
+                let orphan = Orphan {
+                    owner: known.owner(),
+                    cost,
+                    held: known.held(),
+                };
+                orphans.insert(known.serial, orphan);
             }
         }
         self.model.orphans = orphans.into_values().collect();
@@ -328,6 +361,7 @@ impl Play {
     /// Gives everything back: then nothing is used.
     fn end(mut self) {
         self.readers.clear();
+        self.readers_by_hash.clear();
         self.held.clear();
         for known in &self.model.known {
             match (&known.key, known.id) {
@@ -338,6 +372,7 @@ impl Play {
         }
         let usage = self.store.usage();
         assert_eq!((usage.blocks, usage.used_bytes, usage.cache_bytes), (0, 0, 0));
+        assert_eq!((usage.peers_used_bytes, usage.shared_bytes), (0, 0));
         self.store.audit();
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memproto::control::GrantUse;
 use memproto::peer::Manifest;
-use memproto::{BlockClass, BlockId, NodeId, Version};
+use memproto::{BlockClass, BlockId, ChunkHash, NodeId, Version};
 
-use crate::store::{BlockMeta, ENTRY_OVERHEAD, KeyRecord, KeyValue, Owner, Store, Usage};
+use crate::store::{BlockMeta, Chunk, ENTRY_OVERHEAD, KeyRecord, KeyValue, Owner, Store, Usage};
 
 /// What a key or an id names.
 #[derive(Clone, Debug)]
@@ -19,7 +19,8 @@ pub(super) enum What {
     Block {
         bytes: Bytes,
         owner: Owner,
-        chunk_of: Option<BlockId>,
+        /// What it is as a chunk, and the number of the bytes that are held for it.
+        chunk: Option<(Chunk, u64)>,
     },
     /// An object on a peer.
     At(NodeId, u64),
@@ -70,9 +71,21 @@ impl Known {
         }
     }
 
-    pub(super) fn chunk_of(&self) -> Option<BlockId> {
+    pub(super) fn chunk(&self) -> Option<Chunk> {
         match self.what {
-            What::Block { chunk_of, .. } => chunk_of,
+            What::Block { chunk, .. } => chunk.map(|(chunk, _)| chunk),
+            _ => None,
+        }
+    }
+
+    /// The number of the bytes that are held for a chunk, and what the budget pays for them.
+    pub(super) fn held(&self) -> Option<(u64, u64)> {
+        match &self.what {
+            What::Block {
+                bytes,
+                chunk: Some((_, number)),
+                ..
+            } => Some((*number, Store::cost_of_chunk(bytes.len() as u64))),
             _ => None,
         }
     }
@@ -98,7 +111,7 @@ impl Known {
         meta.size == self.size()
             && meta.class == self.class
             && meta.owner == self.owner()
-            && meta.chunk_of == self.chunk_of()
+            && meta.chunk == self.chunk()
             && meta.expires.is_some() == self.expires_hours.is_some()
     }
 
@@ -134,11 +147,19 @@ impl Known {
     /// What is taken for what lies outside, from its owner.
     pub(super) fn outside_cost(&self) -> Option<u64> {
         match &self.what {
-            What::Block { bytes, .. } => Some(Store::cost_of_memory(bytes.len() as u64)),
+            What::Block {
+                bytes, chunk: None, ..
+            } => Some(Store::cost_of_memory(bytes.len() as u64)),
+            What::Block { .. } => self.held().map(|(_, bytes)| bytes + ENTRY_OVERHEAD),
             What::At(..) => Some(ENTRY_OVERHEAD),
             What::Stream(manifest) => Some(manifest.encoded_len() as u64 + ENTRY_OVERHEAD),
             What::Small(_) | What::Theirs | What::Deleted => None,
         }
+    }
+
+    /// What its owner pays for it.
+    fn cost(&self) -> u64 {
+        self.entry_cost() + self.outside_cost().unwrap_or(0)
     }
 
     fn remote_bytes(&self) -> u64 {
@@ -149,6 +170,30 @@ impl Known {
     }
 }
 
+/// A value that is read and has no entry any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphan {
+    pub(super) owner: Owner,
+    /// What its owner pays.
+    pub(super) cost: u64,
+    /// See [`Known::held`].
+    pub(super) held: Option<(u64, u64)>,
+}
+
+/// Who has bytes that are held once.
+#[derive(Default)]
+struct Sharers {
+    /// What the budget pays for them.
+    bytes: u64,
+    /// Shares that are paid by this host's programs, and by peers.
+    local: u64,
+    lent: u64,
+    /// Entries that may not go when room is needed, in the eyes of who asks.
+    stay: u64,
+    /// Entries that may.
+    go: u64,
+}
+
 /// Everything that is paid for.
 #[derive(Default)]
 pub(super) struct Model {
@@ -157,7 +202,11 @@ pub(super) struct Model {
     /// What lies in the store, also where it has expired and was not taken out yet.
     pub(super) known: Vec<Known>,
     /// What was removed while somebody reads it: paid for until the reader is done.
-    pub(super) orphans: Vec<(Owner, u64)>,
+    pub(super) orphans: Vec<Orphan>,
+    /// What is read by its hash: the number of the bytes that are held, and what the budget pays for them.
+    pub(super) read_by_hash: Vec<(u64, u64)>,
+    /// Which bytes are found by a hash, where they still are held.
+    pub(super) found: BTreeMap<ChunkHash, u64>,
     /// Reservations that are held.
     pub(super) held: Vec<(Owner, u64)>,
     pub(super) quotas: BTreeMap<NodeId, u64>,
@@ -187,29 +236,90 @@ impl Model {
         self.known.retain(|known| known.serial != serial);
     }
 
-    /// What all that is paid for takes, with whose account pays it.
+    /// The bytes that can be found by a hash, and an entry that has them.
+    pub(super) fn find(&self, hash: &ChunkHash) -> Option<(u64, &Known)> {
+        let number = *self.found.get(hash)?;
+        let is_it = |known: &&Known| known.held().is_some_and(|(held, _)| held == number);
+        Some((number, self.known.iter().find(is_it)?))
+    }
+
+    /// What all owners pay.
     fn costs(&self) -> impl Iterator<Item = (Owner, u64)> + '_ {
-        let entries = self.known.iter().map(|known| (known.owner(), known.entry_cost()));
-        let outside = self
-            .known
-            .iter()
-            .filter_map(|known| Some((known.owner(), known.outside_cost()?)));
-        entries
+        let known = self.known.iter().map(|known| (known.owner(), known.cost()));
+        let orphans = self.orphans.iter().map(|orphan| (orphan.owner, orphan.cost));
+        known
             .chain([(Owner::Local, self.note_bytes)])
-            .chain(outside)
-            .chain(self.orphans.iter().copied())
+            .chain(orphans)
             .chain(self.held.iter().copied())
     }
 
+    /// Who has which bytes that are held once.
+    fn sharers(&self, may_go: impl Fn(&Known) -> bool) -> BTreeMap<u64, Sharers> {
+        let mut all: BTreeMap<u64, Sharers> = BTreeMap::new();
+        let mut sharers_of = |(number, bytes): (u64, u64), owner: Option<Owner>, entries: [u64; 2]| {
+            let sharers = all.entry(number).or_default();
+            sharers.bytes = bytes;
+            sharers.local += u64::from(owner == Some(Owner::Local));
+            sharers.lent += u64::from(matches!(owner, Some(Owner::Peer(_))));
+            sharers.stay += entries[0];
+            sharers.go += entries[1];
+        };
+        for known in &self.known {
+            let goes = u64::from(may_go(known));
+            if let Some(held) = known.held() {
+                sharers_of(held, Some(known.owner()), [1 - goes, goes]);
+            }
+        }
+        for orphan in &self.orphans {
+            if let Some(held) = orphan.held {
+                sharers_of(held, Some(orphan.owner), [0; 2]);
+            }
+        }
+        for &held in &self.read_by_hash {
+            sharers_of(held, None, [0; 2]);
+        }
+        all
+    }
+
+    /// What is paid twice and more often.
+    fn shared(&self) -> u64 {
+        let sharers = self.sharers(Known::is_cached).into_values();
+        sharers
+            .map(|of| (of.local + of.lent).saturating_sub(1) * of.bytes)
+            .sum()
+    }
+
     pub(super) fn used(&self) -> u64 {
-        self.costs().map(|(_, cost)| cost).sum()
+        // What is read by its hash is on nobody's account where it has no entry any more.
+        let sharers = self.sharers(Known::is_cached).into_values();
+        let of_nobody = sharers.filter(|of| of.local + of.lent == 0);
+        let of_nobody: u64 = of_nobody.map(|of| of.bytes).sum();
+        self.costs().map(|(_, cost)| cost).sum::<u64>() + of_nobody - self.shared()
+    }
+
+    /// What peers use of the budget, without what programs of this host have too.
+    fn peers_used(&self) -> u64 {
+        let of_peers = self.costs().filter(|(owner, _)| *owner != Owner::Local);
+        let sharers = self.sharers(Known::is_cached).into_values();
+        let not_alone = sharers.map(|of| match of.local {
+            0 => of.lent.saturating_sub(1) * of.bytes,
+            _ => of.lent * of.bytes,
+        });
+        of_peers.map(|(_, cost)| cost).sum::<u64>() - not_alone.sum::<u64>()
+    }
+
+    /// What is free of the budget when all go that may.
+    fn free_when_gone(&self, may_go: impl Fn(&Known) -> bool) -> u64 {
+        let of_entry = |known: &Known| known.cost() - known.held().map_or(0, |(_, bytes)| bytes);
+        let entries = self.known.iter().filter(|known| may_go(known)).map(of_entry);
+        let entries: u64 = entries.sum();
+        let sharers = self.sharers(may_go).into_values();
+        let chunks = sharers.filter(|of| of.stay == 0 && of.go > 0);
+        entries + chunks.map(|of| of.bytes).sum::<u64>()
     }
 
     pub(super) fn cache_bytes(&self) -> u64 {
-        let cached = self.known.iter().filter(|known| known.is_cached());
-        cached
-            .map(|known| known.entry_cost() + known.outside_cost().unwrap_or(0))
-            .sum()
+        self.free_when_gone(Known::is_cached)
     }
 
     /// How much is missing for so many bytes more.
@@ -248,10 +358,12 @@ impl Model {
 
     /// What may go when room is needed.
     pub(super) fn evictable_bytes(&self) -> u64 {
-        let evictable = self.known.iter().filter(|known| self.may_go(known));
-        evictable
-            .map(|known| known.entry_cost() + known.outside_cost().unwrap_or(0))
-            .sum()
+        self.free_when_gone(|known| self.may_go(known))
+    }
+
+    /// Whether anything is read that may have no entry any more, so that what goes does not free what it takes.
+    pub(super) fn is_read(&self) -> bool {
+        !self.orphans.is_empty() || !self.read_by_hash.is_empty()
     }
 
     /// What an owner has that may be evicted for its own grant.
@@ -260,15 +372,12 @@ impl Model {
             .known
             .iter()
             .filter(|known| known.is_cached() && known.owner() == owner);
-        cached
-            .map(|known| known.entry_cost() + known.outside_cost().unwrap_or(0))
-            .sum()
+        cached.map(Known::cost).sum()
     }
 
     /// The sums, made anew.
     pub(super) fn usage(&self) -> Usage {
         let count = |is_it: fn(&Known) -> bool| self.known.iter().filter(|known| is_it(known)).count() as u64;
-        let of_peers = self.costs().filter(|(owner, _)| *owner != Owner::Local);
         let (used_bytes, cache_bytes) = (self.used(), self.cache_bytes());
         Usage {
             blocks: count(Known::is_block),
@@ -279,7 +388,8 @@ impl Model {
             used_bytes,
             pinned_bytes: used_bytes - cache_bytes,
             cache_bytes,
-            peers_used_bytes: of_peers.map(|(_, cost)| cost).sum(),
+            peers_used_bytes: self.peers_used(),
+            shared_bytes: self.shared(),
             evictions: self.evictions,
         }
     }

@@ -139,7 +139,7 @@ async fn a_value_that_still_arrives_goes_to_the_next_lender_too() {
 
 #[tokio::test]
 async fn a_stream_goes_to_peers_first_and_stays_only_where_none_has_room() {
-    let chunk = Store::cost_of_lent(STREAM_CHUNK_SIZE as u64, BlockClass::Pinned);
+    let chunk = Store::cost_of_lent_chunk(STREAM_CHUNK_SIZE as u64, BlockClass::Pinned);
     let writer = TestNode::start("writer", 64 * MIB).await;
     let b = TestNode::start("b", 64 * MIB).await;
     let c = TestNode::start("c", 64 * MIB).await;

@@ -1,20 +1,24 @@
 //! Looks a shard over, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Shard, Sums};
 use crate::store::arena::Handle;
+use crate::store::chunks::HeldChunk;
 use crate::store::entry::{Entry, Kind, Lane};
 use crate::store::outside::Outside;
 use memproto::{BlockClass, NodeId};
 
 /// Sums over all entries of a shard, made anew.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Default)]
 pub(in crate::store) struct ShardAudit {
     /// What the entries themselves are charged.
     pub(in crate::store) entry_bytes: u64,
-    /// What the blocks of class cache are charged, with their entries.
+    /// What the blocks of class cache are charged, with their entries, but for chunks.
     pub(in crate::store) cache_bytes: u64,
+    /// The chunk of each entry that has one, the class and the owner of the entry.
+    pub(in crate::store) chunks: Vec<(Arc<HeldChunk>, BlockClass, Option<NodeId>)>,
     /// What the table of notes is charged.
     pub(in crate::store) note_bytes: u64,
     /// How many notes there are of keys of each node.
@@ -59,11 +63,16 @@ impl Shard {
             sums.streams += u64::from(matches!(lies_outside, Some(Outside::Stream { .. })));
             sums.remote_bytes += lies_outside.map_or(0, |outside| outside.remote_bytes(self.common.here));
             audit.entry_bytes += self.cost_of(entry);
-            *audit.owners.entry(self.account_of(entry).peer()).or_default() +=
+            let held = lies_outside.and_then(Outside::held);
+            let owner = self.account_of(entry).peer();
+            audit
+                .chunks
+                .extend(held.map(|held| (Arc::clone(held), entry.class(), owner)));
+            *audit.owners.entry(owner).or_default() +=
                 self.cost_of(entry) + lies_outside.map_or(0, Outside::charged);
             lent += usize::from(lies_outside.and_then(Outside::lent).is_some());
             audit.cache_bytes += if is_block && is_cache {
-                self.charged(entry)
+                self.charged(entry) - held.map_or(0, |held| held.paid().bytes())
             } else {
                 0
             };

@@ -45,7 +45,7 @@ pub(in crate::store) fn cost_of_lent(key_len: usize, class: BlockClass) -> u64 {
 }
 
 impl Shard {
-    /// What an entry and its value are charged.
+    /// What the owner of an entry is charged for it and its value.
     pub(in crate::store) fn charged(&self, entry: Entry<'_>) -> u64 {
         charged(entry, &self.outside)
     }
@@ -76,8 +76,8 @@ impl Shard {
         Lack::OfSystem
     }
 
-    /// Adds an entry to the sums, or takes it out of them.
-    pub(super) fn count(&mut self, handle: Handle, comes: bool) {
+    /// Adds an entry to the sums, or takes it out of them. Returns what of its value other entries have too.
+    pub(super) fn count(&mut self, handle: Handle, comes: bool) -> u64 {
         let entry = self.entry(handle);
         let outside = self.outside_of(entry);
         let is_block = entry.kind() == Kind::Inline || matches!(outside, Some(Outside::Block { .. }));
@@ -93,11 +93,15 @@ impl Shard {
             remote_bytes: outside.map_or(0, |outside| outside.remote_bytes(self.common.here)),
             evictions: 0,
         };
-        self.sums.change(one, comes);
+        let paid = outside.and_then(Outside::held).map(|held| held.paid());
+        let counted = paid.map(|paid| (paid.bytes(), paid.count(entry.class(), comes)));
+        let (of_chunk, is_shared) = counted.unwrap_or_default();
         if cached > 0 {
-            let account = self.account_of(self.entry(handle));
-            self.common.ledger.count_cache(account, cached, comes);
+            let account = self.account_of(entry);
+            self.common.ledger.count_cache(account, cached, of_chunk, comes);
         }
+        self.sums.change(one, comes);
+        if is_shared { of_chunk } else { 0 }
     }
 
     /// Takes note that the cost of an entry changes, where it counts as evictable.
@@ -106,8 +110,8 @@ impl Shard {
         if lane != Lane::None {
             let ledger = &self.common.ledger;
             let account = self.account_of(self.entry(handle));
-            ledger.count_cache(account, to.saturating_sub(from), true);
-            ledger.count_cache(account, from.saturating_sub(to), false);
+            ledger.count_cache(account, to.saturating_sub(from), 0, true);
+            ledger.count_cache(account, from.saturating_sub(to), 0, false);
             self.queues.change_bytes(lane, from, to);
         }
     }

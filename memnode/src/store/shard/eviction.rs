@@ -17,7 +17,6 @@ impl Shard {
                 break;
             };
             let entry = self.entry(handle);
-            freed += self.charged(entry);
             let (lane, key) = (entry.lane(), entry.key());
             let tag = (!key.is_empty()).then(|| self.tag_of_key(key));
             if let Some(tag) = tag {
@@ -25,6 +24,7 @@ impl Shard {
             }
             self.sums.evictions += 1;
             let displaced = self.remove(handle);
+            freed += displaced.freed;
             if displaced.outside.is_some() {
                 evicted.push(displaced);
             }
@@ -35,6 +35,9 @@ impl Shard {
     /// Evicts blocks of one peer in one class, the oldest first, until so many bytes are free or none is left. One of class cache that was
     /// read begins again as the newest, with one read less. At a chunk of the stream `but` that was not read it ends: that stream is being
     /// written, and what is behind the chunk is hardly older. Returns what was freed, and what is to be dropped outside of the lock.
+    ///
+    /// What is of class cache goes for the grant of the peer, and what it was charged counts. What is pinned goes for the budget, and of a
+    /// chunk that somebody else has too only the entry counts.
     pub(in crate::store) fn evict_lent(
         &mut self,
         owner: NodeId,
@@ -62,9 +65,13 @@ impl Shard {
             if chunk_of.is_some() && chunk_of == but {
                 break;
             }
-            freed += charged;
             self.sums.evictions += 1;
-            evicted.push(self.remove(handle));
+            let displaced = self.remove(handle);
+            freed += match class {
+                BlockClass::Cache => charged,
+                BlockClass::Pinned => displaced.freed,
+            };
+            evicted.push(displaced);
         }
         (freed, evicted)
     }

@@ -10,29 +10,26 @@ fn a_block_is_read_until_it_is_removed() {
     let store = store();
     let chunk = Block {
         class: BlockClass::Cache,
-        chunk_of: Some(id(9)),
+        chunk: Some(Chunk::raw(id(9), b"hello")),
         ..block("hello")
     };
-    put_block(&store, Owner::Local, 1, chunk).unwrap();
     let meta = BlockMeta {
         size: 5,
         class: BlockClass::Cache,
         owner: Owner::Local,
-        chunk_of: Some(id(9)),
+        chunk: chunk.chunk,
         expires: None,
     };
+    put_block(&store, Owner::Local, 1, chunk).unwrap();
     assert_eq!(store.block(id(1)).unwrap().bytes(), "hello");
     assert_eq!(store.meta(id(1)), Some(meta));
     assert!(
         store
-            .remove_recording(id(1), |_| None, |meta| meta.chunk_of.is_none())
+            .remove_recording(id(1), |_| None, |meta| meta.chunk.is_none())
             .is_none()
     );
     let removed = store.remove(id(1)).unwrap();
-    assert_eq!(
-        (removed.id, removed.size, removed.chunk_of),
-        (id(1), 5, Some(id(9)))
-    );
+    assert_eq!((removed.id, removed.size, removed.chunk), (id(1), 5, meta.chunk));
     assert!(store.block(id(1)).is_none() && store.meta(id(1)).is_none() && store.remove(id(1)).is_none());
     assert_eq!(store.usage(), nothing(BUDGET));
 }
@@ -78,13 +75,13 @@ fn a_small_block_of_this_host_lies_next_to_its_entry_and_pays_for_no_more() {
     let outside = Store::cost_of_outside(0, BlockClass::Pinned, false);
     store.set_quota(PEERS[0], Some(10_000));
     let chunk = Block {
-        chunk_of: Some(id(9)),
+        chunk: Some(Chunk::raw(id(9), &[0; 300])),
         ..block(vec![0; 300])
     };
     put_block(&store, Owner::Local, 2, chunk).unwrap();
     put(&store, Owner::Local, 3, LARGE).unwrap();
     put(&store, Owner::Peer(PEERS[0]), 4, 300).unwrap();
-    let memory = Store::cost_of_memory(300) + Store::cost_of_memory(LARGE as u64);
+    let memory = Store::cost_of_memory(300) + CHUNK_OVERHEAD + Store::cost_of_memory(LARGE as u64);
     let lent = Store::cost_of_lent(300, BlockClass::Pinned);
     assert_eq!(store.usage().used_bytes, entry(300) + 2 * outside + memory + lent);
     assert_eq!(store.usage().peers_used_bytes, lent);
@@ -104,11 +101,11 @@ fn a_small_slice_does_not_keep_a_large_buffer() {
         }
     }
     let store = store();
-    for chunk_of in [None, Some(id(9))] {
+    for chunk in [None, Some(Chunk::raw(id(9), &[7; 10]))] {
         let alive = Arc::new(());
         let buffer = Bytes::from_owner(Buffer(vec![7; 256 * 1024], Arc::clone(&alive)));
         let slice = Block {
-            chunk_of,
+            chunk,
             ..block(buffer.slice(5..15))
         };
         put_block(&store, Owner::Local, 1, slice).unwrap();
@@ -147,13 +144,13 @@ fn the_blocks_of_one_owner_are_removed_by_their_marks() {
     for at in 1..=6 {
         let owner = [Owner::Local, Owner::Peer(peer), Owner::Peer(other)][at as usize % 3];
         let chunk = Block {
-            chunk_of: (at > 3).then(|| id(77)),
+            chunk: (at > 3).then(|| Chunk::raw(id(77), b"four")),
             ..block("four")
         };
         put_block(&store, owner, at, chunk).unwrap();
     }
     set(&store, "k", b"of this host", 1).unwrap();
-    let chunks = |_: BlockId, meta: &BlockMeta| meta.chunk_of.is_some();
+    let chunks = |_: BlockId, meta: &BlockMeta| meta.chunk.is_some();
     assert_eq!(
         store.remove_owned(Owner::Peer(peer), chunks),
         Freed { blocks: 1, bytes: 4 }

@@ -241,7 +241,7 @@ async fn a_stream_that_lost_a_chunk_is_told_of() {
     let store = sized(64 * 1024);
     store.set_quota(PEERS[0], Some(64 * 1024));
     let chunk = |stream: u64| Block {
-        chunk_of: Some(id(stream)),
+        chunk: Some(Chunk::raw(id(stream), &[0; 10_000])),
         ..cached(10_000)
     };
     put_block(&store, Owner::Local, 1, chunk(70)).unwrap();

@@ -38,7 +38,7 @@ fn a_peer_cannot_tear_what_it_does_not_own() {
     let ours = set(&store, "ours", b"pinned", 1).unwrap();
     let chunk = Block {
         class: BlockClass::Cache,
-        chunk_of: Some(ours),
+        chunk: Some(Chunk::raw(ours, &[0; 30_000])),
         ..block(vec![0; 30_000])
     };
     put_block(&store, Owner::Peer(PEERS[0]), 1, chunk).unwrap();

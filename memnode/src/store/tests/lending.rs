@@ -24,10 +24,11 @@ fn hour() -> Ttl {
 fn lend(store: &Store, peer: NodeId, at: u64, class: BlockClass, chunk_of: Option<u64>) -> ApiResult<()> {
     let chunk_of = chunk_of.map(id);
     let reservation = store.reserve_for_peer(peer, SIZE, class, chunk_of)?;
+    let bytes = vec![at as u8; SIZE as usize];
     let block = Block {
         class,
-        chunk_of,
-        ..block(vec![at as u8; SIZE as usize])
+        chunk: chunk_of.map(|stream| Chunk::raw(stream, &bytes)),
+        ..block(bytes)
     };
     Ok(store.insert(id(at), block, reservation)?)
 }
@@ -160,7 +161,7 @@ fn nothing_is_evicted_for_what_the_grant_never_has_room_for() {
 
 #[test]
 fn a_stream_does_not_evict_its_own_chunks_for_the_grant() {
-    let quota = 4 * lent(BlockClass::Cache);
+    let quota = 4 * Store::cost_of_lent_chunk(SIZE, BlockClass::Cache);
     let (store, [peer, _]) = (ordered(1 << 20, [quota; 2]), PEERS);
     lend_cached(&store, peer, 1);
     for at in 2..=5 {
@@ -360,8 +361,9 @@ impl Play {
 
     fn step(&mut self) {
         let peer = PEERS[self.draw(2) as usize];
-        match self.draw(20) {
+        match self.draw(22) {
             0..=6 => self.lend(peer),
+            20 | 21 => self.adopt(peer),
             7..=9 => self.set(),
             10..=12 => {
                 let id = self.any_id();
@@ -394,8 +396,13 @@ impl Play {
     }
 
     fn lend(&mut self, peer: NodeId) {
-        let (size, class) = (self.draw(3_000), self.class());
+        let class = self.class();
         let chunk_of = (self.draw(4) == 0).then(|| id(1 << 40));
+        let size = match chunk_of {
+            // So few that they meet.
+            Some(_) => self.size_of_chunk(),
+            None => self.draw(3_000),
+        };
         let Ok(reservation) = self.store.reserve_for_peer(peer, size, class, chunk_of) else {
             return;
         };
@@ -405,16 +412,45 @@ impl Play {
             1 => {}
             _ => self.next_id += 1,
         }
+        let bytes = vec![0; size as usize];
         let block = Block {
             class,
-            chunk_of,
+            chunk: chunk_of.map(|stream| Chunk::raw(stream, &bytes)),
             expires: self.moment(),
-            ..block(vec![0; size as usize])
+            ..block(bytes)
         };
         let _ = self.store.insert(id(self.next_id), block, reservation);
         // What was reserved is all that it takes.
         let grant = self.store.grant_use(peer);
         assert!(grant.used_bytes <= grant.quota_bytes, "{grant:?}");
+    }
+
+    fn size_of_chunk(&mut self) -> u64 {
+        1_000 * (1 + self.draw(3))
+    }
+
+    /// Has what somebody has already, if so.
+    fn adopt(&mut self, peer: NodeId) {
+        let of_chunk = Chunk::raw(id(1 << 41), &vec![0; self.size_of_chunk() as usize]);
+        let adoption = Adoption {
+            owner: [Owner::Local, Owner::Peer(peer), Owner::Peer(peer)][self.draw(3) as usize],
+            stream: of_chunk.stream,
+            hash: of_chunk.hash,
+            length: of_chunk.length,
+            class: self.class(),
+            expires: self.moment(),
+        };
+        self.next_id += self.draw(8).min(1);
+        let before = self.store.grant_use(peer);
+        let adopted = self.store.adopt(id(self.next_id), adoption);
+        let grant = self.store.grant_use(peer);
+        assert!(
+            grant.used_bytes <= grant.quota_bytes.max(before.used_bytes),
+            "{grant:?}"
+        );
+        if let Ok(Some(adopted)) = adopted {
+            assert_eq!(adopted.stored_len, u64::from(of_chunk.length));
+        }
     }
 
     fn set(&mut self) {
@@ -446,9 +482,19 @@ impl Play {
         for peer in PEERS {
             assert_eq!(ledger[&peer], of(Some(peer)), "seed {seed}, step {step}");
         }
-        assert_eq!(usage.peers_used_bytes, of_peers, "seed {seed}, step {step}");
-        assert_eq!(usage.used_bytes, of_peers + of(None), "seed {seed}, step {step}");
-        assert_eq!(usage.cache_bytes, audit.cache_bytes, "seed {seed}, step {step}");
+        let told = (
+            usage.peers_used_bytes,
+            usage.used_bytes + usage.shared_bytes,
+            usage.shared_bytes,
+            usage.cache_bytes,
+        );
+        let counted = (
+            audit.peers_used_bytes,
+            of_peers + of(None),
+            audit.shared_bytes,
+            audit.cache_bytes,
+        );
+        assert_eq!(told, counted, "seed {seed}, step {step}");
     }
 
     fn end(self) {

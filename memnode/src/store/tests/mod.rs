@@ -53,7 +53,7 @@ fn block(bytes: impl Into<Bytes>) -> Block {
     Block {
         bytes: bytes.into().into(),
         class: BlockClass::Pinned,
-        chunk_of: None,
+        chunk: None,
         expires: None,
     }
 }

@@ -66,7 +66,7 @@ impl StoreCache {
         let block = Block {
             bytes: Bytes::from(bytes).into(),
             class,
-            chunk_of: None,
+            chunk: None,
             expires: None,
         };
         let content = Content::Block(block, reservation);
