@@ -4,10 +4,11 @@
 //! function is the body of the target of its name in `fuzz/fuzz_targets`. It takes any bytes, and panics where something that is
 //! promised does not hold. The tests below run the same functions over `fuzz/corpus`.
 //!
-//! The bodies lie beside what they try: [`crate::local`] and [`crate::peer`] have a module of this name each.
+//! The bodies lie beside what they try: [`crate::local`], [`crate::peer`] and [`crate::tree`] have a module of this name each.
 
 pub use crate::local::fuzzing::{local_batches, local_frames};
 pub use crate::peer::fuzzing::{peer_handshake, peer_link, peer_messages, peer_pairing, peer_records};
+pub use crate::tree::fuzzing::tree_index;
 
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
@@ -182,6 +183,11 @@ mod tests {
             peer_records(&input);
             peer_pairing(&input);
         }
+    }
+
+    #[test]
+    fn the_corpus_of_tree_index_passes() {
+        replay("tree_index", tree_index);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod peer;
 pub mod placement;
 pub mod stream;
+pub mod tree;
 pub mod ttl;
 pub mod version;
 
