@@ -101,8 +101,9 @@ pub struct Settings {
     #[arg(help_heading = "Peers")]
     pub announce_interval: Duration,
 
-    /// How long the chunks of a stream that a peer has not finished are kept when that peer goes away.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout, help_heading = "Memory")]
+    /// How long a stream is kept that nobody goes on writing, so that another attempt sends only what is missing; likewise the chunks of a peer's
+    /// unfinished stream when that peer goes away.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_timeout, help_heading = "Memory")]
     pub unfinished_streams_kept: Duration,
 
     /// How long the pinned data of a peer that is away is kept whatever happens. Behind that it may be evicted, the oldest first, for what would

@@ -94,10 +94,10 @@ impl Body {
         }
     }
 
-    /// A body of exactly `size` bytes, whose pieces are made as the reader asks for them.
-    pub fn pulled(size: u64, pieces: BoxStream<'static, ApiResult<Bytes>>) -> Self {
+    /// A body whose pieces are made as the reader asks for them: exactly `size` bytes, where that is known.
+    pub fn pulled(size: Option<u64>, pieces: BoxStream<'static, ApiResult<Bytes>>) -> Self {
         Self {
-            size: Some(size),
+            size,
             ready: VecDeque::new(),
             source: Source::Pulled(pieces),
             file: None,
@@ -505,7 +505,7 @@ mod tests {
         let whole = Body::from_pieces(VecDeque::from(pieces.clone()));
         assert!(whole.fill(memory()).await.unwrap().as_ref() == bytes);
         let pulled = futures_util::stream::iter(pieces.clone().map(Ok)).boxed();
-        let pulled = Body::pulled(SIZE as u64, pulled);
+        let pulled = Body::pulled(Some(SIZE as u64), pulled);
         assert!(pulled.fill(memory()).await.unwrap().as_ref() == bytes);
         let (sender, body) = Body::channel(Some(SIZE as u64), |_| {});
         let (mut filled, woken) = (Box::pin(body.fill(memory())), Arc::default());

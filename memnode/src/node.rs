@@ -99,7 +99,9 @@ impl Node {
         let sweeper = Arc::clone(&service);
         let deletions = tokio::spawn(async move { sweeper.sweep_deletions().await });
         let sweeper = Arc::clone(&service);
-        let expiry = tokio::spawn(async move { sweeper.sweep_expired().await });
+        let expiry = tokio::spawn(async move {
+            tokio::join!(sweeper.sweep_expired(), sweeper.sweep_unfinished());
+        });
         let stopped = stop.clone();
         let unused_files = tokio::spawn(async move {
             stopped.run_until_cancelled(files.give_back_unused()).await;

@@ -81,6 +81,22 @@ impl Surroundings {
         bits as f64 / (1_u64 << FRACTION_BITS) as f64
     }
 
+    /// Does work of the processor or of a disk where it holds up no other task. A simulation does it at once.
+    ///
+    /// # Cancel safety
+    /// Dropped, the work goes on to its end, and what came of it is dropped.
+    pub(crate) async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if !self.is_system() {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is being torn down: nobody waits for this any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// A task of the node as it is to be spawned. A simulation runs it only while its host runs.
     pub fn task<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         #[cfg(any(test, feature = "simulation"))]

@@ -74,6 +74,12 @@ pub struct Stats {
     pub mapped_freed_bytes: u64,
     /// Bytes that programs of this host have on peers.
     pub remote_bytes: u64,
+    /// Bytes of the chunks that make up the streams of this node, each counted once, wherever they lie.
+    #[serde(default)]
+    pub chunk_bytes: u64,
+    /// What those chunks take where they lie, compressed as they are.
+    #[serde(default)]
+    pub chunk_stored_bytes: u64,
     /// Resident memory of the process as the system counts it.
     pub resident_bytes: u64,
     /// Reads that found their key or block.

@@ -39,7 +39,7 @@ pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
 pub use no_memfd::given_file;
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
-    detach, is_same_file, private_file, raise_descriptor_limit,
+    detach, is_same_file, private_file, raise_descriptor_limit, read_exact_at, write_all_at,
 };
 
 /// What a file that a program gives must be opened for.

@@ -113,6 +113,16 @@ pub fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
 }
 
+/// Reads from a place in a file, wherever others read in it. `UnexpectedEof` where the file ends before.
+pub fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+/// Writes to a place in a file.
+pub fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
 /// Makes this process the leader of a session of its own: a Ctrl-C in the terminal that started it, and the end of that
 /// terminal, no longer reach it.
 ///

@@ -13,6 +13,7 @@ use memproto::{BlockId, NodeId, Placement, Version};
 use tokio::time::timeout;
 
 use super::rewind::Rewind;
+use super::streams::Source;
 use super::unfinished::Unfinished;
 use super::{ASK_ALL_TIMEOUT, ByteRange, Here, Loaded, PutOptions, Service, Stored, unexpected_reply};
 use crate::body::Body;
@@ -267,7 +268,7 @@ impl Service {
                 break;
             };
             unfinished.note_on_peer(link.id(), id);
-            match self.send_block(link, id, body, size, options, None).await {
+            match self.send_block(link, id, body, size, options).await {
                 Ok(()) => return Ok(link.id()),
                 Err(error) if is_named || !placement::is_refusal_for_room(&error) => return Err(error),
                 Err(error) => {
@@ -287,15 +288,13 @@ impl Service {
         body: Body,
         size: u64,
         options: &PutOptions,
-        chunk_of: Option<BlockId>,
     ) -> ApiResult<()> {
         let request = PeerRequest::Store {
             id,
             size,
             class: options.class,
-            chunk_of,
-            // The chunks of a stream begin to age together, when it is whole.
-            ttl: options.ttl.filter(|_| chunk_of.is_none()),
+            chunk: None,
+            ttl: options.ttl,
         };
         match link.request(request, body).await?.0 {
             PeerReply::Stored(usage) => {
@@ -338,6 +337,10 @@ impl Service {
         if let Some(bytes) = self.store.block(id) {
             return loaded_from(id, &bytes, range).map(Some);
         }
+        if let Some(stream) = self.writing.get(id) {
+            let size = stream.size();
+            return self.open_stream(id, Source::Open(stream), size, range).map(Some);
+        }
         let Some(object) = self.store.object(id) else {
             return Ok(None);
         };
@@ -352,7 +355,11 @@ impl Service {
                     None => Ok(None),
                 }
             }
-            Place::Stream(manifest) => self.open_stream(id, &manifest, range, None).map(Some),
+            Place::Stream(manifest) => {
+                let size = manifest.size();
+                self.open_stream(id, Source::Whole(manifest), size, range)
+                    .map(Some)
+            }
         }
     }
 
@@ -382,12 +389,12 @@ impl Service {
             .partition(|link| link.id().home_hint() == id.home_hint());
         for link in homes {
             if let Some(found) = self.load_from(&link, id, range, false).await? {
-                return self.follow(&link, found, range).await.map(Some);
+                return self.go_to(&link, found, range).await.map(Some);
             }
         }
         match self.locate(id, others).await {
             Some((link, _)) => match self.load_from(&link, id, range, false).await? {
-                Some(found) => self.follow(&link, found, range).await.map(Some),
+                Some(found) => self.go_to(&link, found, range).await.map(Some),
                 None => Ok(None),
             },
             None => Ok(None),
@@ -432,14 +439,18 @@ impl Service {
     }
 
     /// Turns a peer's answer into bytes: goes to the holder where the peer named one.
-    pub(super) async fn follow(&self, link: &PeerLink, found: Found, range: ByteRange) -> ApiResult<Loaded> {
+    pub(super) async fn go_to(
+        &self,
+        link: &Arc<PeerLink>,
+        found: Found,
+        range: ByteRange,
+    ) -> ApiResult<Loaded> {
         let (id, location) = match found {
             Found::Bytes(loaded) => return Ok(loaded),
             Found::Elsewhere(id, location) => (id, location),
         };
         if location.is_stream {
-            let manifest = self.fetch_manifest(link, id).await?;
-            return self.open_stream(id, &Arc::new(manifest), range, Some(link.id()));
+            return self.open_stream(id, Source::Peer(Arc::clone(link)), location.size, range);
         }
         if location.holder == self.config.node_id {
             let bytes = self.store.block(id).ok_or_else(|| self.absence_of(id))?;
@@ -458,6 +469,9 @@ impl Service {
 
     /// Frees an object this node answers for, and with it the key that points to it. `None` where there is none.
     pub(super) async fn free_own(&self, id: BlockId) -> ApiResult<Option<Freed>> {
+        if let Some(freed) = self.free_open(id) {
+            return Ok(Some(freed));
+        }
         match self.end_value(id, |_| true) {
             Some(removed) => Ok(Some(self.free_removed(removed).await)),
             None => Ok(None),

@@ -13,7 +13,6 @@ use memproto::peer::{Manifest, PeerReply, PeerRequest};
 use memproto::{BlockId, LifetimeChange, NodeId, Ttl, ValueName};
 use tokio::time::timeout;
 
-use super::streams::chunks_by_holder;
 use super::{ASK_ALL_TIMEOUT, Service, unexpected_reply};
 use crate::body::Body;
 use crate::expiry::Moment;
@@ -227,7 +226,7 @@ impl Service {
                         Place::Here => {}
                         Place::At(holder) => lying_on.entry(holder).or_default().push(removed.id),
                         Place::Stream(manifest) => {
-                            for (holder, ids) in chunks_by_holder(&manifest) {
+                            for (holder, ids) in self.chunks.release_all(&manifest) {
                                 lying_on.entry(holder).or_default().extend(ids);
                             }
                         }
@@ -258,13 +257,13 @@ impl Service {
             .count() as u64
     }
 
-    /// Sets how long the chunks of a stream live, wherever they lie.
+    /// Sets how long the chunks of a stream live that no other stream needs, wherever they lie.
     ///
     /// # Errors
     /// `PeerUnreachable` where a holder is away, and `NotFound` where it no longer has its chunks; others may have changed
     /// theirs by then.
     pub(super) async fn expire_chunks(&self, manifest: &Manifest, ttl: Option<Ttl>) -> ApiResult<()> {
-        for (holder, ids) in chunks_by_holder(manifest) {
+        for (holder, ids) in self.chunks.of_this_alone(manifest) {
             self.expire_on(holder, &ids, ttl).await?;
         }
         Ok(())

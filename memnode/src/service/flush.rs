@@ -58,6 +58,10 @@ impl Service {
                 freed.bytes += one.bytes;
             }
         }
+        for freed_now in self.writing.ids().into_iter().filter_map(|id| self.free_open(id)) {
+            freed.blocks += freed_now.blocks;
+            freed.bytes += freed_now.bytes;
+        }
         tracing::info!(
             blocks = freed.blocks,
             bytes = freed.bytes,

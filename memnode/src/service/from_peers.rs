@@ -6,21 +6,23 @@
 //! table in section 5.8 of docs/protocol/peer.md. Sizes and counts were checked by the codec.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
-use memproto::peer::message::{KeyState, KeyVersion, Location};
+use memproto::peer::message::{AdoptedChunk, ChunkForm, GROWTH_WAIT_MS, KeyState, KeyVersion, Location};
 use memproto::peer::{PeerReply, PeerRequest};
-use memproto::{BlockClass, BlockId, NodeId, Ttl, Version};
+use memproto::{BlockClass, BlockId, ChunkHash, NodeId, Ttl, Version};
 
 use super::blocks::{fill, here, loaded_from, read_exactly};
+use super::storing::OnItsWay;
 use super::{ByteRange, Loaded, PeerEvents, Service, lock};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
-use crate::store::{Block, Chunk, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
+use crate::store::{Adoption, Block, BlockMeta, Chunk, Found, KeyRecord, KeyValue, Lookup, Owner, Place};
 
 impl PeerEvents for Service {
     fn handle_peer_request(
@@ -110,14 +112,14 @@ impl Service {
                 id,
                 size,
                 class,
-                chunk_of,
+                chunk,
                 ttl,
             } => {
                 let block = IncomingBlock {
                     id,
                     size,
                     class,
-                    chunk_of,
+                    chunk,
                     ttl,
                 };
                 self.store_for_peer(peer, incarnation, block, body).await?
@@ -131,7 +133,9 @@ impl Service {
                 return self.load_for_peer(id, ByteRange { offset, length }, relay).await;
             }
             PeerRequest::Locate { id } => PeerReply::Located(self.location_of(id)),
-            PeerRequest::Manifest { id } => return self.manifest_for_peer(id),
+            PeerRequest::Manifest { id, offset, beyond } => {
+                return self.manifest_for_peer(id, offset, beyond).await;
+            }
             PeerRequest::Free { ids } => self.free_for_peer(peer, ids).await?,
             PeerRequest::Read { key, offset, length } => {
                 return self.read_for_peer(&key, ByteRange { offset, length });
@@ -184,6 +188,25 @@ impl Service {
                 PeerReply::Retelling
             }
             PeerRequest::Flush => self.flush_for_peer(peer).await?,
+            PeerRequest::Offer {
+                id,
+                stream,
+                hash,
+                length,
+                class,
+            } => {
+                let adoption = Adoption {
+                    owner: Owner::Peer(peer),
+                    stream,
+                    hash,
+                    length,
+                    class,
+                    expires: None,
+                };
+                self.adopt_for_peer(peer, incarnation, id, adoption)?
+            }
+            PeerRequest::Hold { stream, ids } => PeerReply::Held(self.hold_for_peer(peer, stream, &ids)),
+            PeerRequest::Chunk { hash } => return Ok(self.chunk_for_peer(hash).await),
         };
         Ok((reply, Body::empty()))
     }
@@ -200,16 +223,18 @@ impl Service {
             id,
             size,
             class,
-            chunk_of,
+            chunk,
             ttl,
         } = block;
-        if id.home_hint() != peer.home_hint() {
-            return Err(ApiError::invalid(format!(
-                "block id {id} was not made by the node that sent it"
-            )));
-        }
-        let taken = || ApiError::invalid(format!("block id {id} is taken"));
-        let on_its_way = self.storing.begin(peer, id).ok_or_else(taken)?;
+        let chunk = chunk.map(|form| Chunk {
+            stream: form.stream,
+            hash: form.hash,
+            length: form.length,
+            codec: form.codec,
+        });
+        let chunk_of = chunk.map(|chunk| chunk.stream);
+        check_home(peer, id)?;
+        let on_its_way = self.storing.begin(peer, id).ok_or_else(|| taken(id))?;
         let reservation = self.store.reserve_for_peer(peer, size, class, chunk_of)?;
         let bytes = match chunk_of {
             // No program maps a chunk.
@@ -217,12 +242,47 @@ impl Service {
             None => read_exactly(&self.config.files, body, size).await?,
         };
         let block = Block {
-            chunk: chunk_of.map(|stream| Chunk::raw(stream, bytes.as_ref())),
+            chunk,
             bytes,
             class,
             expires: ttl.map(|ttl| self.store.expiry().after(ttl)),
         };
         self.store.insert(id, block, reservation)?;
+        self.keep_for_peer(peer, incarnation, id, &on_its_way, chunk_of)?;
+        Ok(PeerReply::Stored(self.store.grant_use(peer)))
+    }
+
+    /// Keeps a chunk of which the bytes are here already, whoever stored them.
+    fn adopt_for_peer(
+        &self,
+        peer: NodeId,
+        incarnation: u64,
+        id: BlockId,
+        adoption: Adoption,
+    ) -> ApiResult<PeerReply> {
+        check_home(peer, id)?;
+        let on_its_way = self.storing.begin(peer, id).ok_or_else(|| taken(id))?;
+        // In one step: what is freed meanwhile is not to come behind that.
+        let Some(adopted) = self.store.adopt(id, adoption)? else {
+            return Ok(PeerReply::Adopted(None));
+        };
+        self.keep_for_peer(peer, incarnation, id, &on_its_way, Some(adoption.stream))?;
+        Ok(PeerReply::Adopted(Some(AdoptedChunk {
+            stored: adopted.stored_len as u32,
+            codec: adopted.codec,
+            usage: self.store.grant_use(peer),
+        })))
+    }
+
+    /// The last step of storing something for a peer, which is in the store already.
+    fn keep_for_peer(
+        &self,
+        peer: NodeId,
+        incarnation: u64,
+        id: BlockId,
+        on_its_way: &OnItsWay<'_>,
+        chunk_of: Option<BlockId>,
+    ) -> ApiResult<()> {
         // Whoever asked may have given up, or may be another process by now: then nobody knows this block.
         let is_wanted = lock(&self.incarnations).get(&peer) == Some(&incarnation);
         if on_its_way.was_freed() || !is_wanted {
@@ -233,7 +293,22 @@ impl Service {
         if let Some(stream) = chunk_of {
             self.open_streams.note(peer, stream, id);
         }
-        Ok(PeerReply::Stored(self.store.grant_use(peer)))
+        Ok(())
+    }
+
+    /// A chunk by the hash of its bytes, as it is stored here.
+    async fn chunk_for_peer(&self, hash: ChunkHash) -> (PeerReply, Body) {
+        let store = self.store.clone();
+        match self.compute(move || store.chunk(&hash)).await {
+            None => (PeerReply::Missing, Body::empty()),
+            Some(found) => {
+                let reply = PeerReply::ChunkLoaded {
+                    length: found.length,
+                    codec: found.codec,
+                };
+                (reply, Body::from(found.bytes))
+            }
+        }
     }
 
     async fn load_for_peer(
@@ -290,25 +365,45 @@ impl Service {
         Ok((reply, Body::empty()))
     }
 
-    fn manifest_for_peer(&self, id: BlockId) -> ApiResult<(PeerReply, Body)> {
-        let object = self.store.object(id);
-        let Some(Place::Stream(manifest)) = object.map(|object| object.place) else {
-            return Err(ApiError::new(
-                memproto::ErrorCode::NotFound,
-                format!("no stream {id}: it expired, was freed, or its node restarted"),
-            ));
+    /// A page of a manifest. Of a stream that is being written it comes once there is more than `beyond`, or after a while.
+    async fn manifest_for_peer(&self, id: BlockId, offset: u64, beyond: u64) -> ApiResult<(PeerReply, Body)> {
+        if let Some(stream) = self.writing.get(id)
+            && beyond > 0
+        {
+            let mut told = stream.growth();
+            let grown = told.wait_for(|growth| growth.size > beyond || growth.ended);
+            // Without growth the page says so.
+            let _ = tokio::time::timeout(Duration::from_millis(GROWTH_WAIT_MS), grown).await;
+        }
+        let page = match (self.writing.get(id), self.finished_stream(id)) {
+            (Some(stream), _) => stream.page(offset),
+            (None, Some(manifest)) => manifest.page(offset, manifest.size(), true),
+            (None, None) => {
+                return Err(ApiError::new(
+                    memproto::ErrorCode::NotFound,
+                    format!("no stream {id}: it expired, was freed, or its node restarted"),
+                ));
+            }
         };
-        let bytes = Bytes::from(manifest.encode());
+        let bytes = Bytes::from(page.encode());
         let length = bytes.len() as u64;
-        Ok((
-            PeerReply::Loaded {
-                id,
-                size: length,
-                length,
-                version: None,
-            },
-            Body::from(bytes),
-        ))
+        let reply = PeerReply::Loaded {
+            id,
+            size: length,
+            length,
+            version: None,
+        };
+        Ok((reply, Body::from(bytes)))
+    }
+
+    /// Which of a peer's chunks are here. Those of streams that it has not finished belong to another one from here on.
+    fn hold_for_peer(&self, peer: NodeId, stream: BlockId, ids: &[BlockId]) -> Vec<bool> {
+        let is_here = |&id: &BlockId| {
+            self.open_streams.move_to(peer, stream, id);
+            let is_its_own = |meta: &BlockMeta, _: &Chunk| meta.owner == Owner::Peer(peer);
+            self.store.set_stream(id, stream, is_its_own).is_some()
+        };
+        ids.iter().map(is_here).collect()
     }
 
     /// Where an object lies that this node answers for or holds.
@@ -319,6 +414,13 @@ impl Service {
                 holder: here,
                 size: meta.size,
                 is_stream: false,
+            });
+        }
+        if let Some(stream) = self.writing.get(id) {
+            return Some(Location {
+                holder: here,
+                size: stream.size(),
+                is_stream: true,
             });
         }
         let object = self.store.object(id)?;
@@ -342,9 +444,7 @@ impl Service {
                 refused = Some(error);
                 continue;
             }
-            if let Some(chunk) = self.store.meta(id).and_then(|meta| meta.chunk) {
-                self.open_streams.forget(peer, chunk.stream, id);
-            }
+            self.open_streams.forget(peer, id);
             self.storing.note_freed(peer, id);
             if let Some(one) = self.free_own(id).await? {
                 freed.blocks += one.blocks;
@@ -485,6 +585,20 @@ impl Service {
     }
 }
 
+/// Whether an id was made by the peer that gives it to a block.
+fn check_home(peer: NodeId, id: BlockId) -> ApiResult<()> {
+    match id.home_hint() == peer.home_hint() {
+        true => Ok(()),
+        false => Err(ApiError::invalid(format!(
+            "block id {id} was not made by the node that sent it"
+        ))),
+    }
+}
+
+fn taken(id: BlockId) -> ApiError {
+    ApiError::invalid(format!("block id {id} is taken"))
+}
+
 /// Asks a peer what this node may use there, and uses.
 async fn ask_for_usage(link: &PeerLink) -> ApiResult<()> {
     if let (PeerReply::Usage(usage), _) = link.request(PeerRequest::Usage, Body::empty()).await? {
@@ -498,7 +612,7 @@ struct IncomingBlock {
     id: BlockId,
     size: u64,
     class: BlockClass,
-    chunk_of: Option<BlockId>,
+    chunk: Option<ChunkForm>,
     ttl: Option<Ttl>,
 }
 

@@ -387,7 +387,7 @@ impl Service {
                 if version > note.version {
                     self.learn(key, version, false);
                 }
-                return Looked::of(self.follow(&link, found, range).await);
+                return Looked::of(self.go_to(&link, found, range).await);
             }
             ReadAnswer::Moved(state) if state.version > note.version => {
                 self.learn(key, state.version, state.deleted);
@@ -419,7 +419,7 @@ impl Service {
         while let Some((link, answer)) = questions.next().await {
             match answer {
                 Ok(ReadAnswer::Found(found, version)) if self.learn(key, version, false) => {
-                    return Looked::of(self.follow(link, found, range).await);
+                    return Looked::of(self.go_to(link, found, range).await);
                 }
                 Ok(ReadAnswer::Moved(state)) if gone.contains(&state.version) => {}
                 Ok(ReadAnswer::Moved(state)) => {

@@ -19,7 +19,6 @@ mod intake;
 pub mod keys;
 pub mod listing;
 mod news;
-mod open_api;
 mod open_streams;
 mod rewind;
 mod storing;
@@ -33,6 +32,7 @@ mod unfinished;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -50,9 +50,10 @@ pub use self::flush::FlushAllowed;
 pub use self::intake::Intake;
 use self::listing::Turns;
 use self::news::News;
-pub use self::open_streams::ABANDONED_GRACE;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
+pub use self::streams::UNFINISHED_KEPT;
+use self::streams::{ChunkBuffers, OwnChunks, Writing};
 pub use self::telling::ANNOUNCE_INTERVAL;
 use self::unconfirmed::Unconfirmed;
 use crate::body::Body;
@@ -224,7 +225,7 @@ pub struct ServiceConfig {
     pub socket: PathBuf,
     /// See [`DELETION_MEMORY`].
     pub deletion_memory: Duration,
-    /// See [`ABANDONED_GRACE`].
+    /// See [`UNFINISHED_KEPT`].
     pub abandoned_grace: Duration,
     /// See [`ABSENT_GRACE`].
     pub absent_grace: Ttl,
@@ -262,6 +263,11 @@ pub struct Service {
     announcers: Mutex<BTreeMap<NodeId, tokio::task::AbortHandle>>,
     storing: Storing,
     open_streams: OpenStreams,
+    writing: Writing,
+    chunks: OwnChunks,
+    buffers: ChunkBuffers,
+    /// How many streams are being read.
+    readers: Arc<AtomicUsize>,
     turns: Turns,
     listening: OnceLock<Listening>,
     tasks: TaskTracker,
@@ -284,6 +290,10 @@ impl Service {
             announcers: Mutex::default(),
             storing: Storing::default(),
             open_streams: OpenStreams::default(),
+            writing: Writing::default(),
+            chunks: OwnChunks::default(),
+            buffers: ChunkBuffers::default(),
+            readers: Arc::default(),
             turns: Turns::default(),
             listening: OnceLock::new(),
             tasks: TaskTracker::new(),
@@ -355,6 +365,7 @@ impl Service {
         let usage = self.store.usage();
         let counters = &self.counters;
         let (mapped_bytes, mapped_freed_bytes) = self.mapped_bytes();
+        let chunks = self.chunks.totals();
         Stats {
             blocks: usage.blocks,
             keys: usage.keys,
@@ -367,6 +378,8 @@ impl Service {
             mapped_bytes,
             mapped_freed_bytes,
             remote_bytes: usage.remote_bytes,
+            chunk_bytes: chunks.bytes,
+            chunk_stored_bytes: chunks.stored_bytes,
             resident_bytes: platform::resident_bytes().unwrap_or(0),
             hits: counters.hits.count(),
             misses: counters.misses.count(),

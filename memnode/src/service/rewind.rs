@@ -53,7 +53,7 @@ impl Rewind {
             }
         };
         Some(Body::pulled(
-            self.size,
+            Some(self.size),
             stream::unfold(replay, Replay::next).boxed(),
         ))
     }

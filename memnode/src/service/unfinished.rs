@@ -7,11 +7,10 @@ use memproto::{BlockId, NodeId};
 
 use super::Service;
 
-/// Blocks that a write has placed, or is placing, but nobody can reach yet. Dropped before [`finish`](Self::finish), be it
-/// by an error or because the caller went away, they are freed, here and on peers.
+/// Blocks that a write has placed on peers, or is placing, but nobody can reach yet. Dropped before [`finish`](Self::finish), be it
+/// by an error or because the caller went away, they are freed.
 pub(super) struct Unfinished {
     service: Arc<Service>,
-    here: Vec<BlockId>,
     on_peers: BTreeMap<NodeId, Vec<BlockId>>,
 }
 
@@ -19,14 +18,8 @@ impl Unfinished {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self {
             service,
-            here: Vec::new(),
             on_peers: BTreeMap::new(),
         }
-    }
-
-    /// Notes a block of this node's store.
-    pub(super) fn note_here(&mut self, id: BlockId) {
-        self.here.push(id);
     }
 
     /// Notes a block before it is sent to a peer: what arrived there must be freed even where its reply got lost.
@@ -36,16 +29,12 @@ impl Unfinished {
 
     /// The write is done: its blocks can be reached now and stay.
     pub(super) fn finish(mut self) {
-        self.here.clear();
         self.on_peers.clear();
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        for id in self.here.drain(..) {
-            self.service.store.remove(id);
-        }
         for (holder, ids) in std::mem::take(&mut self.on_peers) {
             self.service.free_later(holder, ids);
         }

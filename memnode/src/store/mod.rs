@@ -82,6 +82,10 @@ use shard::{Common, Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inlin
 /// [`Bytes`](bytes::Bytes), and what the allocator adds to two allocations.
 pub const ENTRY_OVERHEAD: u64 = 160;
 
+/// What a chunk of a stream of this node's takes beside its place in the manifest: an entry of 72 and one of 48 bytes in the two tables of
+/// [`crate::service`]'s own chunks, which are half full at worst.
+pub const PLACED_CHUNK_COST: u64 = 240;
+
 /// Shards for each core: two threads seldom want the same lock.
 const SHARDS_PER_CORE: usize = 4;
 

@@ -60,7 +60,7 @@ impl Outside {
             Outside::Stream { manifest, .. } => {
                 let chunks = manifest.chunks().iter();
                 let remote = chunks.filter(|chunk| manifest.holder(chunk) != here);
-                remote.map(|chunk| u64::from(chunk.length)).sum()
+                remote.map(|chunk| u64::from(chunk.stored)).sum()
             }
         }
     }

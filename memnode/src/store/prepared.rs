@@ -13,7 +13,7 @@ use super::outside::{Outside, kept};
 use super::records::{Block, Object, Place};
 use super::shard::{Displaced, Key, New, NoPage, Shard, cost_of_lent, fits_inline};
 use super::shares::Share;
-use super::{InsertError, Owner, Store};
+use super::{InsertError, Owner, PLACED_CHUNK_COST, Store};
 use crate::expiry::Moment;
 use crate::value::Value;
 
@@ -157,7 +157,9 @@ impl Store {
     /// Makes an object ready that lies elsewhere, or in chunks.
     pub(super) fn prepare_object(&self, object: Object) -> Prepared {
         let manifest_len = match &object.place {
-            Place::Stream(manifest) => manifest.encoded_len() as u64,
+            Place::Stream(manifest) => {
+                manifest.memory_len() as u64 + manifest.chunks().len() as u64 * PLACED_CHUNK_COST
+            }
             Place::Here | Place::At(_) => 0,
         };
         let charge = self.ledger().charge(manifest_len);

@@ -17,10 +17,11 @@ use super::link::BodySpec;
 use super::message::{FREE_BATCH_MAX, PeerReply, PeerRequest, RECONCILE_BATCH_MAX};
 use crate::error::{ApiError, ApiResult, ErrorCode};
 use crate::key::check_key;
-use crate::limits::OBJECT_SIZE_MAX;
+use crate::limits::{OBJECT_SIZE_MAX, STREAM_CHUNK_SIZE};
 use crate::listing::OWN_CURSOR_BITS;
 use crate::local::keys::check_limit;
 use crate::pattern::check_patterns;
+use crate::stream::Codec;
 use crate::ttl::ValueName;
 
 /// The most bytes of a message, the size of its body included: the largest, a page of 256 keys of 1,024 bytes with
@@ -151,6 +152,21 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
         PeerRequest::Store { size, .. } if *size > OBJECT_SIZE_MAX => {
             Err(too_large("a block", *size, OBJECT_SIZE_MAX))
         }
+        PeerRequest::Store {
+            size,
+            chunk: Some(chunk),
+            ..
+        } => {
+            check_chunk_len(chunk.length.into())?;
+            match chunk.codec {
+                Codec::Raw if *size != u64::from(chunk.length) => Err(ApiError::invalid(
+                    "a chunk that is stored as it is has the length of its bytes",
+                )),
+                _ => check_chunk_len(*size),
+            }
+        }
+        PeerRequest::Offer { length, .. } => check_chunk_len((*length).into()),
+        PeerRequest::Hold { ids, .. } => at_most("a list of chunks", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Free { ids } => at_most("a request to free", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Expire { ids, .. } => at_most("a request to expire", ids.len(), FREE_BATCH_MAX),
         PeerRequest::Reconcile { keys, .. } => {
@@ -177,6 +193,15 @@ fn check_request(request: &PeerRequest) -> ApiResult<()> {
         } => check_key(key.as_bytes()).map(drop),
         _ => Ok(()),
     }
+}
+
+fn check_chunk_len(len: u64) -> ApiResult<()> {
+    if (1..=STREAM_CHUNK_SIZE as u64).contains(&len) {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "a chunk of a stream has 1 to {STREAM_CHUNK_SIZE} bytes, not {len}"
+    )))
 }
 
 fn check_cursor(cursor: u64) -> ApiResult<()> {

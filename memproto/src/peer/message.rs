@@ -9,12 +9,19 @@ use crate::class::BlockClass;
 use crate::control::GrantUse;
 use crate::error::ApiError;
 use crate::id::{BlockId, NodeId};
+#[cfg(doc)]
+use crate::limits::STREAM_CHUNK_SIZE;
 use crate::listing::ListedKey;
+use crate::stream::{ChunkHash, Codec};
 use crate::ttl::{LifetimeChange, Ttl, ValueName};
 use crate::version::Version;
 
 /// The most blocks that one [`PeerRequest::Free`] names: the message stays below 64 KiB.
 pub const FREE_BATCH_MAX: usize = 4_096;
+
+/// How long a [`PeerRequest::Manifest`] waits for a stream to grow, in milliseconds: seldom enough that a thousand readers of a quiet stream
+/// ask a hundred times a second.
+pub const GROWTH_WAIT_MS: u64 = 10_000;
 
 /// The most keys in one [`PeerRequest::Reconcile`] and its reply; with keys of 1,024 bytes about 300 KiB.
 pub const RECONCILE_BATCH_MAX: usize = 256;
@@ -30,8 +37,8 @@ pub enum PeerRequest {
         size: u64,
         /// The class.
         class: BlockClass,
-        /// The stream whose chunk this is. Chunks of a sender that restarted are freed, for its manifests are gone.
-        chunk_of: Option<BlockId>,
+        /// The chunk of a stream that it is. Chunks of a sender that restarted are freed, for its manifests are gone.
+        chunk: Option<ChunkForm>,
         /// How long it lives, counted from when it was stored; `None` is for good.
         ttl: Option<Ttl>,
     },
@@ -51,10 +58,15 @@ pub enum PeerRequest {
         /// The id.
         id: BlockId,
     },
-    /// Asks for the manifest of a stream; it comes as the body.
+    /// Asks for a page of the manifest of a stream; it comes as the body.
     Manifest {
         /// The id of the stream.
         id: BlockId,
+        /// The page begins with the chunk that has this byte.
+        offset: u64,
+        /// Of a stream that is still being written the page comes once it has more bytes than this, or after
+        /// [`GROWTH_WAIT_MS`] without.
+        beyond: u64,
     },
     /// Frees blocks and streams, at most [`FREE_BATCH_MAX`].
     Free {
@@ -135,6 +147,44 @@ pub enum PeerRequest {
     /// Frees all that the programs of the receiver's own host stored, wherever it lies. Refused unless the person there
     /// allowed it to the sender.
     Flush,
+    /// Asks the receiver to keep a chunk of which it has the bytes already, whoever stored them, as if the sender had stored it.
+    Offer {
+        /// The id, made by the sender.
+        id: BlockId,
+        /// The stream whose chunk it is.
+        stream: BlockId,
+        /// The hash of its bytes.
+        hash: ChunkHash,
+        /// How many bytes it has, 1 to [`STREAM_CHUNK_SIZE`].
+        length: u32,
+        /// The class.
+        class: BlockClass,
+    },
+    /// Asks which of the sender's chunks are there, at most [`FREE_BATCH_MAX`], and counts those that belong to no finished stream to this one.
+    Hold {
+        /// The stream that needs them.
+        stream: BlockId,
+        /// Their ids.
+        ids: Vec<BlockId>,
+    },
+    /// Reads a chunk by the hash of its bytes, whoever stored it. It comes as it is stored.
+    Chunk {
+        /// The hash.
+        hash: ChunkHash,
+    },
+}
+
+/// What a chunk is besides its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChunkForm {
+    /// The stream.
+    pub stream: BlockId,
+    /// The hash of the chunk's bytes, before any compression. The receiver believes it for the sender's own use alone.
+    pub hash: ChunkHash,
+    /// How many bytes it has, before any compression: 1 to [`STREAM_CHUNK_SIZE`].
+    pub length: u32,
+    /// In which form it comes, and is kept.
+    pub codec: Codec,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -223,6 +273,28 @@ pub enum PeerReply {
         /// Milliseconds since 1970, as the responder's wall clock has it.
         unix_ms: u64,
     },
+    /// To `Offer`; `None` where the bytes are needed.
+    Adopted(Option<AdoptedChunk>),
+    /// To `Hold`: of each whether it is there.
+    Held(Vec<bool>),
+    /// To `Chunk`: it follows as the body, as it is stored.
+    ChunkLoaded {
+        /// How many bytes it has, before any compression.
+        length: u32,
+        /// In which form it comes.
+        codec: Codec,
+    },
+}
+
+/// A chunk that did not have to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdoptedChunk {
+    /// The length of what is stored.
+    pub stored: u32,
+    /// In which form.
+    pub codec: Codec,
+    /// The sender's grant after it.
+    pub usage: GrantUse,
 }
 
 /// Where a block lies.

@@ -34,7 +34,7 @@ mod wiped;
 
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeError, PeerIdentity};
 pub use link::{BodySpec, Consent, Event, Goodbye, Link, LinkConfig, LinkError, RequestId};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, ManifestPage, PlacedChunk};
 pub use message::{PeerReply, PeerRequest};
 
 /// The lowest version of the peer protocol that this code speaks.

@@ -14,13 +14,14 @@ use super::codec;
 use super::frame::{self, FLAG_END, FLAG_MORE, Kind};
 use super::handshake::{Established, Handshake, HandshakeConfig, HandshakeRandom};
 use super::link::{BodySpec, Consent, Goodbye};
-use super::message::{KeyState, KeyVersion, Location, PeerReply, PeerRequest};
+use super::message::{AdoptedChunk, ChunkForm, KeyState, KeyVersion, Location, PeerReply, PeerRequest};
 use super::pairing::{Joiner, Offer, PairCode, PairMessage, PairRandom, Parties, label_of};
 use super::record::{Sealer, TrafficKey};
 use super::transcript::{self, Role, Transcript};
 use crate::control::GrantUse;
 use crate::error::{ApiError, ErrorCode};
 use crate::listing::{KeyDetails, ListedKey, OWN_CURSOR_BITS};
+use crate::stream::{ChunkHash, Codec};
 use crate::ttl::{LifetimeChange, TTL_MS_MAX, Ttl, ValueName};
 use crate::{BlockClass, BlockId, NodeId, Version};
 
@@ -421,7 +422,7 @@ fn requests() -> Vec<Value> {
                 id: id(300),
                 size: 5,
                 class: BlockClass::Cache,
-                chunk_of: None,
+                chunk: None,
                 ttl: Some(Ttl::from_millis(600_000).unwrap()),
             },
             Some(5),
@@ -429,12 +430,17 @@ fn requests() -> Vec<Value> {
         (
             PeerRequest::Store {
                 id: BlockId::MAX,
-                size: 0,
+                size: 600,
                 class: BlockClass::Pinned,
-                chunk_of: Some(id(1)),
+                chunk: Some(ChunkForm {
+                    stream: id(1),
+                    hash: ChunkHash::from_bytes([7; 32]),
+                    length: 70_000,
+                    codec: Codec::Zstd,
+                }),
                 ttl: None,
             },
-            Some(0),
+            Some(600),
         ),
         (
             PeerRequest::Load {
@@ -446,7 +452,14 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Locate { id: id(1) }, Some(0)),
-        (PeerRequest::Manifest { id: id(1) }, Some(0)),
+        (
+            PeerRequest::Manifest {
+                id: id(1),
+                offset: 1 << 40,
+                beyond: 3,
+            },
+            Some(0),
+        ),
         (
             PeerRequest::Free {
                 ids: vec![id(1), id(70_000)],
@@ -530,6 +543,29 @@ fn requests() -> Vec<Value> {
             Some(0),
         ),
         (PeerRequest::Flush, Some(0)),
+        (
+            PeerRequest::Offer {
+                id: id(300),
+                stream: id(2),
+                hash: ChunkHash::from_bytes([8; 32]),
+                length: 1 << 20,
+                class: BlockClass::Pinned,
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Hold {
+                stream: id(2),
+                ids: vec![id(1), id(70_000)],
+            },
+            Some(0),
+        ),
+        (
+            PeerRequest::Chunk {
+                hash: ChunkHash::from_bytes([9; 32]),
+            },
+            Some(0),
+        ),
     ];
     let vector = |(request, size): (PeerRequest, Option<u64>)| {
         let bytes = codec::encode_request(&request, BodySpec { size }).unwrap();
@@ -651,6 +687,23 @@ fn replies() -> Vec<Value> {
                 unix_ms: 1_795_000_000_000,
             },
             Some(0),
+        ),
+        (
+            PeerReply::Adopted(Some(AdoptedChunk {
+                stored: 600,
+                codec: Codec::Zstd,
+                usage,
+            })),
+            Some(0),
+        ),
+        (PeerReply::Adopted(None), Some(0)),
+        (PeerReply::Held(vec![true, false]), Some(0)),
+        (
+            PeerReply::ChunkLoaded {
+                length: 70_000,
+                codec: Codec::Raw,
+            },
+            Some(70_000),
         ),
     ];
     let vector = |(reply, size): (PeerReply, Option<u64>)| {

@@ -9,7 +9,7 @@ use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
 use memnode::service::{
-    ABANDONED_GRACE, ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+    ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig, UNFINISHED_KEPT,
 };
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
@@ -115,7 +115,7 @@ impl Process {
             announce_interval: ANNOUNCE_INTERVAL,
             absent_grace: Ttl::try_from(ABSENT_GRACE)?,
             allow_flush: FlushAllowed::new(&[]),
-            abandoned_grace: ABANDONED_GRACE,
+            abandoned_grace: UNFINISHED_KEPT,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {
@@ -132,7 +132,9 @@ impl Process {
             .await
             .context("a simulated node does not start")?;
         let sweeper = Arc::clone(&service);
-        tokio::spawn(surroundings.task(async move { sweeper.sweep_expired().await }));
+        tokio::spawn(surroundings.task(async move {
+            tokio::join!(sweeper.sweep_expired(), sweeper.sweep_unfinished());
+        }));
         let sweeper = Arc::clone(&service);
         tokio::spawn(surroundings.task(async move { sweeper.sweep_deletions().await }));
         Ok(Self {

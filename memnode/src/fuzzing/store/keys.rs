@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use memproto::peer::Manifest;
+use memproto::ChunkHash;
+use memproto::peer::{Manifest, PlacedChunk};
 use memproto::{BlockId, Version};
 
 use super::model::{Known, What};
@@ -116,7 +117,9 @@ impl Play {
             for chunk in 0..1 + u64::from(c / 64) {
                 let id = BlockId::new(1_000 + chunk).expect("it is small and positive");
                 let holder = PEERS[(usize::from(c / 2) + chunk as usize) % 2];
-                manifest.push(id, 100_000, holder).expect("it is short");
+                let hash = ChunkHash::from_bytes([chunk as u8; 32]);
+                let chunk = PlacedChunk::raw(id, holder, 100_000, hash);
+                manifest.push(chunk).expect("it is short");
             }
             What::Stream(Arc::new(manifest))
         };

@@ -8,7 +8,9 @@ use memproto::control::GrantUse;
 use memproto::peer::Manifest;
 use memproto::{BlockClass, BlockId, ChunkHash, NodeId, Version};
 
-use crate::store::{BlockMeta, Chunk, ENTRY_OVERHEAD, KeyRecord, KeyValue, Owner, Store, Usage};
+use crate::store::{
+    BlockMeta, Chunk, ENTRY_OVERHEAD, KeyRecord, KeyValue, Owner, PLACED_CHUNK_COST, Store, Usage,
+};
 
 /// What a key or an id names.
 #[derive(Clone, Debug)]
@@ -152,7 +154,10 @@ impl Known {
             } => Some(Store::cost_of_memory(bytes.len() as u64)),
             What::Block { .. } => self.held().map(|(_, bytes)| bytes + ENTRY_OVERHEAD),
             What::At(..) => Some(ENTRY_OVERHEAD),
-            What::Stream(manifest) => Some(manifest.encoded_len() as u64 + ENTRY_OVERHEAD),
+            What::Stream(manifest) => {
+                let chunks = manifest.chunks().len() as u64 * PLACED_CHUNK_COST;
+                Some(manifest.memory_len() as u64 + chunks + ENTRY_OVERHEAD)
+            }
             What::Small(_) | What::Theirs | What::Deleted => None,
         }
     }

@@ -379,7 +379,7 @@ fn store(size: u64) -> PeerRequest {
         id: BLOCK,
         size,
         class: BlockClass::default(),
-        chunk_of: None,
+        chunk: None,
         ttl: None,
     }
 }

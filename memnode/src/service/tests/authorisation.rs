@@ -1,7 +1,8 @@
 //! What each request of a peer may do, and what it may not: the table in section 5.8 of docs/protocol/peer.md, line by line.
 
-use memproto::Version;
-use memproto::peer::message::KeyVersion;
+use memproto::peer::message::{ChunkForm, KeyVersion};
+use memproto::stream::Codec;
+use memproto::{ChunkHash, Version};
 
 use super::*;
 use crate::store::Place;
@@ -42,7 +43,7 @@ fn store(id: BlockId, size: u64) -> PeerRequest {
         id,
         size,
         class: BlockClass::Pinned,
-        chunk_of: None,
+        chunk: None,
         ttl: None,
     }
 }
@@ -52,8 +53,21 @@ fn chunk(id: BlockId, stream: BlockId) -> PeerRequest {
         id,
         size: size(),
         class: BlockClass::Pinned,
-        chunk_of: Some(stream),
+        chunk: Some(ChunkForm {
+            stream,
+            hash: ChunkHash::from_bytes([7; 32]),
+            length: size() as u32,
+            codec: Codec::Raw,
+        }),
         ttl: None,
+    }
+}
+
+fn manifest(id: BlockId) -> PeerRequest {
+    PeerRequest::Manifest {
+        id,
+        offset: 0,
+        beyond: 0,
     }
 }
 
@@ -241,7 +255,7 @@ async fn what_a_peer_may_not_is_refused_and_changes_nothing() {
         (
             "the manifest of a block",
             peer,
-            PeerRequest::Manifest { id: scene.own_block },
+            manifest(scene.own_block),
             ErrorCode::NotFound,
         ),
         ("keys by no pattern", peer, keys(&[]), ErrorCode::InvalidArgument),
@@ -377,9 +391,8 @@ async fn what_a_peer_may_is_done() {
     };
     let listed: Vec<&str> = listed.iter().map(|listed| listed.key.as_str()).collect();
     assert_eq!(listed, ["key"]);
-    let manifest = PeerRequest::Manifest { id: scene.own_stream };
     assert!(matches!(
-        scene.ask(reader, manifest).await,
+        scene.ask(reader, manifest(scene.own_stream)).await,
         PeerReply::Loaded { .. }
     ));
     let usage = scene.ask(reader, PeerRequest::Usage).await;

@@ -13,7 +13,8 @@ mod notes;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memproto::peer::Manifest;
+use memproto::ChunkHash;
+use memproto::peer::{Manifest, PlacedChunk};
 
 use super::*;
 
@@ -131,7 +132,10 @@ fn get(store: &Store, key: &str) -> Option<Vec<u8>> {
 fn stream(chunks: &[(u64, NodeId)]) -> Object {
     let mut manifest = Manifest::new();
     for &(chunk, holder) in chunks {
-        manifest.push(id(chunk), 5, holder).unwrap();
+        let hash = ChunkHash::from_bytes([chunk as u8; 32]);
+        manifest
+            .push(PlacedChunk::raw(id(chunk), holder, 5, hash))
+            .unwrap();
     }
     Object {
         size: manifest.size(),

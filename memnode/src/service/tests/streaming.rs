@@ -1,0 +1,450 @@
+//! Streams that are written piece by piece, broken off, gone on with, shared, followed and read into files.
+
+use std::io::{Read, Seek, Write};
+
+use memproto::stream::{Compress, KnownChunk, StreamOptions, StreamPlacement};
+use memproto::{BlockClass, ChunkHash};
+
+use super::*;
+
+const CHUNK: u64 = STREAM_CHUNK_SIZE as u64;
+
+fn on(nodes: &[&TestNode]) -> StreamOptions {
+    StreamOptions {
+        placement: StreamPlacement::Peers(nodes.iter().map(|node| node.id().to_string()).collect()),
+        compress: Compress::Never,
+        ..StreamOptions::default()
+    }
+}
+
+/// Bytes that no other call makes.
+fn bytes_of(seed: u64, len: u64) -> Bytes {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    let mut bytes = vec![0; len as usize];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+fn file_of(bytes: &[u8]) -> std::fs::File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn known(bytes: &Bytes) -> KnownChunk {
+    KnownChunk {
+        hash: ChunkHash::from_bytes(*blake3::hash(bytes).as_bytes()),
+        length: bytes.len() as u32,
+    }
+}
+
+impl TestNode {
+    async fn open(&self, options: StreamOptions) -> BlockId {
+        self.service.stream_open(options).await.unwrap().id
+    }
+
+    async fn write(&self, id: BlockId, bytes: Bytes) -> ApiResult<u64> {
+        Ok(self.service.stream_write(id, Body::from(bytes)).await?.size)
+    }
+
+    async fn write_file(&self, id: BlockId, bytes: &[u8]) -> ApiResult<u64> {
+        let file = file_of(bytes);
+        Ok(self.service.stream_file(id, file, ByteRange::ALL).await?.size)
+    }
+
+    async fn follow(&self, id: BlockId) -> Body {
+        self.service.stream_follow(id, ByteRange::ALL).await.unwrap().body
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_streamed_again_sends_only_what_is_missing() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let value = bytes_of(1, 5 * CHUNK + 99);
+    // The first attempt gets through the first three chunks.
+    let first = a.open(on(&[&b])).await;
+    a.write_file(first, &value[..3 * STREAM_CHUNK_SIZE])
+        .await
+        .unwrap();
+    let again = a.open(on(&[&b])).await;
+    assert_eq!(a.write_file(again, &value).await.unwrap(), value.len() as u64);
+    assert_eq!(b.blocks(), 6, "each chunk lies there once");
+    let finished = a.service.stream_finish(again).await.unwrap();
+    assert_eq!(finished.known_bytes, 3 * CHUNK);
+    // What is left of the first attempt takes nothing along.
+    a.service.free(vec![first]).await.unwrap();
+    assert!(a.load(again, ByteRange::ALL).await.unwrap() == value);
+    a.service.free(vec![again]).await.unwrap();
+    until("everything is free", || {
+        b.blocks() == 0 && a.service.chunks.len() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_that_is_broken_off_leaves_the_stream_whole_up_to_there() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let value = bytes_of(2, 3 * CHUNK);
+    let id = a.open(on(&[&b])).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    sender.send(value.slice(..STREAM_CHUNK_SIZE + 10));
+    let stream = a.service.writing.get(id).unwrap();
+    until("a chunk is placed", || {
+        stream.status(&a.service).placed_bytes == CHUNK
+    })
+    .await;
+    let busy = a.write(id, Bytes::from_static(b"x")).await.unwrap_err();
+    assert_eq!(busy.code, ErrorCode::Busy);
+    writing.abort();
+    let _ = writing.await;
+    assert_eq!(a.service.stream_status(id).await.unwrap().placed_bytes, CHUNK);
+    a.write(id, value.slice(STREAM_CHUNK_SIZE..)).await.unwrap();
+    a.service.stream_finish(id).await.unwrap();
+    assert!(a.load(id, ByteRange::ALL).await.unwrap() == value);
+    let over = a.write(id, Bytes::new()).await.unwrap_err();
+    assert_eq!(over.code, ErrorCode::NotFound, "{over}");
+}
+
+#[tokio::test]
+async fn a_stream_is_followed_here_and_elsewhere_while_it_grows() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    c.connect(&a, MIB).await;
+    let id = a.open(on(&[&b])).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    let mut readers = vec![a.follow(id).await];
+    // A first line is seen long before there is a chunk.
+    sender.send(Bytes::from_static(b"one line\n"));
+    readers.push(c.follow(id).await);
+    for reader in &mut readers {
+        assert_eq!(reader.next().await.unwrap().unwrap(), "one line\n");
+    }
+    let rest = bytes_of(3, 2 * CHUNK);
+    sender.send(rest.clone());
+    sender.finish();
+    writing.await.unwrap().unwrap();
+    let collected = |body: Body| tokio::spawn(body.collect(u64::MAX));
+    let reading: Vec<_> = readers.into_iter().map(collected).collect();
+    a.service.stream_finish(id).await.unwrap();
+    for reading in reading {
+        assert!(reading.await.unwrap().unwrap() == rest);
+    }
+    assert_eq!(c.load(id, ByteRange::ALL).await.unwrap().len(), 9 + rest.len());
+}
+
+#[tokio::test]
+async fn a_follower_is_told_where_the_writer_goes_away() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let id = a.open(StreamOptions::default()).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    let mut reader = a.follow(id).await;
+    sender.send(Bytes::from_static(b"half"));
+    assert_eq!(reader.next().await.unwrap().unwrap(), "half");
+    writing.abort();
+    let lost = reader.next().await.unwrap().unwrap_err();
+    assert_eq!(lost.code, ErrorCode::Cancelled, "{lost}");
+    // And where the stream is freed.
+    let mut reader = a.follow(id).await;
+    a.service.free(vec![id]).await.unwrap();
+    let freed = reader.next().await.unwrap().unwrap_err();
+    assert_eq!(freed.code, ErrorCode::NotFound, "{freed}");
+}
+
+#[tokio::test]
+async fn chunks_go_to_all_peers_that_have_room_and_to_no_others() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let nodes = [
+        TestNode::start("b", 64 * MIB).await,
+        TestNode::start("c", 64 * MIB).await,
+        TestNode::start("d", 64 * MIB).await,
+    ];
+    for node in &nodes {
+        a.connect(node, 32 * MIB).await;
+    }
+    let value = bytes_of(4, 24 * CHUNK);
+    let id = a.open(on(&[&nodes[0], &nodes[1]])).await;
+    a.write_file(id, &value).await.unwrap();
+    let holders = a.service.stream_status(id).await.unwrap().holders;
+    let names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
+    assert_eq!(names, ["b", "c"]);
+    assert!(
+        holders.iter().all(|holder| holder.bytes >= 4 * CHUNK),
+        "{holders:?}"
+    );
+    a.service.stream_finish(id).await.unwrap();
+    assert_eq!((a.blocks(), nodes[2].blocks()), (0, 0));
+    assert!(a.load(id, ByteRange::ALL).await.unwrap() == value);
+    // One that fills up leaves the rest to the other.
+    nodes[0].service.store.set_quota(a.id(), Some(MIB));
+    let more = bytes_of(5, 8 * CHUNK);
+    let before = nodes[1].blocks();
+    let id = a.open(on(&[&nodes[0], &nodes[1]])).await;
+    a.write_file(id, &more).await.unwrap();
+    a.service.stream_finish(id).await.unwrap();
+    assert_eq!(nodes[1].blocks() - before, 8);
+    assert!(a.load(id, ByteRange::ALL).await.unwrap() == more);
+}
+
+#[tokio::test]
+async fn what_a_lost_peer_had_of_a_file_is_placed_elsewhere() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let value = bytes_of(6, 6 * CHUNK);
+    let id = a
+        .open(StreamOptions {
+            compress: Compress::Never,
+            ..StreamOptions::default()
+        })
+        .await;
+    a.write_file(id, &value[..3 * STREAM_CHUNK_SIZE]).await.unwrap();
+    assert_eq!(b.blocks(), 3);
+    a.connect(&c, 32 * MIB).await;
+    let _home = b.stop().await;
+    a.service.peers().disconnect("b").unwrap();
+    // What is gone was of an earlier call: only a new attempt reads it again, and finishing says what is missing.
+    a.write_file(id, &value[3 * STREAM_CHUNK_SIZE..]).await.unwrap();
+    let missing = a.service.stream_finish(id).await.unwrap_err();
+    assert_eq!(missing.code, ErrorCode::PeerUnreachable);
+    assert!(missing.message.contains("bytes 0-3145727 on 'b'"), "{missing}");
+    let again = a
+        .open(StreamOptions {
+            compress: Compress::Never,
+            ..StreamOptions::default()
+        })
+        .await;
+    a.write_file(again, &value).await.unwrap();
+    let finished = a.service.stream_finish(again).await.unwrap();
+    assert_eq!(finished.known_bytes, 3 * CHUNK);
+    assert!(a.load(again, ByteRange::ALL).await.unwrap() == value);
+}
+
+#[tokio::test]
+async fn what_shrinks_is_kept_smaller_and_read_back() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let lines: String = (0..200_000).map(|i| format!("GET /page/{i} 200\n")).collect();
+    let value = Bytes::from(lines);
+    let options = StreamOptions {
+        compress: Compress::Always,
+        ..on(&[&b])
+    };
+    let id = a.open(options.clone()).await;
+    a.write(id, value.clone()).await.unwrap();
+    let finished = a.service.stream_finish(id).await.unwrap();
+    assert!(finished.stored_bytes * 3 < finished.size_bytes, "{finished:?}");
+    assert!(b.service.lent(a.id()).used_bytes < finished.size_bytes / 2);
+    let stats = a.service.stats();
+    assert_eq!(
+        (stats.chunk_bytes, stats.chunk_stored_bytes),
+        (finished.size_bytes, finished.stored_bytes)
+    );
+    for reader in [&a, &b] {
+        assert!(reader.load(id, ByteRange::ALL).await.unwrap() == value);
+    }
+    let here = a
+        .open(StreamOptions {
+            placement: StreamPlacement::Local,
+            ..options
+        })
+        .await;
+    a.write(here, value.slice(1..)).await.unwrap();
+    a.service.stream_finish(here).await.unwrap();
+    assert!(a.load(here, ByteRange::ALL).await.unwrap() == value.slice(1..));
+}
+
+#[tokio::test]
+async fn equal_chunks_are_sent_once_and_freed_with_their_last_stream() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let zeroes = Bytes::from(vec![0; 20 * STREAM_CHUNK_SIZE]);
+    let first = a.open(on(&[&b])).await;
+    a.write_file(first, &zeroes).await.unwrap();
+    assert_eq!(b.blocks(), 1);
+    a.service.stream_finish(first).await.unwrap();
+    let second = a.open(on(&[&b])).await;
+    let chunk = zeroes.slice(..STREAM_CHUNK_SIZE);
+    let other = bytes_of(7, 100);
+    let asked = vec![known(&other), known(&chunk), known(&chunk)];
+    assert_eq!(
+        a.service.stream_known(second, asked).await.unwrap(),
+        [false, true, true]
+    );
+    assert_eq!(a.write(second, other.clone()).await.unwrap(), 2 * CHUNK + 100);
+    let finished = a.service.stream_finish(second).await.unwrap();
+    assert_eq!((finished.known_bytes, finished.stored_bytes), (2 * CHUNK, 100));
+    a.service.free(vec![first]).await.unwrap();
+    let read = a.load(second, ByteRange::ALL).await.unwrap();
+    assert!(read == [&zeroes[..2 * STREAM_CHUNK_SIZE], &other].concat());
+    a.service.free(vec![second]).await.unwrap();
+    assert_eq!((b.blocks(), b.service.lent(a.id()).used_bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_finished_is_freed_when_nobody_goes_on() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let service = Arc::clone(&a.service);
+    let sweep = tokio::spawn(async move { service.sweep_unfinished().await });
+    let id = a.open(on(&[&b])).await;
+    a.write(id, bytes_of(8, 2 * CHUNK)).await.unwrap();
+    until("it is freed", || b.blocks() == 0).await;
+    assert_eq!(
+        a.service.stream_status(id).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    sweep.abort();
+}
+
+#[tokio::test]
+async fn a_stream_for_which_there_is_no_room_is_freed() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 4 * MIB).await;
+    let id = a
+        .open(StreamOptions {
+            placement: StreamPlacement::Remote,
+            ..StreamOptions::default()
+        })
+        .await;
+    let full = a.write(id, bytes_of(9, 9 * CHUNK)).await.unwrap_err();
+    assert_eq!(full.code, ErrorCode::OutOfMemory, "{full}");
+    until("it is free again", || b.service.lent(a.id()).used_bytes == 0).await;
+    let gone = a.service.stream_finish(id).await.unwrap_err();
+    assert_eq!(gone.code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_range_is_written_into_a_file() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let value = bytes_of(10, 4 * CHUNK + 5);
+    let id = a.open(on(&[&b])).await;
+    a.write_file(id, &value).await.unwrap();
+    a.service.stream_finish(id).await.unwrap();
+    let block = a.store(value.slice(..1_000), Placement::Local).await.unwrap();
+    for (id, size, offset, length) in [
+        (id, value.len() as u64, 0, u64::MAX),
+        (id, value.len() as u64, CHUNK - 3, CHUNK + 10),
+        (block.id, 1_000, 10, 20),
+    ] {
+        let mut file = file_of(b"xx");
+        let range = ByteRange { offset, length };
+        let written = a
+            .service
+            .load_into(id, range, file.try_clone().unwrap(), 1)
+            .await
+            .unwrap();
+        assert_eq!(written.size, size);
+        let mut read = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut read).unwrap();
+        let part = range.within(size).unwrap();
+        assert_eq!(written.length, part.end - part.start);
+        assert!(read[1..] == value[part.start as usize..part.end as usize]);
+    }
+    let behind = ByteRange {
+        offset: value.len() as u64 + 1,
+        length: 1,
+    };
+    let error = a
+        .service
+        .load_into(id, behind, file_of(b""), 0)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_and_the_stream_can_go_on() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let id = a.open(StreamOptions::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = std::fs::File::open(folder.path()).unwrap();
+    let refused = a
+        .service
+        .stream_file(id, folder, ByteRange::ALL)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidArgument);
+    let behind = ByteRange { offset: 5, length: 1 };
+    let refused = a
+        .service
+        .stream_file(id, file_of(b"1234"), behind)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidArgument);
+    assert_eq!(a.write_file(id, b"1234").await.unwrap(), 4);
+    a.service.stream_finish(id).await.unwrap();
+    assert_eq!(a.load(id, ByteRange::ALL).await.unwrap(), "1234");
+}
+
+#[tokio::test]
+async fn what_expires_or_may_be_evicted_takes_nothing_of_other_streams_along() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let value = bytes_of(11, 2 * CHUNK);
+    let mut ids = Vec::new();
+    for options in [
+        StreamOptions {
+            class: BlockClass::Cache,
+            ..StreamOptions::default()
+        },
+        StreamOptions {
+            ttl: for_an_hour().ttl,
+            ..StreamOptions::default()
+        },
+        StreamOptions::default(),
+    ] {
+        let id = a.open(options).await;
+        a.write_file(id, &value).await.unwrap();
+        a.service.stream_finish(id).await.unwrap();
+        ids.push(id);
+    }
+    let used = a.service.stats().used_bytes;
+    assert!(used < 3 * CHUNK, "the bytes are there once: {used}");
+    a.let_an_hour_pass();
+    a.service.drop_expired().await;
+    a.service.free(vec![ids[0]]).await.unwrap();
+    assert_eq!(a.service.stats().streams, 1);
+    assert!(a.load(ids[2], ByteRange::ALL).await.unwrap() == value);
+}
+
+#[tokio::test]
+async fn a_key_names_a_stream_that_is_whole() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.set("model", "old").await;
+    let value = bytes_of(12, CHUNK + 1);
+    let options = StreamOptions {
+        key: Some("model".to_owned()),
+        ..on(&[&b])
+    };
+    let id = a.open(options).await;
+    a.write(id, value.clone()).await.unwrap();
+    assert_eq!(b.get("model").await.unwrap().unwrap(), "old");
+    a.service.stream_finish(id).await.unwrap();
+    for reader in [&a, &b] {
+        assert!(reader.get("model").await.unwrap().unwrap() == value);
+    }
+    a.set("model", "new").await;
+    until("the stream is free", || b.blocks() == 0).await;
+}
