@@ -30,6 +30,7 @@ mod secrets;
 mod transcript;
 #[cfg(test)]
 mod vectors;
+#[cfg(any(feature = "ring-cipher", test))]
 mod wiped;
 
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeError, PeerIdentity};

@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 
+use chacha20poly1305::ChaCha20Poly1305;
 use ed25519_dalek::SigningKey;
 use ring::aead::LessSafeKey;
 use x25519_dalek::{SharedSecret, StaticSecret};
@@ -18,7 +19,7 @@ use super::wiped::Wiped;
 const fn is_wiped<T: ZeroizeOnDrop>() {}
 
 /// What holds secrets itself. Everything else holds one of these: [`TrafficKey`] and [`SessionKeys`] a [`Secret`], [`Cipher`] the
-/// cipher with its key, [`Handshake`] the identity, the random bytes and the shared secret.
+/// one or the other cipher with its key, [`Handshake`] the identity, the random bytes and the shared secret.
 const _: () = {
     is_wiped::<Secret>();
     is_wiped::<HandshakeRandom>();
@@ -28,6 +29,7 @@ const _: () = {
     is_wiped::<StaticSecret>();
     is_wiped::<SharedSecret>();
     is_wiped::<Wiped<LessSafeKey>>();
+    is_wiped::<ChaCha20Poly1305>();
 };
 
 /// Two ways to say the same of a type that has Debug, one of a type that has not: then the compiler knows which is meant.
