@@ -2,6 +2,7 @@
 
 mod blocks;
 mod budget;
+mod chunks;
 mod eviction;
 mod expiry;
 mod hostile;
