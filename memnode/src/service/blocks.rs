@@ -518,6 +518,8 @@ impl Service {
             },
             Place::At(holder) => self.free_or_owe(holder, vec![removed.id]).await,
             Place::Stream(manifest) => {
+                // One that had its key before it was whole.
+                self.free_open(removed.id);
                 let freed = self.free_chunks(&manifest).await;
                 Freed {
                     blocks: 1,

@@ -50,6 +50,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use foldhash::fast::SeedableRandomState;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::ApiResult;
+use memproto::peer::Manifest;
 use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Version};
 use tokio::sync::Notify;
 
@@ -403,6 +404,20 @@ impl Store {
         {
             shard.set_expiry(handle, expires);
         }
+    }
+
+    /// Gives a stream that is there already, under its id and its key, another manifest and moment. False where there is no such stream any more.
+    pub fn replace_stream(&self, id: BlockId, manifest: Arc<Manifest>, expires: Option<Moment>) -> bool {
+        let manifest = self.stream(manifest);
+        let mut shard = self.shard_of_id(id);
+        let Some(handle) = shard.find_id(id).filter(|&handle| shard.is_live(handle)) else {
+            return false;
+        };
+        let is_replaced = shard.replace_stream(handle, manifest);
+        if is_replaced {
+            shard.set_expiry(handle, expires);
+        }
+        is_replaced
     }
 
     /// Takes out what has expired in one shard, counted from 0, at most [`BATCH_MAX`](crate::expiry::BATCH_MAX). A key that named it is

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use memproto::peer::Manifest;
 use memproto::{BlockClass, BlockId};
 
 use super::arena::Handle;
@@ -154,25 +155,25 @@ impl Prepared {
 }
 
 impl Store {
+    /// A manifest as it is kept, with its charge.
+    pub(super) fn stream(&self, manifest: Arc<Manifest>) -> Outside {
+        let of_chunks = manifest.chunks().len() as u64 * PLACED_CHUNK_COST;
+        let charge = self.ledger().charge(manifest.memory_len() as u64 + of_chunks);
+        Outside::Stream {
+            manifest,
+            _charge: charge,
+        }
+    }
+
     /// Makes an object ready that lies elsewhere, or in chunks.
     pub(super) fn prepare_object(&self, object: Object) -> Prepared {
-        let manifest_len = match &object.place {
-            Place::Stream(manifest) => {
-                manifest.memory_len() as u64 + manifest.chunks().len() as u64 * PLACED_CHUNK_COST
-            }
-            Place::Here | Place::At(_) => 0,
-        };
-        let charge = self.ledger().charge(manifest_len);
         let outside = match object.place {
             Place::At(holder) => Outside::At {
                 holder,
                 size: object.size,
-                _charge: charge,
+                _charge: self.ledger().charge(0),
             },
-            Place::Stream(manifest) => Outside::Stream {
-                manifest,
-                _charge: charge,
-            },
+            Place::Stream(manifest) => self.stream(manifest),
             Place::Here => unreachable!("what lies here is a block"),
         };
         Prepared {

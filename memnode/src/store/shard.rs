@@ -479,6 +479,23 @@ impl Shard {
         }
     }
 
+    /// Puts another manifest in the place of that of a stream. False where the entry is none.
+    pub(super) fn replace_stream(&mut self, handle: Handle, manifest: Outside) -> bool {
+        let number = self.entry(handle).outside();
+        let is_stream = |outside: &&mut Outside| matches!(outside, Outside::Stream { .. });
+        let Some(number) =
+            number.filter(|&number| self.outside.get_mut(number).as_ref().is_some_and(is_stream))
+        else {
+            return false;
+        };
+        self.count(handle, false);
+        if let Some(outside) = self.outside.get_mut(number) {
+            *outside = manifest;
+        }
+        self.count(handle, true);
+        true
+    }
+
     /// Counts a chunk to another stream.
     pub(super) fn set_stream(&mut self, handle: Handle, stream: BlockId) {
         let number = self.entry(handle).outside();

@@ -30,7 +30,7 @@ use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::service::blocks::{Placed, fill};
-use crate::service::{ByteRange, Service, lock, unexpected_reply};
+use crate::service::{ByteRange, Service, Stored, lock, unexpected_reply};
 use crate::store::{Adoption, Block, Chunk, Content, Object, Owner, Place};
 
 /// How many chunks one stream has under way at most: all slots of two lanes, or some of each of many.
@@ -756,9 +756,24 @@ impl OpenStream {
         };
         // From here on its chunks are those of the object.
         lock(&self.state).ended = true;
-        let stored = match &self.options.key {
-            Some(key) => service.set_placed(key, placed, false, None).await,
-            None => service.store_placed(placed, None),
+        let stored = match (&self.options.key, placed.content) {
+            // Its key names it already.
+            (
+                Some(_),
+                Content::Object(Object {
+                    place: Place::Stream(manifest),
+                    ..
+                }),
+            ) if self.options.live => match service.store.replace_stream(self.id, manifest, expires) {
+                true => Ok(Stored { id: self.id, size }),
+                false => Err(no_longer_open(self.id)),
+            },
+            (Some(key), content) => {
+                service
+                    .set_placed(key, Placed { content, ..placed }, false, None)
+                    .await
+            }
+            (None, content) => service.store_placed(Placed { content, ..placed }, None),
         };
         if let Err(error) = stored {
             lock(&self.state).ended = false;

@@ -448,3 +448,39 @@ async fn a_key_names_a_stream_that_is_whole() {
     a.set("model", "new").await;
     until("the stream is free", || b.blocks() == 0).await;
 }
+
+#[tokio::test]
+async fn a_key_can_name_a_stream_from_its_first_byte_on() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let live = |key: &str| StreamOptions {
+        key: Some(key.to_owned()),
+        live: true,
+        ..on(&[&b])
+    };
+    let value = bytes_of(13, 3 * CHUNK);
+    let id = a.open(live("log")).await;
+    a.write(id, value.slice(..STREAM_CHUNK_SIZE)).await.unwrap();
+    for reader in [&a, &b] {
+        assert!(reader.get("log").await.unwrap().unwrap() == value.slice(..STREAM_CHUNK_SIZE));
+    }
+    a.write(id, value.slice(STREAM_CHUNK_SIZE..)).await.unwrap();
+    a.service.stream_finish(id).await.unwrap();
+    for reader in [&a, &b] {
+        assert!(reader.get("log").await.unwrap().unwrap() == value);
+    }
+    // What is set in its place frees it, also in the middle.
+    let second = a.open(live("log")).await;
+    a.write(second, bytes_of(14, CHUNK)).await.unwrap();
+    until("the first one is free", || b.blocks() == 1).await;
+    a.set("log", "something else").await;
+    until("the second one is free", || b.blocks() == 0).await;
+    let gone = a.write(second, Bytes::new()).await.unwrap_err();
+    assert_eq!(gone.code, ErrorCode::NotFound);
+    let third = a.open(live("log")).await;
+    a.service.free(vec![third]).await.unwrap();
+    until("its key is gone", || a.service.store.object(third).is_none()).await;
+    assert_eq!(a.get("log").await.unwrap(), None);
+    assert_eq!(a.service.stats().keys, 0);
+}
