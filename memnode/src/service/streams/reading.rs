@@ -18,6 +18,7 @@ use super::compression::restored;
 use super::cutting::hash_of;
 use super::writing::{OpenStream, Part};
 use crate::body::Body;
+use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::platform;
 use crate::service::blocks::Found;
@@ -411,7 +412,10 @@ impl Service {
             if length != chunk.length {
                 continue;
             }
-            let Ok(stored) = gathered(body, STREAM_CHUNK_SIZE as u32).await else {
+            let Some(len) = body.size().filter(|len| *len <= STREAM_CHUNK_SIZE as u64) else {
+                continue;
+            };
+            let Ok(stored) = gathered(body, len as u32).await else {
                 continue;
             };
             if let Ok(bytes) = self.verified(stored, chunk, codec, &link, offset).await {
@@ -601,22 +605,18 @@ impl Service {
     }
 }
 
-/// The pieces of a body of at most so many bytes, without copying them together.
-async fn gathered(mut body: Body, len_max: u32) -> ApiResult<VecDeque<Bytes>> {
-    let mut pieces = VecDeque::new();
-    let mut len = 0;
-    while let Some(piece) = body.next().await {
-        let piece = piece?;
-        len += piece.len() as u64;
-        if len > u64::from(len_max) {
-            return Err(ApiError::new(
-                ErrorCode::Corrupt,
-                "a peer sent more bytes than it said",
-            ));
-        }
-        pieces.push_back(piece);
-    }
-    Ok(pieces)
+/// A body, which must have just so many bytes, in memory that mostly served for another one before: nobody is woken for its pieces, and each
+/// is copied once.
+async fn gathered(body: Body, len: u32) -> ApiResult<VecDeque<Bytes>> {
+    let buffer = BlockBuffer::in_heap(len.into())?;
+    let value = body.fill(buffer).await.map_err(|error| match error.code {
+        ErrorCode::InvalidArgument => ApiError::new(
+            ErrorCode::Corrupt,
+            "a peer sent more bytes than it said, or fewer",
+        ),
+        _ => error,
+    })?;
+    Ok(VecDeque::from([value.bytes()]))
 }
 
 /// A part of pieces, which must lie within them.
