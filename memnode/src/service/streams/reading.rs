@@ -13,6 +13,7 @@ use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::manifest::PAGE_LEN_MAX;
 use memproto::peer::{Manifest, ManifestPage, PeerReply, PeerRequest, PlacedChunk};
 use memproto::{BlockId, NodeId};
+use tokio_util::sync::CancellationToken;
 
 use super::compression::restored;
 use super::cutting::hash_of;
@@ -278,10 +279,18 @@ impl Service {
     ) -> BoxStream<'static, ApiResult<Bytes>> {
         let (reading, ahead) = Reading::begin(&self.readers);
         let service = self.shared();
+        // The first chunk has the link for itself: fetched beside others it would come as late as all of them.
+        let first_came = CancellationToken::new();
+        let mut first = Some(first_came.clone().drop_guard());
         self.walk(id, source, range, until)
             .map_ok(move |(wanted, via)| {
-                let service = Arc::clone(&service);
-                async move { service.fetch(id, wanted, via).await }
+                let (service, first, first_came) = (Arc::clone(&service), first.take(), first_came.clone());
+                async move {
+                    if first.is_none() {
+                        first_came.cancelled().await;
+                    }
+                    service.fetch(id, wanted, via).await
+                }
             })
             .try_buffered(ahead)
             .map_ok(move |pieces| {
