@@ -27,6 +27,9 @@ mod object;
 mod put;
 mod put_many;
 mod scan;
+mod send_stream;
+mod stream_reader;
+mod stream_writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +49,9 @@ pub use object::Object;
 pub use put::{Put, PutStream};
 pub use put_many::PutMany;
 pub use scan::Scan;
+pub use send_stream::SendStream;
+pub use stream_reader::{StreamReader, StreamReaderBuilder};
+pub use stream_writer::{StreamWriter, StreamWriterBuilder};
 
 use crate::{Builder, Error, Lifetime, Patterns, Result};
 
@@ -244,6 +250,17 @@ impl MemCloud {
     /// Opens up to `length` bytes of a block or stream from `offset` on.
     pub fn open_range(&self, id: BlockId, offset: u64, length: u64) -> Result<Object> {
         let object = self.driver.run(self.cloud.open_range(id, offset, length))?;
+        Ok(Object::new(object, &self.driver))
+    }
+
+    /// Opens a stream that may still be written: what is written comes as it is written, and the end when it is finished.
+    pub fn follow(&self, id: BlockId) -> Result<Object> {
+        self.follow_from(id, 0)
+    }
+
+    /// As [`follow`](Self::follow), from byte `offset` on.
+    pub fn follow_from(&self, id: BlockId, offset: u64) -> Result<Object> {
+        let object = self.driver.run(self.cloud.follow_from(id, offset))?;
         Ok(Object::new(object, &self.driver))
     }
 

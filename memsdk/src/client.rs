@@ -22,7 +22,7 @@ use crate::calls::Inner;
 use crate::connection::broken;
 use crate::put::{Put, PutStream, Target};
 use crate::socket::Endpoint;
-use crate::{Builder, Error, Lifetime, Object, Result};
+use crate::{Builder, Error, Lifetime, Object, Result, SendStream};
 
 /// How long DOCTOR may take at least: it tries all addresses at once, a connection and a handshake each.
 const DOCTOR_TIMEOUT: Duration = Duration::from_secs(30);
@@ -161,11 +161,11 @@ impl MemCloud {
     }
 
     /// Stores what a reader yields as a stream: in chunks, which may lie on several nodes, peers first.
-    pub fn stream<R>(&self, reader: R) -> PutStream<R>
+    pub fn stream<R>(&self, reader: R) -> SendStream<R>
     where
         R: AsyncRead + Send + Unpin + 'static,
     {
-        PutStream::new(self, Target::Stream, reader, None)
+        SendStream::new(self, reader)
     }
 
     /// Opens a block or stream for reading piece by piece.
@@ -187,6 +187,30 @@ impl MemCloud {
             .exchange(Op::Load, Held::Bytes(0), args, Bytes::new(), self.timeout())
             .await?;
         Object::of(call, reply, self.timeout())
+    }
+
+    /// Opens a stream that may still be written, from its first byte on: what is written comes as it is written, and the end when it is finished.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), each in its time; there is no deadline for bytes that nobody has written yet.
+    pub async fn follow(&self, id: BlockId) -> Result<Object> {
+        self.follow_from(id, 0).await
+    }
+
+    /// As [`follow`](Self::follow), from byte `offset` on.
+    pub async fn follow_from(&self, id: BlockId, offset: u64) -> Result<Object> {
+        let read = ReadRequest {
+            offset,
+            length: u64::MAX,
+            target: id,
+            strict: false,
+            follow: true,
+        };
+        let args = |out: &mut BytesMut| read.encode(out);
+        let (call, reply) = self
+            .exchange(Op::Load, Held::Bytes(0), args, Bytes::new(), self.timeout())
+            .await?;
+        Object::followed(call, reply, self.timeout())
     }
 
     /// Opens the value of a key for reading piece by piece; `None` where no connected node has one.

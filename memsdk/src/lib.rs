@@ -77,10 +77,42 @@
 //! # Ok(()) }) }
 //! ```
 //!
+//! # Streams, piece by piece
+//! A [`StreamWriter`] is an `AsyncWrite` whose stream can be read while it is written, from a file that the node reads itself, and by its name. It survives its
+//! connection: [`resume_stream`](MemCloud::resume_stream) goes on where it broke off. A [`StreamReader`] reads at any place, with read-ahead and a bounded cache;
+//! [`load_into`](MemCloud::load_into) lets the node fill a file.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
+//! # fn main() { beside_a_node(async {
+//! # use memsdk::MemCloud;
+//! use std::io::SeekFrom;
+//! use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+//!
+//! # let cloud = MemCloud::connect().await?;
+//! let mut log = cloud.stream_writer().key("log").live(true).await?;
+//! let mut follower = cloud.follow(log.id()).await?;
+//! log.write_all(b"it begins, ").await?;
+//! log.flush().await?;
+//! assert_eq!(follower.next().await?.as_deref(), Some(&b"it begins, "[..]));
+//!
+//! log.write_bytes("and ends").await?;
+//! let finished = log.finish().await?;
+//! assert_eq!(finished.size_bytes, 19);
+//!
+//! let mut reader = cloud.reader(finished.id).await?;
+//! reader.seek(SeekFrom::End(-4)).await?;
+//! let mut end = String::new();
+//! reader.read_to_string(&mut end).await?;
+//! assert_eq!(end, "ends");
+//! # Ok(()) }) }
+//! ```
+//!
 //! # Large values without a copy
 //! On Linux a value of 1 MiB or more lies in memory that can be shared. [`get_mapped`](MemCloud::get_mapped) maps it, which takes
 //! some microseconds whatever its size, and [`set_mapped`](MemCloud::set_mapped) gives memory away that was filled in place.
-//! Where memory cannot be shared (smaller values, what lies on peers, streams, TCP, other systems) the same calls move bytes.
+//! Where memory cannot be shared (smaller values, what lies on peers, streams, TCP, other systems) the same calls move bytes; from 16 MiB on, on Linux, straight into the memory of one
+//! mapping, several chunks at a time.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/example.rs"));
@@ -105,7 +137,7 @@
 //!   It needs a tokio runtime with I/O and time enabled ([`Error::NoRuntime`] elsewhere). When the runtime ends in which it was
 //!   connected, its connection does, too.
 //! - **Deadlines.** A small call fails with [`Error::Timeout`] after the time of [`Builder::timeout`] (30 s unless said
-//!   otherwise); a large value fails when nothing moved for that time.
+//!   otherwise); a large value fails when nothing moved for that time. What follows a stream waits for its writer as long as it likes.
 //! - **Cancelling.** Dropping the future of a call, or an [`Object`], tells the node to stop working on it. Other calls
 //!   on the connection do not notice. A write that is dropped may have happened or not.
 //! - **Lost connections.** Calls in flight fail with [`Error::ConnectionLost`], or with the node's own word where it had one
@@ -134,6 +166,7 @@ mod calls;
 mod client;
 mod connection;
 mod error;
+mod load_into;
 mod mapped;
 #[cfg(target_os = "linux")]
 mod memfd;
@@ -141,12 +174,18 @@ mod memory_file;
 #[cfg(not(target_os = "linux"))]
 mod no_memfd;
 mod object;
+mod positioned;
 mod put;
 mod put_many;
 mod put_mapped;
+mod range;
 mod scan;
+mod send_stream;
 mod slots;
 mod socket;
+mod stream_reader;
+mod stream_writer;
+mod upload;
 mod wire;
 
 use std::path::PathBuf;
@@ -160,12 +199,18 @@ pub use memory_file::MemoryFile;
 pub use memproto::control;
 pub use memproto::control::Freed;
 pub use memproto::listing::{KeyDetails, ListedKey, MissingNode};
+pub use memproto::stream::{ChunkHash, Compress, KnownChunk, StreamFinished, StreamHolder, StreamStatus};
 pub use memproto::{ApiError, BlockClass, BlockId, ErrorCode, NodeId, Placement, ValueName};
 pub use object::Object;
 pub use put::{Put, PutStream, Stored};
 pub use put_many::PutMany;
 pub use put_mapped::PutMapped;
 pub use scan::{Patterns, Scan};
+pub use send_stream::SendStream;
+pub use stream_reader::{
+    CACHE_BYTES_DEFAULT, PIECE_SIZE, READ_AHEAD_DEFAULT, StreamReader, StreamReaderBuilder,
+};
+pub use stream_writer::{StreamWriter, StreamWriterBuilder};
 
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,13 +15,18 @@ use memproto::{ApiError, BlockId, ErrorCode};
 use crate::memfd as system;
 #[cfg(not(target_os = "linux"))]
 use crate::no_memfd as system;
-use system::Map;
+use system::{Filling, Map};
 
 use crate::calls::within;
 use crate::connection::{Call, Connection, broken};
 use crate::put::Target;
+use crate::range::Part;
 use crate::wire::Reply;
 use crate::{Error, MemCloud, MemoryFile, Object, PutMapped, Result};
+
+/// Objects from this size in bytes on, of those that are no memory of this node, are not read but written into a memory file by the node, several chunks at a time: what was on its
+/// way to be read is given up for it, at most 2 MiB.
+const FILL_MIN: u64 = 16 * 1024 * 1024;
 
 /// The bytes of a value: the node's memory itself where it can be mapped, else a copy.
 ///
@@ -32,6 +37,8 @@ pub struct Mapped {
     size: u64,
     // Dropped in this order: the node hears of it when the mapping is gone.
     bytes: Repr,
+    /// Whether it is the node's memory that is mapped.
+    is_shared: bool,
     _lease: Option<Lease>,
 }
 
@@ -51,13 +58,13 @@ impl Mapped {
         self.size
     }
 
-    /// Whether these bytes are the node's own memory; else they were read.
+    /// Whether these bytes are the node's own memory; else they were fetched into this process's.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.bytes, Repr::Map(_))
+        self.is_shared
     }
 
     /// The memory file, and from which of its bytes on the value lies there, to be copied by the system (`copy_file_range(2)`,
-    /// `sendfile(2)`); `None` where it is not mapped.
+    /// `sendfile(2)`); `None` where they lie in no file.
     #[cfg(target_os = "linux")]
     pub fn file(&self) -> Option<(std::os::fd::BorrowedFd<'_>, u64)> {
         use std::os::fd::AsFd;
@@ -76,6 +83,7 @@ impl Mapped {
             id,
             size,
             bytes: Repr::Copy(object.collect().await?),
+            is_shared: false,
             _lease: None,
         })
     }
@@ -164,17 +172,71 @@ impl MemCloud {
     /// As [`get`](Self::get).
     pub async fn get_mapped(&self, key: &str) -> Result<Option<Mapped>> {
         match self.open_key_mapped(key).await? {
-            Some(opened) => opened.into_mapped().await.map(Some),
+            Some(opened) => self.map_or_fill(opened).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// The bytes of a block or stream, mapped where that can be.
+    /// The bytes of a block or stream, mapped where that can be. A large one that lies on peers is fetched straight into the memory of one mapping.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub async fn load_mapped(&self, id: BlockId) -> Result<Mapped> {
-        self.open_mapped(id).await?.into_mapped().await
+        let opened = self.open_mapped(id).await?;
+        self.map_or_fill(opened).await
+    }
+
+    /// All the bytes of a value that was opened; a large one that is no memory of this node goes straight into memory that is mapped.
+    async fn map_or_fill(&self, opened: Opened) -> Result<Mapped> {
+        let object = match opened {
+            Opened::Object(object) if object.size() >= FILL_MIN => object,
+            opened => return opened.into_mapped().await,
+        };
+        let (id, size) = (object.id(), object.size());
+        // No byte of it was taken out yet, so that it can wait: where the node cannot fill a file, it is read.
+        match self.filled(id, size).await {
+            Ok(Some(map)) => Ok(Mapped {
+                id,
+                size,
+                bytes: Repr::Map(map),
+                is_shared: false,
+                _lease: None,
+            }),
+            Ok(None) => Mapped::read(object).await,
+            // Freed meanwhile, or overwritten: what was opened may still come.
+            Err(error) if error.api_code() == Some(ErrorCode::NotFound) => Mapped::read(object).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A memory file with all the bytes of an object. `None` where there is none, or the node does not fill it.
+    async fn filled(&self, id: BlockId, size: u64) -> Result<Option<Map>> {
+        let filling = match Filling::create(size) {
+            Ok(filling) => filling,
+            Err(error) => {
+                tracing::debug!(%error, "cannot make a memory file: the bytes are read");
+                return Ok(None);
+            }
+        };
+        let all = Part {
+            offset: 0,
+            length: size,
+        };
+        let filled = self.fill(id, all, &filling.descriptor(), 0).await?;
+        if !filled.is_all {
+            return Ok(None);
+        }
+        if filled.bytes != size {
+            return Err(Error::Protocol(
+                "an object has become shorter while it was read".to_owned(),
+            ));
+        }
+        // The system looks at every page.
+        let sealed = tokio::task::spawn_blocking(move || filling.seal()).await;
+        sealed
+            .map_err(std::io::Error::other)?
+            .map(Some)
+            .map_err(Error::Io)
     }
 
     /// As [`get_mapped`](Self::get_mapped), but a value that cannot be mapped is not read yet: for values that may be larger
@@ -273,6 +335,7 @@ impl MemCloud {
                 id,
                 size,
                 bytes: Repr::Map(map),
+                is_shared: true,
                 _lease: Some(lease),
             }))),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {

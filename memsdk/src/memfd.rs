@@ -2,7 +2,8 @@
 //!
 //! `unsafe` stands here to look at mapped memory as bytes. That is sound where nobody changes the bytes while somebody looks,
 //! and where the file is never shorter than the mapping. Of a file that the node gave that is checked: its seals keep
-//! everybody from writing and from changing its length, and cannot be taken off. The node itself may have a mapping that it could
+//! everybody from writing and from changing its length, and cannot be taken off. A file that the node fills is not mapped before
+//! it has such seals. The node itself may have a mapping that it could
 //! write; it runs as the same user, could write this process's memory outright, and promises not to. A file that is
 //! made here has a descriptor that nobody else has until it is sealed.
 
@@ -34,6 +35,57 @@ const NAME: &str = "memcloud";
 /// The most bytes that a read takes which looks for descriptors: it wants memory that is initialized.
 const RECEIVE_MAX: usize = 64 * 1024;
 
+/// The descriptor of a file, to be passed to the node.
+pub(crate) fn share(file: &File) -> io::Result<Option<Descriptor>> {
+    Ok(Some(Arc::new(OwnedFd::from(file.try_clone()?))))
+}
+
+/// A memory file that the node fills. It is not mapped before it is sealed: until then others may write it.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    descriptor: Descriptor,
+    len: u64,
+}
+
+impl Filling {
+    /// A file of `len` zeroes, at least one.
+    pub(crate) fn create(len: u64) -> io::Result<Self> {
+        let file = create_unnamed()?;
+        file.set_len(len)?;
+        let descriptor = Arc::new(OwnedFd::from(file));
+        Ok(Self { descriptor, len })
+    }
+
+    /// The descriptor, to be passed to the node.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Arc::clone(&self.descriptor)
+    }
+
+    /// Ends the filling: nobody writes the file any more, whoever has its descriptor. Its bytes, to be read.
+    ///
+    /// # Errors
+    /// `ResourceBusy` where somebody has a mapping that could be written; else what the system says.
+    pub(crate) fn seal(self) -> io::Result<Map> {
+        fcntl_add_seals(&self.descriptor, SEALS)?;
+        Map::of(self.descriptor, 0, self.len)
+    }
+}
+
+/// What nobody can change any more, nor take this off.
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE)
+    .union(SealFlags::SEAL);
+
+fn create_unnamed() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Linux knows it since 6.3; some systems are set to refuse files that could be executed.
+    match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => Ok(File::from(memfd_create(NAME, flags)?)),
+        made => Ok(File::from(made?)),
+    }
+}
+
 /// Memory of this process that the node can map.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -44,13 +96,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// `len` zeroes, at least one.
     pub(crate) fn create(len: usize) -> io::Result<Self> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Linux knows it since 6.3; some systems are set to refuse files that could be executed.
-        let descriptor = match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
-            Err(rustix::io::Errno::INVAL) => memfd_create(NAME, flags)?,
-            made => made?,
-        };
-        let file = File::from(descriptor);
+        let file = create_unnamed()?;
         file.set_len(len as u64)?;
         let map = MmapOptions::new().len(len).map_raw(&file)?;
         Ok(Self { file, map })
@@ -78,10 +124,7 @@ impl Memory {
         let len = map.len();
         // The system refuses the seal as long as there is a writable mapping.
         drop(map);
-        fcntl_add_seals(
-            &file,
-            SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
-        )?;
+        fcntl_add_seals(&file, SEALS)?;
         let descriptor = Arc::new(OwnedFd::from(file));
         let map = Map::of(Arc::clone(&descriptor), 0, len as u64)?;
         Ok((descriptor, map))
@@ -221,6 +264,22 @@ mod tests {
         assert!(file.set_len(100).is_err());
         assert!(MmapOptions::new().map_raw(&file).is_err());
         assert_eq!(Map::of(descriptor, 5, 4).unwrap().as_slice(), b"ther");
+    }
+
+    #[test]
+    fn what_others_filled_is_theirs_no_more_once_it_is_sealed() {
+        let filling = Filling::create(5).unwrap();
+        let theirs = File::from(filling.descriptor().try_clone().unwrap());
+        theirs.write_all_at(b"Hello", 0).unwrap();
+        let map = filling.seal().unwrap();
+        assert_eq!(map.as_slice(), b"Hello");
+        assert!(theirs.write_all_at(b"x", 0).is_err());
+        assert!(theirs.set_len(1).is_err());
+        assert_eq!(map.as_slice(), b"Hello");
+        // One that is still mapped to be written is not trusted.
+        let filling = Filling::create(5).unwrap();
+        let _mapped = MmapOptions::new().len(5).map_raw(&filling.descriptor()).unwrap();
+        assert!(filling.seal().is_err());
     }
 
     #[test]

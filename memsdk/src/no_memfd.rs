@@ -6,6 +6,29 @@ use std::io;
 /// A descriptor on its way to the node or from it: never.
 pub(crate) type Descriptor = Infallible;
 
+/// The descriptor of a file, to be passed to the node: `None`, for none can be.
+pub(crate) fn share(_file: &std::fs::File) -> io::Result<Option<Descriptor>> {
+    Ok(None)
+}
+
+/// A memory file that the node fills: none.
+#[derive(Debug)]
+pub(crate) enum Filling {}
+
+impl Filling {
+    pub(crate) fn create(_len: u64) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        match *self {}
+    }
+
+    pub(crate) fn seal(self) -> io::Result<Map> {
+        match self {}
+    }
+}
+
 /// Memory of this process that the node can map: none.
 #[derive(Debug)]
 pub(crate) enum Memory {}

@@ -26,12 +26,13 @@ pub struct Object {
     id: BlockId,
     size: u64,
     length: u64,
-    /// Bytes of the range that have not come yet.
-    left: u64,
+    /// Bytes of the range that have not come yet; `None` where nobody knows how many.
+    left: Option<u64>,
     /// What came and was not handed out yet.
     piece: Bytes,
     state: State,
-    timeout: Duration,
+    /// How long a piece may take; `None` where one may come at any time.
+    timeout: Option<Duration>,
     /// Runs while a piece is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -52,6 +53,17 @@ impl Object {
         let (read, _) = ReadReply::decode(&reply.payload).map_err(broken)?;
         let first = reply.payload.slice(ReadReply::LEN..);
         Self::new(call, read, first, reply.pieces, timeout)
+    }
+
+    /// The object that a reply to a LOAD begins that follows. Its next piece may come at any time.
+    pub(crate) fn followed(call: Call, reply: Reply, timeout: Duration) -> Result<Self> {
+        let (read, _) = ReadReply::decode(&reply.payload).map_err(broken)?;
+        let mut object = Self::of(call, reply, timeout)?;
+        if read.length == ReadReply::LENGTH_UNKNOWN && matches!(object.state, State::Open { .. }) {
+            object.left = None;
+            object.timeout = None;
+        }
+        Ok(object)
     }
 
     /// The object whose first bytes came with a reply.
@@ -79,10 +91,10 @@ impl Object {
             id,
             size,
             length,
-            left,
+            left: Some(left),
             piece,
             state,
-            timeout,
+            timeout: Some(timeout),
             deadline: None,
         })
     }
@@ -92,12 +104,13 @@ impl Object {
         self.id
     }
 
-    /// The size of the whole object in bytes.
+    /// The size of the whole object in bytes; of a stream that is still being written, what there was of it when it was opened, or `u64::MAX` where it is followed.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// How many bytes this reader yields in all: [`size`](Self::size), or less for a range.
+    /// How many bytes this reader yields in all: [`size`](Self::size), or less for a range; `u64::MAX` where a stream is followed that has not ended, since nobody
+    /// knows it.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -122,10 +135,11 @@ impl Object {
     /// # Errors
     /// As [`next`](Self::next), and [`Error::Io`] where this process has no memory for them.
     pub async fn collect(mut self) -> Result<Bytes> {
-        if self.left == 0 && matches!(self.state, State::Ended) {
+        if matches!(self.state, State::Ended) {
             return Ok(self.piece);
         }
-        let left = usize::try_from(self.left)
+        // What is not known is not reserved.
+        let left = usize::try_from(self.left.unwrap_or(0))
             .unwrap_or(usize::MAX)
             .saturating_add(self.piece.len());
         let mut all = Vec::new();
@@ -167,16 +181,19 @@ impl Object {
                     call.connection
                         .shared()
                         .consumed(call.request, &call.window, bytes.len());
-                    self.left = self
-                        .left
-                        .checked_sub(bytes.len() as u64)
-                        .ok_or_else(longer_than_said)?;
+                    if let Some(left) = &mut self.left {
+                        *left = left
+                            .checked_sub(bytes.len() as u64)
+                            .ok_or_else(longer_than_said)?;
+                    }
                     if !bytes.is_empty() {
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                 }
-                Some(Piece::End) if self.left > 0 => return Poll::Ready(Err(shorter_than_said(self.left))),
                 Some(Piece::End) => {
+                    if let Some(left) = self.left.filter(|&left| left > 0) {
+                        return Poll::Ready(Err(shorter_than_said(left)));
+                    }
                     call.finish();
                     self.state = State::Ended;
                 }
@@ -190,7 +207,9 @@ impl Object {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        let timeout = self.timeout;
+        let Some(timeout) = self.timeout else {
+            return Poll::Pending;
+        };
         if self.deadline.is_none() && Handle::try_current().is_err() {
             return Poll::Ready(Err(Error::NoRuntime));
         }
@@ -217,14 +236,21 @@ impl AsyncRead for Object {
             match ready!(object.poll_next(cx)) {
                 Ok(Some(piece)) => object.piece = piece,
                 Ok(None) => return Poll::Ready(Ok(())),
-                Err(Error::Io(error)) => return Poll::Ready(Err(error)),
-                Err(error) => return Poll::Ready(Err(io::Error::other(error))),
+                Err(error) => return Poll::Ready(Err(io_error(error))),
             }
         }
         let taken = object.piece.len().min(buffer.remaining());
         buffer.put_slice(&object.piece[..taken]);
         object.piece.advance(taken);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The error of a call as that of a reader or writer.
+pub(crate) fn io_error(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        error => io::Error::other(error),
     }
 }
 

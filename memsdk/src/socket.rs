@@ -15,7 +15,7 @@ use tokio::net::{UnixStream, unix};
 use crate::memfd as system;
 #[cfg(not(target_os = "linux"))]
 use crate::no_memfd as system;
-pub(crate) use system::Descriptor;
+pub(crate) use system::{Descriptor, share};
 
 use crate::builder::Token;
 use crate::{Error, Result};

@@ -2,93 +2,28 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../memnode/src/local/tests/fake.rs"]
+#[path = "support/beside.rs"]
 #[allow(dead_code)]
-mod fake;
-#[path = "../../memnode/src/local/tests/growing.rs"]
-#[allow(dead_code)]
-mod growing;
+mod beside;
 mod scripted;
 
-/// What the fake node is written against.
-mod node {
-    pub(crate) use memnode::body::Body;
-    pub(crate) use memnode::local::Backend;
-    pub(crate) use memnode::memory_file::MemoryFiles;
-    pub(crate) use memnode::service::{ByteRange, Here, Intake, Loaded, PutOptions, Stored, Written};
-    pub(crate) use memnode::timings::Timings;
-}
-
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use beside::{Body, Fake, Running};
 use bytes::Bytes;
-use fake::Fake;
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use memnode::home::Home;
-use memnode::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
+use memnode::local::{ApiPort, ConnectionGauge, TcpApi, TcpConfig};
 use memnode::token::Token;
 use memproto::control::{ConnectRequest, PeerState, PeerWait};
 use memsdk::{
     BlockClass, BlockId, Error, ErrorCode, Lifetime, ListedKey, MemCloud, MissingNode, NodeId, Placement,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// A node that runs in this process.
-struct Running {
-    fake: Arc<Fake>,
-    socket: PathBuf,
-    stop: CancellationToken,
-    served: JoinHandle<()>,
-    _home: Option<tempfile::TempDir>,
-}
-
-impl Running {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let socket = home.path().join("memnode.sock");
-        Self {
-            _home: Some(home),
-            ..Self::start_at(socket)
-        }
-    }
-
-    fn start_at(socket: PathBuf) -> Self {
-        let listener = Listener::bind(&LocalConfig::new(&socket)).unwrap();
-        let (fake, stop) = (Arc::new(Fake::new()), CancellationToken::new());
-        let workers = Arc::new(Workers::none());
-        let served = tokio::spawn(listener.serve(Arc::clone(&fake), workers, stop.clone()));
-        Self {
-            fake,
-            socket,
-            stop,
-            served,
-            _home: None,
-        }
-    }
-
-    async fn client(&self) -> MemCloud {
-        MemCloud::builder().socket(&self.socket).connect().await.unwrap()
-    }
-
-    async fn stop(&mut self) {
-        self.stop.cancel();
-        (&mut self.served).await.unwrap();
-    }
-
-    /// Waits until so many calls run in the node.
-    async fn until_running(&self, calls: u64) {
-        while self.fake.running.load(Ordering::SeqCst) != calls {
-            tokio::task::yield_now().await;
-        }
-    }
-}
 
 fn pattern(len: usize) -> Bytes {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
@@ -497,7 +432,7 @@ async fn every_call_has_a_deadline() {
         cloud.set("gated", pattern(3_000_000)).await,
         Err(Error::Timeout)
     ));
-    let (_sender, body) = node::Body::channel(Some(6), |_| {});
+    let (_sender, body) = Body::channel(Some(6), |_| {});
     let id = BlockId::new(77).unwrap();
     node.fake.bodies.lock().unwrap().insert(id, body);
     let mut object = cloud.open(id).await.unwrap();
@@ -512,7 +447,7 @@ async fn every_call_has_a_deadline() {
 async fn a_failure_in_the_middle_of_an_object_is_its_error() {
     let node = Running::start();
     let cloud = node.client().await;
-    let (sender, body) = node::Body::channel(Some(6), |_| {});
+    let (sender, body) = Body::channel(Some(6), |_| {});
     let id = BlockId::new(77).unwrap();
     node.fake.bodies.lock().unwrap().insert(id, body);
     let mut object = cloud.open(id).await.unwrap();

@@ -1,5 +1,7 @@
-//! Large values without a copy.
+//! Large values without a copy, and those that go into files.
 
+use std::fs::File;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,11 @@ impl MemCloud {
     /// The bytes of a block or stream, mapped where that can be.
     pub fn load_mapped(&self, id: BlockId) -> Result<Mapped> {
         self.driver.run(self.cloud.load_mapped(id))
+    }
+
+    /// Writes a range of a block or stream, `..` for all of it, to a file, from byte `at` of that on. Returns how many bytes were written.
+    pub fn load_into(&self, id: BlockId, range: impl RangeBounds<u64>, file: &File, at: u64) -> Result<u64> {
+        self.driver.run(self.cloud.load_into(id, range, file, at))
     }
 
     /// Makes `key` name what lies in a memory file, which the node takes over; frees what it named before.

@@ -122,14 +122,6 @@ impl MemCloud {
         self.put_stream(self.cloud.store_stream(Reader(reader), size))
     }
 
-    /// Stores what a reader yields as a stream: in chunks, which may lie on several nodes, peers first.
-    pub fn stream<R>(&self, reader: R) -> PutStream<R>
-    where
-        R: Read + Send + Unpin + 'static,
-    {
-        self.put_stream(self.cloud.stream(Reader(reader)))
-    }
-
     fn put_stream<R>(&self, put: crate::PutStream<Reader<R>>) -> PutStream<R> {
         PutStream {
             put,
@@ -140,7 +132,7 @@ impl MemCloud {
 
 /// A reader that blocks, on a runtime that has nothing else to do than this thread's call.
 #[derive(Debug)]
-struct Reader<R>(R);
+pub(super) struct Reader<R>(pub(super) R);
 
 impl<R: Read + Unpin> AsyncRead for Reader<R> {
     fn poll_read(

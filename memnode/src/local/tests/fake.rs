@@ -41,6 +41,8 @@ pub(crate) struct Fake {
     /// Bodies that a load gives away, once each.
     pub(crate) bodies: Mutex<BTreeMap<BlockId, Body>>,
     pub(crate) growing: Growing,
+    /// The parts of blocks and streams that were read by their ids, in order.
+    pub(crate) reads: Mutex<Vec<(u64, u64)>>,
     /// One permit lets one gated operation, or one piece of a gated write, pass.
     pub(crate) gate: Semaphore,
     /// Calls that began and were not dropped yet.
@@ -70,6 +72,7 @@ impl Fake {
             options: Mutex::default(),
             bodies: Mutex::default(),
             growing: Growing::default(),
+            reads: Mutex::default(),
             gate: Semaphore::new(0),
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
@@ -118,7 +121,7 @@ impl Fake {
         }
     }
 
-    fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
+    pub(crate) fn name(&self, key: &str, value: bytes::Bytes) -> Stored {
         let stored = self.insert(value);
         let old = self.keys.lock().unwrap().insert(key.to_owned(), stored.id);
         old.and_then(|old| self.blocks.lock().unwrap().remove(&old));
@@ -207,6 +210,7 @@ impl Backend for Fake {
         range: ByteRange,
         answer: impl FnOnce(ApiResult<Here<'_>>) -> R,
     ) -> Option<R> {
+        self.reads.lock().unwrap().push((range.offset, range.length));
         let waits = self.bodies.lock().unwrap().contains_key(&id);
         (!waits).then(|| answer(self.read(id, range).map(Here::Large)))
     }
@@ -376,7 +380,7 @@ impl Backend for Fake {
         match self.growing.stream(id) {
             Some(stream) if !stream.finished => Ok(Loaded {
                 id,
-                size: stream.bytes.len() as u64,
+                size: u64::MAX,
                 body: self.growing.follow(id, range),
             }),
             _ => self.read(id, range),

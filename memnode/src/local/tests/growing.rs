@@ -80,6 +80,15 @@ impl Growing {
         self.inner.streams().get(&id).cloned()
     }
 
+    /// How many are there and not finished.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.inner
+            .streams()
+            .values()
+            .filter(|stream| !stream.finished)
+            .count()
+    }
+
     pub(crate) fn free(&self, id: BlockId) -> Option<Stream> {
         let freed = self.inner.streams().remove(&id);
         self.inner.grown.notify_waiters();
