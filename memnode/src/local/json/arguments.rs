@@ -7,6 +7,7 @@ use memproto::key::check_key;
 use memproto::local::keys::{KeysOptions, KeysRequest, check_limit};
 use memproto::local::{BATCH_KEYS_MAX, FREE_IDS_MAX, KEYS_PAGE_MAX};
 use memproto::pattern::check_patterns;
+use memproto::stream::{Compress, StreamOptions, StreamPlacement};
 use memproto::{BlockClass, BlockId, LifetimeChange, Placement, Ttl, ValueName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -132,6 +133,69 @@ fn any_put(fields: Fields) -> ApiResult<(Option<String>, Put)> {
     };
     let value = value(put.text, put.base64.as_deref())?;
     Ok((put.key, Put { value, options }))
+}
+
+/// Those of `stream_open`.
+pub(super) fn stream_options(fields: Fields) -> ApiResult<StreamOptions> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct StreamArgs {
+        key: Option<String>,
+        #[serde(default)]
+        live: bool,
+        #[serde(default)]
+        class: BlockClass,
+        #[serde(default)]
+        placement: PlacementArg,
+        peers: Option<Vec<String>>,
+        ttl_ms: Option<Ttl>,
+        #[serde(default)]
+        compress: Compress,
+    }
+
+    let stream: StreamArgs = args(fields)?;
+    let placement = match (stream.placement, stream.peers) {
+        (PlacementArg::Auto, Some(peers)) => StreamPlacement::Peers(peers),
+        (_, Some(_)) => return Err(ApiError::invalid("either placement or peers, not both")),
+        (PlacementArg::Auto, None) => StreamPlacement::Auto,
+        (PlacementArg::Local, None) => StreamPlacement::Local,
+        (PlacementArg::Remote, None) => StreamPlacement::Remote,
+    };
+    let options = StreamOptions {
+        key: stream.key,
+        live: stream.live,
+        ttl: stream.ttl_ms,
+        class: stream.class,
+        placement,
+        compress: stream.compress,
+    };
+    options.check()?;
+    Ok(options)
+}
+
+/// Those of `stream_write`.
+pub(super) fn stream_write(fields: Fields) -> ApiResult<(BlockId, Bytes)> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct WriteArgs {
+        block: BlockId,
+        text: Option<String>,
+        base64: Option<String>,
+    }
+
+    let WriteArgs { block, text, base64 } = args(fields)?;
+    Ok((block, value(text, base64.as_deref())?))
+}
+
+/// Those of `stream_status` and `stream_finish`.
+pub(super) fn block(fields: Fields) -> ApiResult<BlockId> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct BlockArg {
+        block: BlockId,
+    }
+
+    args(fields).map(|BlockArg { block }| block)
 }
 
 /// Those of `mset`.

@@ -63,6 +63,10 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
         Operation::Stream(Put { value, options }) => {
             backend.stream(Body::from(value), options).await.map(stored)
         }
+        Operation::StreamOpen(options) => Ok(json!({"block": backend.stream_open(options).await?.id})),
+        Operation::StreamWrite(id, bytes) => backend.stream_write(id, Body::from(bytes)).await.map(stored),
+        Operation::StreamStatus(id) => stream_told(&backend.stream_status(id).await?),
+        Operation::StreamFinish(id) => stream_told(&backend.stream_finish(id).await?),
         Operation::Keys(keys) => list(&*backend, keys).await,
         Operation::Status => json_of(&backend.status().await?),
         Operation::Stats => json_of(&backend.stats().await?),
@@ -91,6 +95,15 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, operation: Operation) -> Ap
 
 fn stored(Stored { id, size }: Stored) -> Value {
     json!({"block": id, "size": size})
+}
+
+/// What is told of a stream, which here is a `block`.
+fn stream_told(told: &impl Serialize) -> ApiResult<Value> {
+    let mut told = json_of(told)?;
+    if let Some(id) = told.as_object_mut().and_then(|told| told.remove("id")) {
+        told["block"] = id;
+    }
+    Ok(told)
 }
 
 async fn loaded(Loaded { id, size, body }: Loaded, read: Read) -> ApiResult<Value> {

@@ -1,5 +1,6 @@
 //! A line, read into an operation.
 
+use bytes::Bytes;
 use memproto::control::{
     ConnectRequest, ConsentDecision, ConsentWait, DoctorRequest, FlushRequest, PairJoin, PairOffer, PairWait,
     PeerName, PeerUpdate, PeerWait, TrustAddition, TrustRemoval,
@@ -7,6 +8,7 @@ use memproto::control::{
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::Op;
 use memproto::local::keys::KeysRequest;
+use memproto::stream::StreamOptions;
 use memproto::{BlockId, LifetimeChange, ValueName};
 use serde_json::Value;
 
@@ -32,6 +34,10 @@ pub(super) enum Operation {
     Load(BlockId, Read),
     Free(Vec<BlockId>),
     Stream(Put),
+    StreamOpen(StreamOptions),
+    StreamWrite(BlockId, Bytes),
+    StreamStatus(BlockId),
+    StreamFinish(BlockId),
     Keys(KeysRequest),
     Status,
     Stats,
@@ -78,6 +84,7 @@ impl Operation {
             Operation::Load(..) => Op::Load,
             Operation::Free(_) => Op::Free,
             Operation::Stream(_) => Op::Stream,
+            Operation::StreamWrite(..) => Op::StreamWrite,
             Operation::Lifetime(_, LifetimeChange::Tell) => Op::Ttl,
             Operation::Lifetime(_, LifetimeChange::Expire(_)) => Op::Expire,
             Operation::Lifetime(_, LifetimeChange::Persist) => Op::Persist,
@@ -138,6 +145,13 @@ fn operation(mut fields: Fields) -> ApiResult<Operation> {
         }
         "store" => Operation::Store(arguments::put(fields)?),
         "stream" => Operation::Stream(arguments::put(fields)?),
+        "stream_open" => Operation::StreamOpen(arguments::stream_options(fields)?),
+        "stream_write" => {
+            let (id, bytes) = arguments::stream_write(fields)?;
+            Operation::StreamWrite(id, bytes)
+        }
+        "stream_status" => Operation::StreamStatus(arguments::block(fields)?),
+        "stream_finish" => Operation::StreamFinish(arguments::block(fields)?),
         "load" => {
             let (id, read) = arguments::load(fields)?;
             Operation::Load(id, read)
@@ -219,8 +233,8 @@ mod tests {
 
         #[test]
         fn requests_of_all_kinds_never_panic(
-            op in "set|get|mget|mset|mdel|store|load|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop|pair_offer|pair_join|doctor",
-            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|local|details|ttl_ms|token",
+            op in "set|get|mget|mset|mdel|store|load|stream_open|stream_write|stream_finish|free|ttl|expire|keys|connect|peer_wait|peer_update|hello|stop|pair_offer|pair_join|doctor",
+            field in "key|keys|pairs|text|base64|block|blocks|offset|length|as|peer|quota_bytes|limit|patterns|cursor|local|details|ttl_ms|token|peers|compress|live",
             value in r#""[a-z=]{0,9}"|-?[0-9]{1,20}|null|\[[0-9]\]|\[\"[a-z]?\"\]|\{\}|1e400"#,
         ) {
             let _ = parse(format!(r#"{{"id":1,"op":"{op}","{field}":{value}}}"#).as_bytes());
