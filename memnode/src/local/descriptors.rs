@@ -1,4 +1,4 @@
-//! The memory files of one connection: those on their way in and out, and what the program has mapped.
+//! The descriptors of one connection: those of memory files and files that are on their way in and out, and what the program has mapped.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! are specified in `docs/protocol/local.md` and the native codecs lie in [`memproto::local`].
 //!
 //! Read `workers` for the threads on which connections are served, `session` for how one task serves a connection,
-//! `outgoing` and `incoming` for bodies under credit, `descriptors` for memory files, `tcp` for what a stranger on TCP gets, `json` for the lines.
+//! `outgoing` and `incoming` for bodies under credit, `descriptors` for memory files, `streams` for streams that are written piece by piece and files of programs, `tcp` for what a stranger on TCP gets, `json` for the lines.
 
 mod accept;
 mod backend;

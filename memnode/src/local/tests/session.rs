@@ -509,7 +509,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn random_bytes_end_the_connection_and_nothing_else(
-        op in 0u8..80,
+        op in 0u8..100,
         flags in 0u8..3,
         payload in proptest::collection::vec(any::<u8>(), 0..80),
         garbage in proptest::collection::vec(any::<u8>(), 0..200),

@@ -207,6 +207,7 @@ async fn a_program_that_goes_away_leaves_its_stream_open() {
     let stream = program.fake.growing.stream(id).unwrap();
     assert!(!stream.finished && b"half".starts_with(&stream.bytes));
     assert!(program.fake.growing.append(id).is_ok());
+    assert_eq!(program.fake.growing.open_streams(), 1);
 }
 
 #[tokio::test(start_paused = true)]
