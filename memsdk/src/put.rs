@@ -133,7 +133,7 @@ impl IntoFuture for Put {
 /// A write of what a reader yields; nothing happens until it is awaited.
 ///
 /// The reader is read no faster than the node takes the bytes. Where it fails, the write is cancelled and fails with
-/// [`Error::Io`]; nothing is kept of it.
+/// [`Error::Io`](crate::Error::Io); nothing is kept of it.
 #[derive(Debug)]
 #[must_use = "a write does nothing unless it is awaited"]
 pub struct PutStream<R> {
