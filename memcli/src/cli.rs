@@ -3,6 +3,7 @@
 //! The behaviour of each noun lies in its own file under [`crate::commands`].
 
 mod bench;
+mod holders;
 mod people;
 
 use std::ffi::OsString;
@@ -15,12 +16,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use memproto::{BlockClass, BlockId, Ttl};
 
 pub(crate) use self::bench::BenchArgs;
+pub(crate) use self::holders::HolderArgs;
 pub(crate) use self::people::{
     ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, PeerUpdateArgs, TrustAddArgs,
     TrustCommand, TrustRemoveArgs,
 };
 use crate::exit::EXIT_CODES_HELP;
-use crate::size::parse_share;
+use crate::size::{parse_share, parse_size};
 
 /// How many lines `logs` shows unless told otherwise.
 pub(crate) const LOG_LINES: &str = "100";
@@ -381,8 +383,17 @@ pub(crate) struct StoreArgs {
     pub(crate) placement: PlacementArgs,
 }
 
+/// What stands at the end of `load --help`.
+const LOAD_HELP: &str = "\
+A range is two positions with a dash between them, the second one not included; either
+may be left out: 1gb-1.5gb, 500mb-, -64kb for the first 64 KiB.
+
+Broken off in the middle, what came of a large object is kept beside the file, and the
+same command fetches the rest.";
+
 /// `load`
 #[derive(Args, Debug)]
+#[command(after_help = LOAD_HELP)]
 pub(crate) struct LoadArgs {
     /// The id that set, store or stream printed
     pub(crate) id: BlockId,
@@ -390,6 +401,32 @@ pub(crate) struct LoadArgs {
     /// Write to this file instead of stdout; it appears when it is whole
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+
+    /// Only a part of it
+    #[arg(long, value_name = "FROM-TO", value_parser = parse_range, allow_hyphen_values = true)]
+    pub(crate) range: Option<(u64, u64)>,
+
+    /// Of a stream that is still being written: go on until it ends
+    #[arg(long, conflicts_with = "range")]
+    pub(crate) follow: bool,
+}
+
+/// A range of bytes: where it begins, and how many there are at most.
+fn parse_range(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text
+        .split_once('-')
+        .ok_or_else(|| "a range is two positions with a dash between them, such as 1gb-1.5gb".to_owned())?;
+    let from = match from {
+        "" => 0,
+        from => parse_size(from)?,
+    };
+    match to {
+        "" => Ok((from, u64::MAX)),
+        to => parse_size(to)?
+            .checked_sub(from)
+            .map(|length| (from, length))
+            .ok_or_else(|| "the range ends before it begins".to_owned()),
+    }
 }
 
 /// `free`
@@ -464,12 +501,30 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What stands at the end of `stream --help`.
+const STREAM_HELP: &str = "\
+Broken off, by Ctrl-C, a lost peer or a full stop, it keeps what it has for ten minutes: run
+it again, and only what is missing is sent. What comes through a pipe can be read while
+it grows:
+
+    tail -f access.log | memcli stream
+    memcli load ID --follow";
+
 /// `stream`
 #[derive(Args, Debug)]
+#[command(after_help = STREAM_HELP)]
 pub(crate) struct StreamArgs {
     /// The file; - reads stdin
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+
+    /// The key under which it can be read with get, once it is whole
+    #[arg(long, value_name = "KEY")]
+    pub(crate) name: Option<String>,
+
+    /// Let the key name the stream from its first byte on
+    #[arg(long, requires = "name")]
+    pub(crate) live: bool,
 
     /// How long it is kept.
     #[command(flatten)]
@@ -477,7 +532,7 @@ pub(crate) struct StreamArgs {
 
     /// Where it is to lie.
     #[command(flatten)]
-    pub(crate) placement: PlacementArgs,
+    pub(crate) holders: HolderArgs,
 }
 
 /// A time to live: a time that is neither 0 nor longer than the node can count.

@@ -13,6 +13,7 @@ mod launch;
 mod log_file;
 mod output;
 mod panel;
+mod part_file;
 mod process;
 mod progress;
 mod screen;

@@ -11,6 +11,9 @@ use crate::value::Source;
 
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often it is looked how far a transfer is that somebody else makes.
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
+
 /// The transfer of a value to the node: how far it is and how fast.
 #[derive(Debug)]
 pub(crate) struct Transfer {
@@ -40,6 +43,12 @@ impl Transfer {
         let file = tokio::fs::File::from_std(source.file);
         self.bar
             .wrap_async_read(file.take(source.size.unwrap_or(u64::MAX)))
+    }
+
+    /// Moves the bar, and says beside it where the bytes go.
+    pub(crate) fn set(&self, bytes: u64, where_to: &str) {
+        self.bar.set_position(bytes);
+        self.bar.set_message(where_to.to_owned());
     }
 
     /// Takes the bar off the screen and returns how much went in which time: `2.0 GiB in 3.1 s (660.6 MiB/s)`.
@@ -91,9 +100,9 @@ fn summary(bytes: u64, elapsed: Duration) -> String {
 
 fn transfer_style(size_is_known: bool) -> ProgressStyle {
     let template = if size_is_known {
-        "[{wide_bar:.}] {percent:>3} %  {at}/{of}  {rate}  {eta} left"
+        "[{wide_bar:.}] {percent:>3} %  {at}/{of}  {rate}  {eta} left  {msg}"
     } else {
-        "{spinner} {at}  {rate}  {elapsed}"
+        "{spinner} {at}  {rate}  {elapsed}  {msg}"
     };
     ProgressStyle::with_template(template)
         .expect("the template is one of two constants, both tested")

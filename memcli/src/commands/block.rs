@@ -1,26 +1,28 @@
 //! `store`, `load`, `free`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memproto::control::Freed;
 use memproto::{ErrorCode, Placement};
-use memsdk::{BlockId, Opened, Stored};
+use memsdk::{BlockId, MemCloud, Opened, Stored};
 use serde::Serialize;
 
 use crate::cli::{FreeArgs, LoadArgs, PlacementArgs, StoreArgs};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
-use crate::interrupt::unless_interrupted;
+use crate::interrupt::{Signals, unless_interrupted};
 use crate::output::{printable, write_json};
+use crate::part_file::PartFile;
 use crate::progress::Transfer;
 use crate::size::show_size;
 use crate::value::{Input, OutputFile, collect_for_json, copy_to_stdout};
 
-/// What `store --json` and `stream --json` print.
+/// What `store --json` prints.
 #[derive(Serialize)]
-pub(super) struct Made {
-    pub(super) id: BlockId,
-    pub(super) size_bytes: u64,
+struct Made {
+    id: BlockId,
+    size_bytes: u64,
 }
 
 /// What is said of a write that Ctrl-C ended.
@@ -73,11 +75,68 @@ pub(super) fn placement(args: PlacementArgs) -> Placement {
 /// Prints a block or a stream.
 pub(super) async fn load(args: LoadArgs, context: &Context) -> Outcome {
     let cloud = context.connect().await?;
-    let opened = match file_named(args.output.as_deref()) {
-        Some(_) => cloud.open_mapped(args.id).await?,
-        None => Opened::Object(cloud.open(args.id).await?),
+    let (id, file) = (args.id, file_named(args.output.as_deref()));
+    let opened = match (args.range, file) {
+        _ if args.follow => Opened::Object(cloud.follow(id).await?),
+        (Some((offset, length)), _) => Opened::Object(cloud.open_range(id, offset, length).await?),
+        (None, Some(_)) => cloud.open_mapped(id).await?,
+        (None, None) => Opened::Object(cloud.open(id).await?),
     };
-    hand_out(opened, None, args.output.as_deref(), context).await
+    match (&opened, file) {
+        (Opened::Object(object), Some(path)) if !args.follow && PartFile::is_worth(object.length(), path) => {
+            let begin = args.range.map_or(0, |(offset, _)| offset);
+            let part = begin..begin + object.length();
+            drop(opened);
+            load_in_parts(&cloud, id, part, path, context).await
+        }
+        _ => hand_out(opened, None, args.output.as_deref(), context).await,
+    }
+}
+
+/// Loads a large object into a file, so that what came is there where it is broken off.
+async fn load_in_parts(
+    cloud: &MemCloud,
+    id: BlockId,
+    part: Range<u64>,
+    path: &Path,
+    context: &Context,
+) -> Outcome {
+    let mut file = PartFile::open(path, id, &part)?;
+    let had = file.done();
+    if had > 0 {
+        context
+            .output
+            .progress_line(&format!("{} are there from before", show_size(had)));
+    }
+    let transfer = Transfer::new(context.output, Some(part.end - part.start));
+    let mut signals = Signals::watch()?;
+    let filled = tokio::select! {
+        filled = file.fill(cloud, &transfer) => filled,
+        how = signals.next() => Err(Failure::Interrupted(how.to_owned())),
+    };
+    match filled {
+        Ok(()) => {}
+        Err(failure) => return Err(file.keep(failure)),
+    }
+    let summary = transfer.finish();
+    file.persist()?;
+    context.output.progress_line(&summary);
+    let size_bytes = part.end - part.start;
+    let result = Loaded {
+        key: None,
+        id,
+        size_bytes,
+        text: None,
+        base64: None,
+        file: Some(path.to_owned()),
+    };
+    context.output.confirm(&result, || {
+        format!(
+            "Wrote {id} to '{}' ({})",
+            printable(&path.to_string_lossy()),
+            show_size(size_bytes)
+        )
+    })
 }
 
 /// The file that a value is to be written to, unless that is stdout. Only there it is worth mapping: the system copies

@@ -117,6 +117,24 @@ impl Manifest {
         self.holders[usize::from(chunk.holder)]
     }
 
+    /// The same without nodes that hold no chunk any more, because it was [replaced](Self::replace).
+    pub fn tidied(self) -> Self {
+        let mut is_holder = vec![false; self.holders.len()];
+        for chunk in &self.chunks {
+            is_holder[usize::from(chunk.holder)] = true;
+        }
+        if !is_holder.contains(&false) {
+            return self;
+        }
+        let mut tidied = Self::new();
+        for index in 0..self.chunks.len() {
+            tidied
+                .push(self.placed(index))
+                .expect("it has no more nodes and bytes than this one");
+        }
+        tidied
+    }
+
     /// The chunk at a place in the list, which must be there.
     pub fn placed(&self, index: usize) -> PlacedChunk {
         let chunk = self.chunks[index];
@@ -431,6 +449,10 @@ mod tests {
         manifest.replace(1, other).unwrap();
         assert_eq!(manifest.placed(1), other);
         assert_eq!((manifest.size(), manifest.holders().len()), (46, 3));
+        let tidied = manifest.clone().tidied();
+        assert_eq!(tidied.holders().len(), 2, "the second node has none any more");
+        assert!((0..4).all(|index| tidied.placed(index) == manifest.placed(index)));
+        assert_eq!(tidied.clone().tidied(), tidied);
     }
 
     #[test]

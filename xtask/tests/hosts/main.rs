@@ -5,6 +5,7 @@
 //! `cargo test -p xtask --test hosts -- --ignored --test-threads 1 [NAME]`.
 
 mod avahi;
+mod bulk;
 mod consent;
 mod crash;
 mod data;

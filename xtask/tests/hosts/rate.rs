@@ -27,7 +27,7 @@ fn a_small_get_is_not_stuck_behind_a_stream() -> Result<()> {
     lab.limit_rate(b, 100)?;
 
     let start = Instant::now();
-    let mut command = a.memcli_command(["stream", "--peer", "b"]);
+    let mut command = a.memcli_command(["stream", "--peer", "b", "--compress", "never"]);
     let mut streaming = Running::start(command.arg(&path))?;
     wait::until("the stream to flow", SOON, || {
         b.stats()

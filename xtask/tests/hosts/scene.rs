@@ -60,6 +60,19 @@ pub(crate) fn start_with_memory(host: &LabHost, memory: &str) -> Result<Node> {
     host.start_node(["--port", &PORT.to_string(), "--memory", memory])
 }
 
+/// A node that frees a stream a second after nobody goes on writing it.
+pub(crate) fn start_that_gives_up_soon(host: &LabHost) -> Result<Node> {
+    let port = PORT.to_string();
+    host.start_node([
+        "--port",
+        &port,
+        "--memory",
+        MEMORY,
+        "--unfinished-streams-kept",
+        "1s",
+    ])
+}
+
 /// Connects one host's node with another's, whose person trusts it for good and grants it `quota`.
 pub(crate) fn befriend(one: &LabHost, other: &LabHost, quota: &str) -> Result<()> {
     let connecting = connect(one, other)?;

@@ -29,7 +29,7 @@ fn a_stream_passes_through_its_node_and_comes_back_whole_on_any_host() -> Result
 
     let before = node_a.resident_bytes()?;
     node_a.reset_resident_peak()?;
-    let mut stream = a.memcli_command(["stream", "--quiet"]);
+    let mut stream = a.memcli_command(["stream", "--quiet", "--peer", "b", "--compress", "never"]);
     let id = process::run(stream.arg(&path), scene::TRANSFERRED)?.ok()?.text();
     let growth = node_a.resident_peak_bytes()?.saturating_sub(before);
     assert!(

@@ -723,7 +723,7 @@ impl OpenStream {
                 .for_each(|(_, _, chunk)| service.chunks.forget(chunk.id));
             return Err(self.missing(service, &lost));
         }
-        let manifest = lock(&self.state).manifest.clone();
+        let manifest = lock(&self.state).manifest.clone().tidied();
         let here = service.config.node_id;
         for &holder in manifest.holders().iter().filter(|&&holder| holder != here) {
             let link = service.link_to(holder)?;
