@@ -73,6 +73,20 @@ fn show_briefly(stats: &Stats) -> String {
     parts.collect::<Vec<_>>().join("\n\n")
 }
 
+/// How many there are, and what their bytes take where that is less: equal chunks count once, and some are compressed.
+fn show_streams(stats: &Stats) -> String {
+    let (bytes, stored) = (stats.chunk_bytes, stats.chunk_stored_bytes);
+    if stored >= bytes {
+        return stats.streams.to_string();
+    }
+    format!(
+        "{} ({} in {})",
+        stats.streams,
+        show_size(bytes),
+        show_size(stored)
+    )
+}
+
 fn show_stats(stats: &Stats) -> String {
     let memory = table::fields([
         ("budget", show_size(stats.budget_bytes)),
@@ -87,7 +101,7 @@ fn show_stats(stats: &Stats) -> String {
     let contents = table::fields([
         ("blocks", stats.blocks.to_string()),
         ("keys", stats.keys.to_string()),
-        ("streams", stats.streams.to_string()),
+        ("streams", show_streams(stats)),
     ]);
     let requests = table::fields([
         ("hits", stats.hits.to_string()),
@@ -180,6 +194,13 @@ mod tests {
             blocks: 3,
             ..Stats::default()
         };
+        let smaller = Stats {
+            streams: 2,
+            chunk_bytes: 3 << 30,
+            chunk_stored_bytes: 1 << 30,
+            ..Stats::default()
+        };
+        assert!(show_stats(&smaller).contains("  streams  2 (3.0 GiB in 1.0 GiB)\n"));
         assert_eq!(
             show_stats(&stats),
             "\
