@@ -50,8 +50,8 @@ pub(super) fn put_frame(out: &mut BytesMut, op: Op, id: u64, args: impl FnOnce(&
     out[start..start + HEADER_LEN].copy_from_slice(&header.encode());
 }
 
-/// A value that is sent in pieces: so many bytes, which are `source` again and again. The source of a longer value has
-/// a whole number of [`INLINE_MAX`] bytes.
+/// A value that is sent in pieces of at most [`INLINE_MAX`] bytes: so many bytes, which are `source` again and again. Where the source ends
+/// a piece does, too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body<'a> {
     pub(crate) source: &'a [u8],

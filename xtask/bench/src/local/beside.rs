@@ -22,8 +22,9 @@ const STREAM_LEN: u64 = 4 << 30;
 /// The size of the values in which it goes through the stores that have no streams: the nearest to it that they have.
 const VALUE_LEN: usize = 16 << 20;
 
-/// The bytes of the stream are these again and again: more than a processor's cache.
-const SOURCE_LEN: usize = 8 << 20;
+/// The bytes of the stream are these again and again: more than a processor's cache, and no whole number of chunks, so that no two chunks are equal. Equal
+/// ones would not travel.
+const SOURCE_LEN: usize = (8 << 20) + 1_000;
 
 /// The results of one run: p99 in microseconds, and MiB/s of the stream.
 #[derive(Clone, Copy, Debug)]

@@ -18,8 +18,9 @@ const MEGABITS: u32 = 1_000;
 /// How much is streamed out and back in each run: some seconds of such a wire.
 const STREAM_LEN: u64 = 384 * MIB;
 
-/// The bytes of the stream are these again and again: more than a processor's cache.
-const SOURCE_LEN: usize = 8 << 20;
+/// The bytes of the stream are these again and again: more than a processor's cache, and no whole number of chunks, so that no two chunks are equal. Equal
+/// ones would not travel.
+const SOURCE_LEN: usize = (8 << 20) + 1_000;
 
 /// A stream that has less than this part of the wire does not fill it.
 const FILLED: f64 = 0.8;
