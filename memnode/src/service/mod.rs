@@ -4,7 +4,7 @@
 //! it returns. It decides nothing. The service itself never touches a socket: peers are reached through
 //! [`crate::peer::Peers`]; bytes, and what is known of keys, lie in [`crate::store::Store`].
 //!
-//! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, [`streams`] for large
+//! Read [`keys`] for `set` and `get`, [`listing`] for the keys of the whole pool, [`batches`] for many keys at once, [`blocks`] for blocks, `streams` for large
 //! objects, [`expiry`] and [`flush`] for how data ends, `grants` for what a peer may use here, and [`from_peers`] for what
 //! other nodes may ask.
 
@@ -22,7 +22,7 @@ mod news;
 mod open_streams;
 mod rewind;
 mod storing;
-pub mod streams;
+mod streams;
 mod telling;
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ use super::{ENTRY_OVERHEAD, Owner};
 use crate::chunk;
 use crate::value::Value;
 
-/// What a chunk costs beside its stored bytes, and beside [`ENTRY_OVERHEAD`] for each entry that has it: [`HeldChunk`], [`SharedCharge`], the
+/// What a chunk costs beside its stored bytes, and beside [`ENTRY_OVERHEAD`] for each entry that has it: the chunk itself, its charge, the
 /// owner of the bytes' memory behind [`Bytes`](bytes::Bytes), what the allocator adds to these three, and a place in the index.
 pub const CHUNK_OVERHEAD: u64 = 480;
 

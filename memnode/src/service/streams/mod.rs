@@ -3,9 +3,9 @@
 //! A stream passes through this node without being held by it: a few chunks are under way at a time, and the pace of the
 //! slowest part is the pace of all.
 //!
-//! - [`writing`]: a stream that grows. [`cutting`]: from bytes and files to chunks. [`lanes`]: which peer takes the next one.
-//! - [`chunks`]: what this node has placed, by hash, so that nothing is sent twice. [`compression`]: the smaller form of a chunk.
-//! - [`reading`]: pages of manifests, chunks from their holders, verified; in order, following a stream that grows, or into a file.
+//! - `writing`: a stream that grows. `cutting`: from bytes and files to chunks. `lanes`: which peer takes the next one.
+//! - `chunks`: what this node has placed, by hash, so that nothing is sent twice. `compression`: the smaller form of a chunk.
+//! - `reading`: pages of manifests, chunks from their holders, verified; in order, following a stream that grows, or into a file.
 
 mod chunks;
 mod compression;
@@ -31,7 +31,6 @@ use tokio::time::Instant;
 
 pub(super) use self::chunks::OwnChunks;
 pub(in crate::service) use self::cutting::ChunkBuffers;
-pub use self::reading::READ_AHEAD;
 pub(super) use self::reading::Source;
 use self::writing::{OpenStream, no_longer_open};
 use super::blocks::Placed;
@@ -195,7 +194,7 @@ impl Service {
         self.or_freed(id, known)
     }
 
-    /// How far a stream has come. One that is finished says so, and where its chunks lie.
+    /// How far a stream has come that is not finished.
     ///
     /// # Errors
     /// `NotFound` where this node writes no such stream.

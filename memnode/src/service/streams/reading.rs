@@ -27,7 +27,7 @@ use crate::service::{ByteRange, Loaded, Service, Written, unexpected_reply};
 
 /// How many chunks all readers together fetch ahead; each has one at least. 8 MiB hide a round trip of 8 ms at 1 GB/s; a reader that stops holds
 /// its part of them.
-pub const READ_AHEAD: usize = 8;
+const READ_AHEAD: usize = 8;
 
 /// Who knows where the chunks of a stream are.
 #[derive(Clone)]

@@ -484,3 +484,117 @@ async fn a_key_can_name_a_stream_from_its_first_byte_on() {
     assert_eq!(a.get("log").await.unwrap(), None);
     assert_eq!(a.service.stats().keys, 0);
 }
+
+/// Lets a stream of `writer` say of its first chunk that it has the hash of other bytes.
+fn falsify(writer: &TestNode, stream: BlockId, other: &Bytes) {
+    let manifest = writer.service.finished_stream(stream).unwrap();
+    let mut falsified = memproto::peer::Manifest::new();
+    for index in 0..manifest.chunks().len() {
+        let mut chunk = manifest.placed(index);
+        if index == 0 {
+            chunk.hash = known(other).hash;
+        }
+        falsified.push(chunk).unwrap();
+    }
+    assert!(
+        writer
+            .service
+            .store
+            .replace_stream(stream, Arc::new(falsified), None)
+    );
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_what_was_stored_are_never_handed_out() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    a.connect(&c, 32 * MIB).await;
+    let (stored, wanted) = (bytes_of(15, 2 * CHUNK), bytes_of(16, CHUNK));
+    let id = a.open(on(&[&b])).await;
+    a.write(id, stored.clone()).await.unwrap();
+    a.service.stream_finish(id).await.unwrap();
+    // As if b had kept other bytes than it was sent.
+    falsify(&a, id, &wanted);
+    let refused = a.load(id, ByteRange::ALL).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Corrupt);
+    assert!(refused.message.contains("'b'"), "{refused}");
+    let file = file_of(b"");
+    let refused = a
+        .service
+        .load_into(id, ByteRange::ALL, file, 0)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Corrupt);
+    // What is right can be read all the same.
+    let rest = ByteRange {
+        offset: CHUNK,
+        length: CHUNK,
+    };
+    assert!(a.load(id, rest).await.unwrap() == stored.slice(STREAM_CHUNK_SIZE..));
+    // Where another node has bytes of that hash, they are taken from there.
+    let at_c = c
+        .open(StreamOptions {
+            placement: StreamPlacement::Local,
+            ..StreamOptions::default()
+        })
+        .await;
+    c.write(at_c, wanted.clone()).await.unwrap();
+    c.service.stream_finish(at_c).await.unwrap();
+    let whole = a.load(id, ByteRange::ALL).await.unwrap();
+    assert!(whole == [&wanted[..], &stored[STREAM_CHUNK_SIZE..]].concat());
+}
+
+#[tokio::test]
+async fn a_peer_that_lies_about_its_chunks_harms_nobody_else() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let liar = NodeId::from_bytes([9; 16]);
+    b.service.peer_connected(liar, 1, 8 * MIB);
+    let honest = bytes_of(17, CHUNK);
+    let request = PeerRequest::Store {
+        id: BlockId::from_parts(liar.home_hint(), 5).unwrap(),
+        size: CHUNK,
+        class: BlockClass::Pinned,
+        chunk: Some(memproto::peer::message::ChunkForm {
+            stream: BlockId::from_parts(liar.home_hint(), 6).unwrap(),
+            hash: known(&honest).hash,
+            length: CHUNK as u32,
+            codec: memproto::stream::Codec::Raw,
+        }),
+        ttl: None,
+    };
+    let body = Body::from(bytes_of(18, CHUNK));
+    let (reply, _) = b.service.handle_peer_request(liar, 1, request, body).await;
+    assert!(matches!(reply, PeerReply::Stored(_)), "{reply:?}");
+    let id = a.open(on(&[&b])).await;
+    a.write(id, honest.clone()).await.unwrap();
+    assert_eq!(a.service.stream_finish(id).await.unwrap().known_bytes, 0);
+    assert!(a.load(id, ByteRange::ALL).await.unwrap() == honest);
+}
+
+#[tokio::test]
+async fn equal_chunks_of_two_nodes_are_held_once_and_each_pays() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    a.connect(&b, 16 * MIB).await;
+    c.connect(&b, 16 * MIB).await;
+    let value = bytes_of(19, 4 * CHUNK);
+    let mut ids = Vec::new();
+    for node in [&a, &c] {
+        let id = node.open(on(&[&b])).await;
+        node.write_file(id, &value).await.unwrap();
+        node.service.stream_finish(id).await.unwrap();
+        assert!(b.service.lent(node.id()).used_bytes >= 4 * CHUNK);
+        ids.push(id);
+    }
+    assert!(b.service.stats().used_bytes < 5 * CHUNK);
+    a.service.free(vec![ids[0]]).await.unwrap();
+    assert_eq!(b.service.lent(a.id()).used_bytes, 0);
+    assert!(c.load(ids[1], ByteRange::ALL).await.unwrap() == value);
+    c.service.free(vec![ids[1]]).await.unwrap();
+    assert_eq!((b.blocks(), b.service.stats().used_bytes), (0, 0));
+}
