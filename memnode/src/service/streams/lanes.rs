@@ -25,7 +25,7 @@ pub(super) const LANE_SLOTS: usize = 6;
 pub(super) const RETURN_WAIT: Duration = Duration::from_secs(10);
 
 /// How often it looks whether they are back.
-const RETURN_LOOK: Duration = Duration::from_millis(100);
+pub(super) const RETURN_LOOK: Duration = Duration::from_millis(100);
 
 /// After how much time under load half of what was measured of a lane is forgotten.
 const RATE_MEMORY: Duration = Duration::from_secs(2);

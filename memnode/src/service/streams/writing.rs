@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered, Stream};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use super::chunks::Claim;
 use super::compression::{Compression, compressed};
 use super::cutting::{FileSource, Pieces, RawChunk};
-use super::lanes::{Choice, LANE_SLOTS, Lanes, RETURN_WAIT};
+use super::lanes::{Choice, LANE_SLOTS, Lanes, RETURN_LOOK, RETURN_WAIT};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
@@ -35,6 +36,11 @@ use crate::store::{Adoption, Block, Chunk, Content, Object, Owner, Place};
 
 /// How many chunks one stream has under way at most: all slots of two lanes, or some of each of many.
 const UNDER_WAY_MAX: usize = 2 * LANE_SLOTS;
+
+/// How long a chunk waits for a peer that has too much to do already, and how often: other programs' transfers make it busy for a moment, for half a minute
+/// something else does.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+const BUSY_TIMES_MAX: u32 = 300;
 
 /// How many ranges an error names that are missing: a few lines.
 const MISSING_RANGES_MAX: usize = 8;
@@ -443,6 +449,7 @@ impl OpenStream {
     /// Sends a chunk to a peer, or keeps it here.
     async fn bring(&self, service: &Service, chunk: RawChunk) -> ApiResult<Settled> {
         let mut failed = Vec::new();
+        let mut busy_times = 0;
         let mut form: Option<(Codec, VecDeque<Bytes>)> = None;
         loop {
             let busy = self.lanes.are_busy();
@@ -484,6 +491,11 @@ impl OpenStream {
                     failed.push(link);
                 }
                 Err(error) if placement::is_refusal_for_room(&error) => slot.refused(&link, error),
+                Err(error) if error.code == ErrorCode::Busy && busy_times < BUSY_TIMES_MAX => {
+                    busy_times += 1;
+                    drop(slot);
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -706,7 +718,7 @@ impl OpenStream {
             {
                 return link;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(RETURN_LOOK).await;
         }
     }
 
