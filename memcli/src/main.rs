@@ -19,6 +19,7 @@ mod progress;
 mod screen;
 mod size;
 mod table;
+mod tree;
 mod value;
 
 use std::env;
