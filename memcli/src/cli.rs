@@ -5,6 +5,7 @@
 mod bench;
 mod holders;
 mod people;
+mod tree;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ pub(crate) use self::people::{
     ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, PeerUpdateArgs, TrustAddArgs,
     TrustCommand, TrustRemoveArgs,
 };
+pub(crate) use self::tree::{PullArgs, PushArgs};
 use crate::exit::EXIT_CODES_HELP;
 use crate::size::{parse_share, parse_size};
 
@@ -132,6 +134,10 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
+    /// Store a folder with all that is in it, under a name
+    Push(PushArgs),
+    /// Write a folder that was pushed, or bring it up to date
+    Pull(PullArgs),
     /// Measure how fast this machine's node is
     Bench(BenchArgs),
     /// Connect to another node, which is this side's consent

@@ -51,6 +51,11 @@ impl Transfer {
         self.bar.set_message(where_to.to_owned());
     }
 
+    /// Moves the bar by so many bytes.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
     /// Takes the bar off the screen and returns how much went in which time: `2.0 GiB in 3.1 s (660.6 MiB/s)`.
     pub(crate) fn finish(&self) -> String {
         self.bar.finish_and_clear();

@@ -68,6 +68,8 @@ const NEED_A_NODE: &[&[&str]] = &[
     &["stats"],
     &["stats", "--follow"],
     &["stream", "-"],
+    &["push", ".", "--name", "k"],
+    &["pull", "k", "out"],
     &["bench"],
     &["connect", "nodeb"],
     &["peer", "list"],

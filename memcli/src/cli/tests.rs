@@ -71,13 +71,21 @@ fn a_time_to_live_is_read() {
 
 #[test]
 fn the_mode_is_read_wherever_something_is_written() {
-    let keeps = ["set k v", "mset k v l -1", "store v", "stream f"].map(|line| {
+    let keeps = [
+        "set k v",
+        "mset k v l -1",
+        "store v",
+        "stream f",
+        "push d --name k",
+    ]
+    .map(|line| {
         let line = format!("memcli {line} --mode cache --ttl 5s");
         match parse(&line).unwrap().command {
             Command::Set(args) => args.keep,
             Command::Mset(args) => args.keep,
             Command::Store(args) => args.keep,
             Command::Stream(args) => args.keep,
+            Command::Push(args) => args.keep,
             _ => panic!("{line}"),
         }
     });
@@ -99,6 +107,9 @@ fn options_that_exclude_each_other_are_refused() {
         "memcli consent --deny a --quota 1gb",
         "memcli trust remove a --free --keep",
         "memcli connect a --no-wait --timeout 3s",
+        "memcli push d --name k --peer a --remote",
+        "memcli push d --name k --local --peer a",
+        "memcli push d --name k --remote --local",
     ] {
         assert_eq!(
             parse(line).unwrap_err(),
@@ -114,6 +125,24 @@ fn a_dash_and_a_negative_number_are_values() {
     assert!(parse("memcli store -5").is_ok());
     assert!(parse("memcli stream -").is_ok());
     assert!(parse("memcli stream").is_ok());
+}
+
+#[test]
+fn a_tree_has_a_name_and_what_it_leaves_out() {
+    let line = "memcli push d --name k --exclude -* --exclude !a --exclude-from f --peer a --peer b";
+    let Command::Push(args) = parse(line).unwrap().command else {
+        panic!("push")
+    };
+    assert_eq!(
+        (
+            args.exclude.len(),
+            args.exclude_from.len(),
+            args.holders.peer.len()
+        ),
+        (2, 1, 2)
+    );
+    assert!(parse("memcli push d").is_err() && parse("memcli pull k").is_err());
+    assert!(parse("memcli pull k d --delete").is_ok());
 }
 
 #[test]

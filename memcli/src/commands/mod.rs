@@ -10,10 +10,13 @@ mod flush;
 mod key;
 mod keys;
 mod logs;
+mod named_tree;
 mod node;
 mod pair;
 mod peer;
 mod peer_update;
+mod pull;
+mod push;
 mod stats;
 mod stream;
 mod trust;
@@ -22,7 +25,7 @@ mod version;
 
 use crate::cli::{Command, NodeCommand, PeerCommand, TrustCommand};
 use crate::context::Context;
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 
 /// Does what was typed.
 pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
@@ -46,6 +49,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Stats(args) => stats::stats(args, context).await,
         Command::Bench(args) => bench::bench(args, context).await,
         Command::Stream(args) => stream::stream(args, context).await,
+        Command::Push(args) => push::push(args, context).await,
+        Command::Pull(args) => pull::pull(args, context).await,
         Command::Connect(args) => connect::connect(args, context).await,
         Command::Pair(args) => pair::pair(args, context).await,
         Command::Peer(PeerCommand::List(args)) => peer::list(args, context).await,
@@ -60,4 +65,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Flush(args) => flush::flush(args, context).await,
         Command::Version => version::version(context).await,
     }
+}
+
+/// Does what waits for the disk on another thread, so that signals are heard and replies taken meanwhile.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::Other(format!("a task failed: {error}")))?
 }

@@ -95,7 +95,7 @@ async fn write(writer: &mut StreamWriter, source: Source) -> Outcome {
 }
 
 /// Moves the bar for as long as it is waited for.
-async fn watch(cloud: &MemCloud, id: BlockId, transfer: &Transfer, output: Output) -> Outcome {
+pub(super) async fn watch(cloud: &MemCloud, id: BlockId, transfer: &Transfer, output: Output) -> Outcome {
     if !output.is_interactive() {
         return std::future::pending().await;
     }

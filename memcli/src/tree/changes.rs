@@ -44,6 +44,15 @@ pub(crate) enum Known<T> {
     Same(T),
 }
 
+impl<T> Known<T> {
+    fn doubt(&mut self) {
+        *self = match std::mem::replace(self, Known::New) {
+            Known::Same(known) => Known::Likely(known),
+            other => other,
+        };
+    }
+}
+
 /// A pack of the new tree.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct PackPlan {
@@ -65,7 +74,7 @@ pub(crate) struct LargePlan {
 }
 
 /// What there is to do for a push.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub(crate) struct Changes {
     /// The packs, in the order of the stream.
     pub(crate) packs: Vec<PackPlan>,
@@ -120,6 +129,26 @@ impl Changes {
             packs,
             are_entries_same: before.is_some_and(|before| before.index.entries == scan.entries),
         }
+    }
+
+    /// Believes no size and no time: everything is read.
+    pub(crate) fn doubt_all(&mut self) {
+        for pack in &mut self.packs {
+            pack.hash.doubt();
+        }
+        for file in &mut self.large {
+            file.chunks.doubt();
+        }
+    }
+
+    /// Whether nothing only seems to be as it was.
+    pub(crate) fn are_sure(&self) -> bool {
+        let is_likely = |pack: &PackPlan| matches!(pack.hash, Known::Likely(_));
+        !self.packs.iter().any(is_likely)
+            && !self
+                .large
+                .iter()
+                .any(|file| matches!(file.chunks, Known::Likely(_)))
     }
 
     /// Whether the tree is what was pushed before, as far as can be told without reading.
@@ -263,12 +292,7 @@ mod tests {
         let packs = packs.collect();
         let mut chunks = Vec::new();
         for large in &changes.large {
-            let mut file = source::open(&scan, large.place).unwrap();
-            source::hash_chunks(&scan, large.place, &mut file, |hash| {
-                chunks.push(hash);
-                true
-            })
-            .unwrap();
+            chunks.extend(source::hash_chunks(&scan, large.place).unwrap());
         }
         Before {
             seen: Some(Seen {
@@ -405,6 +429,33 @@ mod tests {
         before.seen.as_mut().unwrap().began.seconds += 1;
         changes = Changes::of(&scan, Some(&before));
         assert!(matches!(changes.large[0].chunks, Known::Same(_)));
+    }
+
+    #[test]
+    fn what_is_doubted_is_confirmed_by_reading() {
+        let folder = folder();
+        let before = pushed(folder.path());
+        let scan = scan(folder.path());
+        let mut changes = Changes::of(&scan, Some(&before));
+        let same = Changes::of(&scan, Some(&before));
+        changes.doubt_all();
+        assert!(
+            changes
+                .packs
+                .iter()
+                .all(|pack| matches!(pack.hash, Known::Likely(_)))
+        );
+        assert!(source::confirm(&scan, &mut changes).unwrap());
+        assert_eq!(changes, same);
+
+        let mut other = pushed(folder.path());
+        other.index.packs[3].hash = crate::tree::hash_of(b"other");
+        other.index.chunks[1] = crate::tree::hash_of(b"other");
+        let mut changes = Changes::of(&scan, Some(&other));
+        changes.doubt_all();
+        assert!(!source::confirm(&scan, &mut changes).unwrap());
+        assert!(new_packs(&changes) == 1 && changes.packs[3].hash == Known::New);
+        assert!(changes.large[0].chunks == Known::New && changes.large[1] == same.large[1]);
     }
 
     #[test]

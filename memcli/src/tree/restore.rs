@@ -36,8 +36,18 @@ pub(crate) struct Fetch {
     pub(crate) runs: Vec<Run>,
     /// Large files.
     pub(crate) large: Vec<LargeFile>,
-    /// How many bytes that are.
+    /// How many bytes that are at most: of large files some may be there.
     pub(crate) bytes: u64,
+    /// How many empty files were missing.
+    empty: u64,
+}
+
+impl Fetch {
+    /// How many files are not there as they should be.
+    pub(crate) fn files(&self) -> u64 {
+        let small: usize = self.runs.iter().map(|run| run.files.len()).sum();
+        self.empty + (small + self.large.len()) as u64
+    }
 }
 
 /// Small files that stand close to each other in the stream.
@@ -131,6 +141,7 @@ impl Restore {
             let is_empty = matches!(entry.kind, Kind::File { size: 0 });
             if is_empty && !matches!(self.states[place as usize], State::Same | State::Attributes) {
                 self.write_small(place, &[])?;
+                fetch.empty += 1;
             }
         }
         let offset = self.plan_small(&mut fetch);
@@ -242,9 +253,7 @@ impl Restore {
                 continue;
             }
             let twin = (twin != place).then_some(twin);
-            if twin.is_none() {
-                fetch.bytes += size;
-            }
+            fetch.bytes += size;
             fetch.large.push(LargeFile {
                 place,
                 offset: start,

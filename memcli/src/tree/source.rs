@@ -1,14 +1,16 @@
 //! Reading the files of a scan, and noticing when they are no longer what the scan saw.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use memproto::ChunkHash;
 use memproto::limits::STREAM_CHUNK_SIZE;
+use memproto::tree::large_chunks;
 
 use crate::exit::{Failure, Outcome};
+use crate::tree::changes::{Changes, Known};
 use crate::tree::scan::{Scan, modified, stamp};
 use crate::tree::{hash_of, quoted};
 
@@ -73,27 +75,63 @@ pub(crate) fn read_pack(scan: &Scan, files: &[u32]) -> Outcome<Vec<u8>> {
     Ok(pack)
 }
 
-/// Hashes the chunks of a large file, one by one; `tell` hears of each and says whether to go on.
+/// The hashes of the chunks of a large file.
 ///
 /// # Errors
 /// As [`open`] and [`check`].
-pub(crate) fn hash_chunks(
-    scan: &Scan,
-    place: u32,
-    file: &mut File,
-    mut tell: impl FnMut(ChunkHash) -> bool,
-) -> Outcome {
+pub(crate) fn hash_chunks(scan: &Scan, place: u32) -> Outcome<Vec<ChunkHash>> {
+    let mut file = open(scan, place)?;
     let mut left = scan.entries[place as usize].size();
+    let mut hashes = Vec::with_capacity(large_chunks(left) as usize);
     let mut chunk = vec![0; STREAM_CHUNK_SIZE];
     while left > 0 {
         let bytes = &mut chunk[..left.min(STREAM_CHUNK_SIZE as u64) as usize];
-        fill(scan, place, file, bytes)?;
+        fill(scan, place, &mut file, bytes)?;
         left -= bytes.len() as u64;
-        if !tell(hash_of(bytes)) {
-            return Ok(());
+        hashes.push(hash_of(bytes));
+    }
+    check(scan, place, &file)?;
+    Ok(hashes)
+}
+
+/// One chunk of a large file.
+///
+/// # Errors
+/// As [`open`] and [`check`].
+pub(crate) fn read_chunk(scan: &Scan, place: u32, number: usize) -> Outcome<Vec<u8>> {
+    let mut file = open(scan, place)?;
+    let start = (number * STREAM_CHUNK_SIZE) as u64;
+    let left = scan.entries[place as usize].size().saturating_sub(start);
+    let mut bytes = vec![0; left.min(STREAM_CHUNK_SIZE as u64) as usize];
+    let sought = file.seek(SeekFrom::Start(start));
+    sought.map_err(|error| Failure::reading(quoted(&scan.path(place)), &error))?;
+    fill(scan, place, &mut file, &mut bytes)?;
+    check(scan, place, &file)?;
+    Ok(bytes)
+}
+
+/// Reads what seems to be as it was, and says whether all of it is. What is not is new from then on.
+///
+/// # Errors
+/// As [`open`] and [`check`].
+pub(crate) fn confirm(scan: &Scan, changes: &mut Changes) -> Outcome<bool> {
+    let mut is_confirmed = true;
+    for pack in &mut changes.packs {
+        if let Known::Likely(hash) = pack.hash {
+            let is_same = hash_of(&read_pack(scan, &pack.files)?) == hash;
+            pack.hash = if is_same { Known::Same(hash) } else { Known::New };
+            is_confirmed &= is_same;
         }
     }
-    check(scan, place, file)
+    for file in &mut changes.large {
+        if let Known::Likely(hashes) = &file.chunks {
+            let found = hash_chunks(scan, file.place)?;
+            let is_same = found == *hashes;
+            file.chunks = if is_same { Known::Same(found) } else { Known::New };
+            is_confirmed &= is_same;
+        }
+    }
+    Ok(is_confirmed)
 }
 
 fn fill(scan: &Scan, place: u32, file: &mut File, bytes: &mut [u8]) -> Outcome {
@@ -182,23 +220,13 @@ mod tests {
         let bytes = vec![7; LARGE_FILE_SIZE as usize * 2 + 5];
         fs::write(&path, &bytes).unwrap();
         let scan = scan(folder.path());
-        let mut hashes = Vec::new();
-        let mut file = open(&scan, 1).unwrap();
-        hash_chunks(&scan, 1, &mut file, |hash| {
-            hashes.push(hash);
-            true
-        })
-        .unwrap();
         let expected: Vec<_> = bytes.chunks(STREAM_CHUNK_SIZE).map(hash_of).collect();
-        assert_eq!(hashes, expected);
-
-        // A write in the middle of it is noticed at the end.
-        let mut file = open(&scan, 1).unwrap();
-        let told = hash_chunks(&scan, 1, &mut file, |_| {
-            let mut writer = fs::File::options().append(true).open(&path).unwrap();
-            writer.write_all(b"more").unwrap();
-            true
-        });
-        assert!(message(told).contains("/large' changed while it was read"));
+        assert_eq!(hash_chunks(&scan, 1).unwrap(), expected);
+        assert_eq!(hash_of(&read_chunk(&scan, 1, 2).unwrap()), expected[2]);
+        // A write is noticed.
+        let mut writer = fs::File::options().append(true).open(&path).unwrap();
+        writer.write_all(b"more").unwrap();
+        assert!(message(hash_chunks(&scan, 1)).contains("/large' changed while it was read"));
+        assert!(message(read_chunk(&scan, 1, 0)).contains("/large' changed while it was read"));
     }
 }

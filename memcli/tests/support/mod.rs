@@ -6,6 +6,7 @@
 mod node;
 pub(crate) mod terminal;
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,11 @@ impl Person {
         Self {
             node: RunningNode::start_with(new_home(), &all),
         }
+    }
+
+    /// The socket of the node.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.node.socket()
     }
 
     /// A command of `memcli` with nothing on stdin.
