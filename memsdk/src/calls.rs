@@ -1,5 +1,6 @@
 //! How a call is made: the connection it goes over, its deadline, its JSON.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     current: Mutex<Option<Arc<Connection>>>,
     /// Held while connecting, so that concurrent calls share one attempt.
     dial: tokio::sync::Mutex<Backoff>,
+    /// How much of an object the last request to fill a file asked for that was quick; 0 before the first.
+    pub(crate) quick_part: AtomicU64,
 }
 
 /// How attempts are spaced that fail one after another.
@@ -79,6 +82,7 @@ impl MemCloud {
                 name,
                 current,
                 dial,
+                quick_part: AtomicU64::new(0),
             }),
             is_strict: false,
         };
