@@ -80,28 +80,27 @@ fn set(mut rest: &[char]) -> (Element, &[char]) {
     let is_negated = rest.first() == Some(&'^');
     rest = &rest[usize::from(is_negated)..];
     let mut ranges = Vec::new();
-    loop {
-        let (low, behind) = match rest {
-            [] => break,
-            [']', behind @ ..] => {
-                rest = behind;
-                break;
-            }
-            ['\\', escaped, behind @ ..] => (escaped, behind),
-            [first, behind @ ..] => (first, behind),
+    while let Some((low, behind)) = taken(rest).filter(|_| rest[0] != ']') {
+        let high = match behind {
+            ['-', upper @ ..] => taken(upper).filter(|_| upper[0] != ']'),
+            _ => None,
         };
-        rest = match behind {
-            ['-', high, behind @ ..] if *high != ']' => {
-                ranges.push((*low.min(high), *low.max(high)));
-                behind
-            }
-            _ => {
-                ranges.push((*low, *low));
-                behind
-            }
-        };
+        let (high, behind) = high.unwrap_or((low, behind));
+        ranges.push((low.min(high), low.max(high)));
+        rest = behind;
     }
+    // Its end, unless that is the end of the pattern.
+    rest = rest.get(1..).unwrap_or_default();
     (Element::Set(ranges, is_negated), rest)
+}
+
+/// The character that is meant at the beginning, be it one behind a `\`, and what stands behind it.
+fn taken(rest: &[char]) -> Option<(char, &[char])> {
+    match rest {
+        [] => None,
+        ['\\', escaped, behind @ ..] => Some((*escaped, behind)),
+        [first, behind @ ..] => Some((*first, behind)),
+    }
 }
 
 /// Fills the table of which beginning of the pattern matches which beginning of the key.
@@ -188,6 +187,29 @@ mod tests {
     #[test]
     fn the_corpus_of_tree_index_passes() {
         replay("tree_index", tree_index);
+    }
+
+    #[test]
+    fn both_ends_of_a_range_may_be_escaped() {
+        for (pattern, key) in [
+            (r"[\[-\]]", r"\"),
+            (r"[Z-\]]", "["),
+            (r"[Z-\\]", "["),
+            (r"[\]-a]", "_"),
+            (r"[a-\", r"^"),
+        ] {
+            let pattern: Vec<char> = pattern.chars().collect();
+            let key: Vec<char> = key.chars().collect();
+            assert!(matches_plainly(&elements(&pattern), &key), "{pattern:?} {key:?}");
+            glob(
+                &[
+                    String::from_iter(pattern).as_bytes(),
+                    b"\0",
+                    String::from_iter(key).as_bytes(),
+                ]
+                .concat(),
+            );
+        }
     }
 
     #[test]
