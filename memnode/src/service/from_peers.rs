@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use memproto::control::{Freed, GrantUse};
 use memproto::error::{ApiError, ApiResult};
 use memproto::peer::message::{AdoptedChunk, ChunkForm, GROWTH_WAIT_MS, KeyState, KeyVersion, Location};
-use memproto::peer::{PeerReply, PeerRequest};
+use memproto::peer::{ManifestPage, PeerReply, PeerRequest};
 use memproto::{BlockClass, BlockId, ChunkHash, NodeId, Ttl, Version};
 
 use super::blocks::{fill, here, loaded_from, read_exactly};
@@ -370,10 +370,25 @@ impl Service {
         if let Some(stream) = self.writing.get(id)
             && beyond > 0
         {
-            let mut told = stream.growth();
-            let grown = told.wait_for(|growth| growth.size > beyond || growth.ended);
+            let breaks = stream.growth().breaks;
+            let grown =
+                stream.until(|growth| growth.size > beyond || growth.ended || growth.breaks != breaks);
             // Without growth the page says so.
             let _ = tokio::time::timeout(Duration::from_millis(GROWTH_WAIT_MS), grown).await;
+            let growth = stream.growth();
+            if growth.is_broken(breaks, beyond) {
+                // Who has read so far has read what is not there any more, whatever comes in its place.
+                let size = growth.left.min(beyond - 1);
+                return Ok(manifest_reply(
+                    id,
+                    &ManifestPage {
+                        size,
+                        whole: false,
+                        offset: size,
+                        chunks: Vec::new(),
+                    },
+                ));
+            }
         }
         let page = match (self.writing.get(id), self.finished_stream(id)) {
             (Some(stream), _) => stream.page(offset),
@@ -385,15 +400,7 @@ impl Service {
                 ));
             }
         };
-        let bytes = Bytes::from(page.encode());
-        let length = bytes.len() as u64;
-        let reply = PeerReply::Loaded {
-            id,
-            size: length,
-            length,
-            version: None,
-        };
-        Ok((reply, Body::from(bytes)))
+        Ok(manifest_reply(id, &page))
     }
 
     /// Which of a peer's chunks are here. Those of streams that it has not finished belong to another one from here on.
@@ -566,10 +573,7 @@ impl Service {
     /// What this node does when a peer has connected: frees what it owes, asks for its grant, and, where it does not have them in mind, for its keys;
     /// then it tells its own, so that the newest version wins on both sides, and what is new, as long as the link lasts. The peer does the same.
     async fn greet(&self, peer: NodeId, is_kept: bool) {
-        let owed = lock(&self.owed_frees).remove(&peer);
-        if let Some(ids) = owed {
-            self.free_later(peer, ids);
-        }
+        self.free_owed(peer);
         let Some(link) = self.peers.link(peer) else { return };
         let greeted = async {
             if !is_kept {
@@ -625,6 +629,18 @@ fn state_of(record: KeyRecord) -> KeyState {
         version: record.version,
         deleted: record.value == KeyValue::Deleted,
     }
+}
+
+fn manifest_reply(id: BlockId, page: &ManifestPage) -> (PeerReply, Body) {
+    let bytes = Bytes::from(page.encode());
+    let length = bytes.len() as u64;
+    let reply = PeerReply::Loaded {
+        id,
+        size: length,
+        length,
+        version: None,
+    };
+    (reply, Body::from(bytes))
 }
 
 fn as_reply(loaded: Loaded, version: Option<Version>) -> (PeerReply, Body) {

@@ -52,6 +52,8 @@ use self::listing::Turns;
 use self::news::News;
 use self::open_streams::OpenStreams;
 use self::storing::Storing;
+#[cfg(any(test, feature = "simulation"))]
+pub use self::streams::StreamAudit;
 pub use self::streams::UNFINISHED_KEPT;
 use self::streams::{ChunkBuffers, OwnChunks, Writing};
 pub use self::telling::ANNOUNCE_INTERVAL;
@@ -505,10 +507,23 @@ impl Service {
         }
         let service = self.shared();
         self.spawn(async move {
+            let link = service.peers.link(holder);
             if service.free_on_peer(holder, &ids).await.is_err() {
                 lock(&service.owed_frees).entry(holder).or_default().extend(ids);
+                // A link that came up meanwhile has found nothing owed.
+                if let Some(next) = service.peers.link(holder)
+                    && link.is_none_or(|link| !Arc::ptr_eq(&link, &next))
+                {
+                    service.free_owed(holder);
+                }
             }
         });
+    }
+
+    /// Frees on a peer, to which there is a link, what was owed to it.
+    fn free_owed(&self, holder: NodeId) {
+        let owed = lock(&self.owed_frees).remove(&holder);
+        self.free_later(holder, owed.unwrap_or_default());
     }
 
     async fn free_on_peer(&self, holder: NodeId, ids: &[BlockId]) -> ApiResult<Freed> {

@@ -51,6 +51,12 @@ impl OpenStreams {
         lock(&self.streams).range(chunks_of(writer)).next().is_some()
     }
 
+    /// How many chunks of streams that are not finished are here.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.streams).len()
+    }
+
     fn take(&self, writer: NodeId, which: impl Fn(BlockId) -> bool) -> Vec<BlockId> {
         let mut streams = lock(&self.streams);
         let taken = streams.extract_if(chunks_of(writer), |_, stream| which(*stream));

@@ -172,6 +172,13 @@ impl OwnChunks {
     pub(in crate::service) fn len(&self) -> usize {
         lock(&self.state).by_id.len()
     }
+
+    /// How many chunks there are, and how many hashes by which they are found, or waited for.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn lens(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.by_id.len(), state.by_hash.len())
+    }
 }
 
 impl State {

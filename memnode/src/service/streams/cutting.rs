@@ -172,6 +172,12 @@ impl Default for ChunkBuffers {
 }
 
 impl ChunkBuffers {
+    /// How many chunks are under way.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn under_way(&self) -> usize {
+        BUFFERED_CHUNKS_MAX - self.room.available_permits()
+    }
+
     /// Waits for room for one more chunk under way.
     pub(super) async fn room(&self) -> OwnedSemaphorePermit {
         let permit = Arc::clone(&self.room).acquire_owned().await;

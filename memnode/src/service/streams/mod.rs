@@ -7,9 +7,12 @@
 //! - `chunks`: what this node has placed, by hash, so that nothing is sent twice. `compression`: the smaller form of a chunk.
 //! - `reading`: pages of manifests, chunks from their holders, verified; in order, following a stream that grows, or into a file.
 
+#[cfg(any(test, feature = "simulation"))]
+mod audit;
 mod chunks;
 mod compression;
 mod cutting;
+mod growth;
 mod lanes;
 mod reading;
 mod writing;
@@ -29,6 +32,8 @@ use memproto::stream::{
 use memproto::{BlockId, NodeId, Placement};
 use tokio::time::Instant;
 
+#[cfg(any(test, feature = "simulation"))]
+pub use self::audit::StreamAudit;
 pub(super) use self::chunks::OwnChunks;
 pub(in crate::service) use self::cutting::ChunkBuffers;
 pub(super) use self::reading::Source;
@@ -244,13 +249,18 @@ impl Service {
 
     /// Frees a stream that is being written. `None` where there is none.
     pub(super) fn free_open(&self, id: BlockId) -> Option<Freed> {
-        let stream = self.writing.remove(id)?;
-        let bytes = stream.free(self);
-        if self.store.object(id).is_some() {
-            // Its key named it already.
+        self.writing.get(id)?;
+        // Its key may name it already. Whoever is told of the end is not to find it and take it for whole.
+        let named = self.end_value(id, |_| true);
+        let stream = self.writing.remove(id);
+        if stream.is_none() && named.is_none() {
+            return None;
+        }
+        let bytes = stream.map_or(0, |stream| stream.free(self));
+        if let Some(removed) = named {
             let service = self.shared();
             self.spawn(async move {
-                let _ = service.free_own(id).await;
+                service.free_removed(removed).await;
             });
         }
         Some(Freed { blocks: 1, bytes })

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compression::restored;
 use super::cutting::hash_of;
+use super::growth::Growth;
 use super::writing::{OpenStream, Part};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
@@ -93,6 +94,8 @@ struct Walk {
     at: u64,
     end: u64,
     until: Until,
+    /// How often an append was broken off when this last looked, where this node writes the stream.
+    breaks: u32,
     ready: VecDeque<Wanted>,
 }
 
@@ -118,7 +121,10 @@ impl Walk {
             }
             Source::Open(stream) => {
                 let stream = Arc::clone(stream);
-                match stream.look(self.at) {
+                // Behind the look, so that what is looked at is not newer than this.
+                let looked = stream.look(self.at);
+                self.check_unbroken(stream.growth())?;
+                match looked {
                     Part::Page(page) => self.take_page(&page),
                     Part::Bytes(bytes) => self.take_bytes(bytes),
                     Part::End(growth) => {
@@ -127,13 +133,13 @@ impl Walk {
                         }
                         self.check_end(growth.size)?;
                         if self.until == Until::Now {
-                            self.end = self.at;
-                            return Ok(());
+                            // It was longer when the reader was told how long it is.
+                            return Err(broken_off(self.id, growth.size));
                         }
-                        let mut told = stream.growth();
-                        let at = self.at;
-                        // The stream lives in this task's hands: its sender does, too.
-                        let _ = told.wait_for(|growth| growth.size != at || growth.ended).await;
+                        let (at, breaks) = (self.at, self.breaks);
+                        let is_other =
+                            |growth: &Growth| growth.size != at || growth.ended || growth.breaks != breaks;
+                        stream.until(is_other).await;
                     }
                 }
             }
@@ -143,9 +149,7 @@ impl Walk {
                 let beyond = if self.until == Until::Finished { self.at } else { 0 };
                 let page = self.service.fetch_page(&link, self.id, self.at, beyond).await?;
                 self.check_end(page.size)?;
-                if self.until == Until::Now {
-                    self.end = self.end.min(page.size);
-                }
+                self.check_promise(page.size)?;
                 let before = self.at;
                 self.take_page(&page);
                 if self.at > before || self.at >= self.end {
@@ -163,18 +167,29 @@ impl Walk {
         Ok(())
     }
 
+    /// Whether what was read already still is what the stream has there.
+    fn check_unbroken(&mut self, growth: Growth) -> ApiResult<()> {
+        if growth.is_broken(self.breaks, self.at) {
+            return self.check_end(growth.left.min(self.at.saturating_sub(1)));
+        }
+        self.breaks = growth.breaks;
+        Ok(())
+    }
+
     /// What was read already is not there any more: the append that brought it was broken off.
     fn check_end(&self, size: u64) -> ApiResult<()> {
         if size >= self.at {
             return Ok(());
         }
-        Err(ApiError::new(
-            ErrorCode::Cancelled,
-            format!(
-                "the program that writes stream {} went away before its last bytes were placed; the stream has {size} bytes now",
-                self.id
-            ),
-        ))
+        Err(broken_off(self.id, size))
+    }
+
+    /// A reader that was told how many bytes come gets so many, or an error.
+    fn check_promise(&self, size: u64) -> ApiResult<()> {
+        match self.until {
+            Until::Now if size < self.end => Err(broken_off(self.id, size)),
+            _ => Ok(()),
+        }
     }
 
     /// The stream is open no more: it is finished, or was freed.
@@ -185,6 +200,8 @@ impl Walk {
                 format!("stream {} was freed before it was finished", self.id),
             )
         })?;
+        self.check_end(manifest.size())?;
+        self.check_promise(manifest.size())?;
         self.end = self.end.min(manifest.size());
         self.source = Source::Whole(manifest);
         Ok(())
@@ -241,9 +258,18 @@ impl Service {
     /// was read already was not placed.
     pub async fn stream_follow(&self, id: BlockId, range: ByteRange) -> ApiResult<Loaded> {
         let source = match self.writing.get(id) {
-            Some(stream) => Some(Source::Open(stream)),
+            Some(stream) => {
+                range.within(stream.size())?;
+                Some(Source::Open(stream))
+            }
             None if self.store.meta(id).is_some() || self.store.object(id).is_some() => None,
-            None => self.growing_elsewhere(id).await?.map(Source::Peer),
+            None => match self.growing_elsewhere(id).await? {
+                Some((link, size)) => {
+                    range.within(size)?;
+                    Some(Source::Peer(link))
+                }
+                None => None,
+            },
         };
         let Some(source) = source else {
             return self.load(id, range).await;
@@ -258,11 +284,11 @@ impl Service {
         })
     }
 
-    /// The peer that is writing a stream.
-    async fn growing_elsewhere(&self, id: BlockId) -> ApiResult<Option<Arc<PeerLink>>> {
+    /// The peer that is writing a stream, and how large that is.
+    async fn growing_elsewhere(&self, id: BlockId) -> ApiResult<Option<(Arc<PeerLink>, u64)>> {
         for link in self.who_may_have(id).await {
             match self.fetch_page(&link, id, u64::MAX, 0).await {
-                Ok(page) => return Ok((!page.whole).then_some(link)),
+                Ok(page) => return Ok((!page.whole).then_some((link, page.size))),
                 Err(error) if error.code == ErrorCode::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -313,6 +339,10 @@ impl Service {
             Source::Peer(link) => Some(Arc::clone(link)),
             Source::Whole(_) | Source::Open(_) => None,
         };
+        let breaks = match &source {
+            Source::Open(stream) => stream.growth().breaks,
+            Source::Whole(_) | Source::Peer(_) => 0,
+        };
         let walk = Walk {
             service: self.shared(),
             id,
@@ -320,6 +350,7 @@ impl Service {
             at: range.start,
             end: range.end,
             until,
+            breaks,
             ready: VecDeque::new(),
         };
         stream::try_unfold((walk, via), |(mut walk, via)| async move {
@@ -338,7 +369,7 @@ impl Service {
             Wanted::Bytes(bytes) => Ok(bytes),
             Wanted::AtWriter { from, to } => {
                 let link = via.ok_or_else(|| self.chunk_gone(from, self.config.node_id))?;
-                self.relayed(&link, id, from, to - from).await
+                self.passed_on(&link, id, from..to).await
             }
             Wanted::Chunk {
                 chunk,
@@ -450,6 +481,30 @@ impl Service {
             }
             Some(Found::Bytes(_)) => Err(self.falsified(via, offset)),
             Some(Found::Elsewhere(..)) | None => Err(self.chunk_gone(offset, via.id())),
+        }
+    }
+
+    /// Bytes that are in no chunk yet, from the node that writes the stream.
+    async fn passed_on(
+        &self,
+        writer: &PeerLink,
+        id: BlockId,
+        part: std::ops::Range<u64>,
+    ) -> ApiResult<VecDeque<Bytes>> {
+        let length = part.end - part.start;
+        let range = ByteRange {
+            offset: part.start,
+            length,
+        };
+        match self.load_from(writer, id, range, true).await {
+            Ok(Some(Found::Bytes(loaded))) if loaded.body.size() == Some(length) => {
+                gathered(loaded.body, u32::try_from(length).unwrap_or(u32::MAX)).await
+            }
+            Ok(Some(Found::Bytes(loaded))) => Err(broken_off(id, loaded.size)),
+            // The range begins behind the end by now.
+            Err(error) if error.code == ErrorCode::InvalidArgument => Err(broken_off(id, part.start)),
+            Ok(Some(Found::Elsewhere(..)) | None) => Err(self.chunk_gone(part.start, writer.id())),
+            Err(error) => Err(error),
         }
     }
 
@@ -641,6 +696,16 @@ fn part_of(pieces: VecDeque<Bytes>, mut skip: u64, mut length: u64) -> VecDeque<
         }
     }
     part
+}
+
+/// The stream is shorter than a reader has seen it already.
+fn broken_off(id: BlockId, size: u64) -> ApiError {
+    ApiError::new(
+        ErrorCode::Cancelled,
+        format!(
+            "the program that writes stream {id} went away before its last bytes were placed: they are not there any more behind byte {size}"
+        ),
+    )
 }
 
 fn still_growing() -> ApiError {

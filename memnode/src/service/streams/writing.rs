@@ -19,12 +19,12 @@ use memproto::peer::message::{ChunkForm, FREE_BATCH_MAX};
 use memproto::peer::{Manifest, ManifestPage, PeerReply, PeerRequest, PlacedChunk};
 use memproto::stream::{Codec, KnownChunk, StreamFinished, StreamHolder, StreamOptions, StreamStatus};
 use memproto::{BlockClass, BlockId, ChunkHash, NodeId};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::chunks::Claim;
 use super::compression::{Compression, compressed};
 use super::cutting::{FileSource, Pieces, RawChunk};
+use super::growth::{Grown, Growth};
 use super::lanes::{Choice, LANE_SLOTS, Lanes, RETURN_LOOK, RETURN_WAIT};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
@@ -55,15 +55,7 @@ pub(in crate::service) struct OpenStream {
     /// Held by whoever appends.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    growth: watch::Sender<Growth>,
-}
-
-/// How far a stream can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(in crate::service) struct Growth {
-    pub(in crate::service) size: u64,
-    /// Nothing is added any more: it is finished, or freed.
-    pub(in crate::service) ended: bool,
+    growth: Grown,
 }
 
 #[derive(Debug)]
@@ -133,7 +125,7 @@ impl OpenStream {
                 active: Instant::now(),
                 ended: false,
             }),
-            growth: watch::Sender::default(),
+            growth: Grown::default(),
         })
     }
 
@@ -143,7 +135,7 @@ impl OpenStream {
 
     /// The size as far as it can be read.
     pub(in crate::service) fn size(&self) -> u64 {
-        self.growth.borrow().size
+        self.growth.now().size
     }
 
     /// When something was last done with it; `None` while something is.
@@ -176,7 +168,9 @@ impl OpenStream {
                         let room = service.buffers.room().await;
                         let pieces = {
                             let mut state = lock(&self.state);
-                            let pieces = state.tail.take_chunk().expect("nobody else takes one");
+                            // Nobody else takes one, but the stream may have been freed.
+                            let chunk = state.tail.take_chunk();
+                            let pieces = chunk.ok_or_else(|| no_longer_open(self.id))?;
                             let flying = Pieces::from_iter(pieces.iter().cloned());
                             state.cut_bytes += flying.len() as u64;
                             let index = state.cut;
@@ -189,7 +183,7 @@ impl OpenStream {
                     }
                     None => match body.next().await.transpose()? {
                         Some(piece) => {
-                            lock(&self.state).tail.push(piece);
+                            lock(&self.state).take_piece(piece, self.id)?;
                             self.publish();
                         }
                         None => at_end = true,
@@ -278,16 +272,18 @@ impl OpenStream {
             found.settled.extend(one.map(|settled| (index, settled)));
         }
         drop(looking);
-        let settled = std::mem::take(&mut found.settled);
-        let is_known = (0..count).map(|index| settled.contains_key(&index)).collect();
-        let mut state = lock(&self.state);
-        for settled in settled.into_values() {
-            let index = state.cut;
-            state.cut += 1;
-            state.cut_bytes += u64::from(settled.chunk.length);
-            state.settle(index, &settled)?;
+        let is_known = (0..count)
+            .map(|index| found.settled.contains_key(&index))
+            .collect();
+        while let Some((_, settled)) = found.settled.pop_first() {
+            let index = {
+                let mut state = lock(&self.state);
+                state.cut += 1;
+                state.cut_bytes += u64::from(settled.chunk.length);
+                state.cut - 1
+            };
+            self.settle(service, index, &settled)?;
         }
-        drop(state);
         self.publish();
         Ok(is_known)
     }
@@ -322,13 +318,28 @@ impl OpenStream {
                 else => break,
             };
             let (index, settled) = settled;
-            lock(&self.state).settle(index, &settled?)?;
+            self.settle(service, index, &settled?)?;
             self.publish();
         }
         drop(under_way);
         let size = broken_off.none();
         self.publish();
         Ok(size)
+    }
+
+    /// A chunk has its place. Where the stream was freed meanwhile, nobody needs it.
+    fn settle(&self, service: &Service, index: usize, settled: &Settled) -> ApiResult<()> {
+        let taken = {
+            let mut state = lock(&self.state);
+            match state.ended {
+                true => Err(no_longer_open(self.id)),
+                false => state.settle(index, settled),
+            }
+        };
+        if taken.is_err() {
+            service.free_chunk(settled.chunk.id);
+        }
+        taken
     }
 
     /// Finds a chunk of which only the hash is at hand, or has the peer that is next in turn take it over from somebody else.
@@ -657,7 +668,15 @@ impl OpenStream {
             service.chunks.forget(old.id);
             let new = self.place(service, chunk).await?.chunk;
             let mut state = lock(&self.state);
-            state.manifest.replace(index, new)?;
+            let replaced = match state.ended {
+                true => Err(no_longer_open(self.id)),
+                false => state.manifest.replace(index, new),
+            };
+            if let Err(error) = replaced {
+                drop(state);
+                service.free_chunk(new.id);
+                return Err(error);
+            }
             *state.lying.entry(old.holder).or_default() -= u64::from(old.length);
             *state.lying.entry(new.holder).or_default() += u64::from(new.length);
             drop(state);
@@ -767,7 +786,9 @@ impl OpenStream {
             content: Content::Object(object),
         };
         // From here on its chunks are those of the object.
-        lock(&self.state).ended = true;
+        if std::mem::replace(&mut lock(&self.state).ended, true) {
+            return Err(no_longer_open(self.id));
+        }
         let stored = match (&self.options.key, placed.content) {
             // Its key names it already.
             (
@@ -789,6 +810,10 @@ impl OpenStream {
         };
         if let Err(error) = stored {
             lock(&self.state).ended = false;
+            if service.writing.get(self.id).is_none() {
+                // Somebody freed it meanwhile.
+                self.free(service);
+            }
             return Err(error);
         }
         let (spare, finished) = {
@@ -802,8 +827,14 @@ impl OpenStream {
             (std::mem::take(&mut state.spare), finished)
         };
         spare.into_iter().for_each(|id| service.free_chunk(id));
-        service.writing.remove(self.id);
-        self.growth.send_replace(Growth { size, ended: true });
+        let is_freed = service.writing.remove(self.id).is_none();
+        self.growth
+            .change(|growth| (growth.size, growth.ended) = (size, true));
+        if is_freed {
+            // Somebody was told that it is, while this was being done.
+            service.free_own(self.id).await?;
+            return Err(no_longer_open(self.id));
+        }
         Ok(finished)
     }
 
@@ -829,8 +860,16 @@ impl OpenStream {
             service.free_on(holder, ids);
         }
         loose.into_iter().for_each(|id| service.free_chunk(id));
-        self.growth.send_modify(|growth| growth.ended = true);
+        self.growth.change(|growth| growth.ended = true);
         bytes
+    }
+
+    /// Bytes that came and are not placed.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn held_bytes(&self) -> u64 {
+        let state = lock(&self.state);
+        let flying: usize = state.flying.values().map(Pieces::len).sum();
+        (flying + state.tail.len()) as u64
     }
 
     /// How far it has come.
@@ -875,14 +914,14 @@ impl OpenStream {
     /// What there is from a byte on.
     pub(super) fn look(&self, at: u64) -> Part {
         // Before the look: whoever is told of the end finds all there is behind it.
-        let ended = self.growth.borrow().ended;
+        let told = self.growth.now();
         let looked = lock(&self.state).look(at);
-        looked.unwrap_or_else(|size| Part::End(Growth { size, ended }))
+        looked.unwrap_or_else(|size| Part::End(Growth { size, ..told }))
     }
 
     /// A page of its manifest, for another node.
     pub(in crate::service) fn page(&self, offset: u64) -> ManifestPage {
-        let growth = *self.growth.borrow();
+        let growth = self.growth.now();
         let state = lock(&self.state);
         let mut page = state.manifest.page(offset, 0, growth.ended);
         // Growth may have been told just before what is looked at here.
@@ -896,9 +935,20 @@ impl OpenStream {
         page
     }
 
-    /// To be told how it grows.
-    pub(in crate::service) fn growth(&self) -> watch::Receiver<Growth> {
-        self.growth.subscribe()
+    /// How far it can be read.
+    pub(in crate::service) fn growth(&self) -> Growth {
+        self.growth.now()
+    }
+
+    /// Waits until it can be read as far as is wanted.
+    pub(in crate::service) async fn until(&self, is_wanted: impl Fn(&Growth) -> bool) {
+        self.growth.wait_for(is_wanted).await;
+    }
+
+    /// How many wait to be told how it grows.
+    #[cfg(test)]
+    pub(in crate::service) fn followers(&self) -> usize {
+        self.growth.waiting()
     }
 
     fn turn(&self) -> ApiResult<tokio::sync::MutexGuard<'_, ()>> {
@@ -922,11 +972,7 @@ impl OpenStream {
 
     fn publish(&self) {
         let size = lock(&self.state).look(u64::MAX).err().unwrap_or_default();
-        self.growth.send_if_modified(|growth| {
-            let changed = size != growth.size;
-            growth.size = size;
-            changed
-        });
+        self.growth.change(|growth| growth.size = size);
     }
 
     fn count_under_way(&self, node: NodeId, length: u32) -> UnderWay<'_> {
@@ -976,6 +1022,15 @@ impl OpenStream {
 }
 
 impl State {
+    /// Takes bytes in that are to become chunks.
+    fn take_piece(&mut self, piece: Bytes, id: BlockId) -> ApiResult<()> {
+        if self.ended {
+            return Err(no_longer_open(id));
+        }
+        self.tail.push(piece);
+        Ok(())
+    }
+
     /// A chunk has its place; those behind it may follow without a gap now.
     fn settle(&mut self, index: usize, settled: &Settled) -> ApiResult<()> {
         let length = u64::from(settled.chunk.length);
@@ -1086,7 +1141,14 @@ impl Drop for BrokenOff<'_> {
         state.cut = state.manifest.chunks().len();
         state.cut_bytes = state.manifest.size();
         state.active = Instant::now();
+        let left = state.manifest.size();
         drop(state);
+        self.stream.growth.change(|growth| {
+            if left < growth.size {
+                (growth.size, growth.left) = (left, left);
+                growth.breaks = growth.breaks.wrapping_add(1);
+            }
+        });
         self.stream.publish();
     }
 }

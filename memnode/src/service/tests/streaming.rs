@@ -6,6 +6,7 @@ use memproto::stream::{Compress, KnownChunk, StreamOptions, StreamPlacement};
 use memproto::{BlockClass, ChunkHash};
 
 use super::*;
+use crate::service::StreamAudit;
 
 const CHUNK: u64 = STREAM_CHUNK_SIZE as u64;
 
@@ -161,6 +162,115 @@ async fn a_follower_is_told_where_the_writer_goes_away() {
     a.service.free(vec![id]).await.unwrap();
     let freed = reader.next().await.unwrap().unwrap_err();
     assert_eq!(freed.code, ErrorCode::NotFound, "{freed}");
+}
+
+#[tokio::test]
+async fn a_reader_does_not_mix_what_was_broken_off_with_what_came_instead() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    c.connect(&a, MIB).await;
+    let id = a.open(StreamOptions::default()).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    let mut followers = vec![a.follow(id).await];
+    sender.send(Bytes::from_static(b"half"));
+    followers.push(c.follow(id).await);
+    for follower in &mut followers {
+        assert_eq!(follower.next().await.unwrap().unwrap(), "half");
+    }
+    let waiting: Vec<_> = followers
+        .into_iter()
+        .map(|mut follower| tokio::spawn(async move { follower.next().await.unwrap() }))
+        .collect();
+    until("both followers wait", || {
+        a.service.writing.get(id).unwrap().followers() >= 2
+    })
+    .await;
+    writing.abort();
+    let _ = writing.await;
+    a.write(id, Bytes::from_static(b"another")).await.unwrap();
+    for waiting in waiting {
+        let lost = waiting.await.unwrap().unwrap_err();
+        assert_eq!(lost.code, ErrorCode::Cancelled, "{lost}");
+    }
+    let behind = ByteRange { offset: 8, length: 1 };
+    for node in [&a, &c] {
+        let refused = node.service.stream_follow(id, behind).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_is_told_a_length_gets_so_many_bytes_or_an_error() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    c.connect(&a, MIB).await;
+    let id = a.open(StreamOptions::default()).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    sender.send(Bytes::from_static(b"half"));
+    until("it is seen", || a.service.writing.get(id).unwrap().size() == 4).await;
+    let mut reads = Vec::new();
+    for node in [&a, &c] {
+        reads.push(node.service.load(id, ByteRange::ALL).await.unwrap());
+    }
+    writing.abort();
+    let _ = writing.await;
+    for read in reads {
+        assert_eq!(read.body.size(), Some(4));
+        let lost = read.body.collect(u64::MAX).await.unwrap_err();
+        assert_eq!(lost.code, ErrorCode::Cancelled, "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_freed_while_it_is_written_leaves_nothing() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let b = TestNode::start("b", 64 * MIB).await;
+    a.connect(&b, 32 * MIB).await;
+    let id = a.open(on(&[&b])).await;
+    let (sender, body) = Body::channel(None, |_| {});
+    let service = Arc::clone(&a.service);
+    let writing = tokio::spawn(async move { service.stream_write(id, body).await });
+    let value = bytes_of(11, 4 * CHUNK);
+    sender.send(value.slice(..2 * STREAM_CHUNK_SIZE + 7));
+    let stream = a.service.writing.get(id).unwrap();
+    until("something is placed", || {
+        stream.status(&a.service).placed_bytes >= CHUNK
+    })
+    .await;
+    a.service.free(vec![id]).await.unwrap();
+    sender.send(value.slice(2 * STREAM_CHUNK_SIZE + 7..));
+    sender.finish();
+    let gone = writing.await.unwrap().unwrap_err();
+    assert_eq!(gone.code, ErrorCode::NotFound, "{gone}");
+    until("nothing is left", || {
+        b.blocks() == 0 && a.service.chunks.len() == 0
+    })
+    .await;
+    assert_eq!(a.service.audit_streams(), StreamAudit::default());
+}
+
+#[tokio::test]
+async fn a_live_stream_that_is_freed_is_not_taken_for_a_whole_one() {
+    let a = TestNode::start("a", 64 * MIB).await;
+    let c = TestNode::start("c", 64 * MIB).await;
+    c.connect(&a, MIB).await;
+    let id = a
+        .open(StreamOptions {
+            key: Some("log".to_owned()),
+            live: true,
+            ..StreamOptions::default()
+        })
+        .await;
+    let mut followers = vec![a.follow(id).await, c.follow(id).await];
+    a.service.free(vec![id]).await.unwrap();
+    for follower in &mut followers {
+        let freed = follower.next().await.unwrap().unwrap_err();
+        assert_eq!(freed.code, ErrorCode::NotFound, "{freed}");
+    }
 }
 
 #[tokio::test]
