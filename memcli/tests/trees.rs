@@ -190,7 +190,12 @@ fn what_did_not_change_is_neither_read_nor_sent_again() {
         let first = push(&[]);
         assert_eq!(first["unchanged"], false, "{first}");
         assert_eq!(push(&[])["unchanged"], true);
-        assert_eq!(push(&["--read-all"])["unchanged"], true);
+        let all = push(&["--read-all"]);
+        assert_eq!(
+            (&all["unchanged"], &all["sent_bytes"]),
+            (&false.into(), &0.into()),
+            "{all}"
+        );
 
         place.write("from/many/050", "changed");
         place.write("from/new", "new");

@@ -36,7 +36,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) exclude_from: Vec<PathBuf>,
 
-    /// Read all files, also those that seem not to have changed
+    /// Read all files, also those that seem not to have changed, and store again what the pool has lost
     #[arg(long)]
     pub(crate) read_all: bool,
 

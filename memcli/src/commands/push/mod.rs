@@ -78,7 +78,8 @@ pub(super) async fn push(args: PushArgs, context: &Context) -> Outcome {
         changes.doubt_all();
     }
     let is_sure = changes.are_sure();
-    let is_unchanged = changes.seem_none() && is_confirmed(&scan, &mut changes).await?;
+    // Whoever wants all to be read also wants to be sure that all of it is there.
+    let is_unchanged = !args.read_all && changes.seem_none() && is_confirmed(&scan, &mut changes).await?;
     let mut pushed = Pushed::of(name, &scan);
     let remember = |tree: NamedTree, index: &Index| {
         if let Some(last_push) = &last_push {
