@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use memproto::control::PeerUpdate;
 
 use crate::history::Pause;
 use crate::plan::Fault;
+use crate::streams::asking::on;
 use crate::world::World;
 
 /// Has a fault happen after a while, and waits for its end. A fault of a process that another fault has ended does nothing.
@@ -69,6 +71,16 @@ pub async fn happen(world: Arc<World>, after_ms: u64, fault: Fault) -> Result<()
             world.note(Some(machine), format_args!("the clock jumps by {by_ms} ms"));
             world.clocks[machine].jump(by_ms);
         }
+        Fault::LowerGrant {
+            machine,
+            peer,
+            to_bytes,
+            for_ms,
+        } => {
+            grant(&world, machine, peer, to_bytes).await;
+            sleep(for_ms).await;
+            grant(&world, machine, peer, world.plan.resources().grant_bytes).await;
+        }
     }
     Ok(())
 }
@@ -86,6 +98,27 @@ async fn end(world: &Arc<World>, machine: usize, for_ms: u64, power_goes: bool) 
     sleep(for_ms).await;
     world.network.power_on(machine);
     world.start(machine).await
+}
+
+/// Has the process of a machine, where one runs, grant so much to the node of another one.
+async fn grant(world: &Arc<World>, machine: usize, peer: usize, quota_bytes: u64) {
+    let Some(process) = world.process(machine) else {
+        return;
+    };
+    let id = world.devices[peer].id();
+    let update = PeerUpdate {
+        peer: id.to_string(),
+        quota_bytes,
+    };
+    let updating = async {
+        world.note(Some(machine), format_args!("grants n{peer} {quota_bytes} bytes"));
+        let used = process.service.audited_store().grant_use(id).used_bytes;
+        world.note_lowered((machine, process.generation, id), used);
+        process.service.update_peer(update).await
+    };
+    if let Some(Err(error)) = on(&process, updating).await {
+        world.note(Some(machine), format_args!("does not: {error}"));
+    }
 }
 
 async fn pause(world: &Arc<World>, machine: usize, for_ms: u64) {

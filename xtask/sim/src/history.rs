@@ -3,6 +3,8 @@
 use memproto::error::ErrorCode;
 use memproto::{BlockId, Version};
 
+use crate::streams::record::{Stream, StreamOperation};
+
 /// A moment of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct At {
@@ -161,6 +163,16 @@ pub struct History {
     pub pauses: Vec<Pause>,
     /// After how many milliseconds a node knows of a write elsewhere at the latest: an announcement interval and the largest delay.
     pub known_after_ms: u64,
+    /// The streams that were opened, in that order. A stream's place is its name.
+    pub streams: Vec<Stream>,
+    /// What was asked about them, in the order in which it began.
+    pub stream_operations: Vec<StreamOperation>,
+    /// Whether there was always room for all of them.
+    pub has_room: bool,
+    /// Whether a person lowered a grant at some time.
+    pub has_lowered_grants: bool,
+    /// How long a stream was kept that nobody went on writing, in milliseconds.
+    pub abandoned_grace_ms: u64,
 }
 
 impl History {

@@ -22,5 +22,6 @@ pub mod random;
 pub mod run;
 pub mod scale;
 pub mod seeds;
+pub mod streams;
 pub mod trace;
 pub mod world;

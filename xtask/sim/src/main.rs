@@ -35,11 +35,14 @@ struct Args {
     /// Of the programs' operations only the first ones
     #[arg(long, requires = "seed", value_name = "COUNT")]
     operations: Option<usize>,
+    /// Have programs write, read, follow and free streams, and no keys
+    #[arg(long)]
+    streams: bool,
     /// How many seeds to run at a time [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
     /// Instead, measure what a pool of 2, 8, 32 and 64 nodes costs each of them
-    #[arg(long, conflicts_with_all = ["seeds", "episodes", "operations"])]
+    #[arg(long, conflicts_with_all = ["seeds", "episodes", "operations", "streams"])]
     scale: bool,
 }
 
@@ -68,6 +71,7 @@ impl Args {
                 let setup = Setup {
                     episodes_max: self.episodes.unwrap_or(usize::MAX),
                     operations_max: self.operations.unwrap_or(usize::MAX),
+                    streams: self.streams,
                     ..Setup::new(seed, self.nodes.into())
                 };
                 self.show(&setup)
@@ -79,8 +83,12 @@ impl Args {
     fn run_all(&self, first: u64) -> Result<bool> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(cores);
+        let setup = Setup {
+            streams: self.streams,
+            ..Setup::new(first, self.nodes.into())
+        };
         let began = Instant::now();
-        let sum = seeds::run_all(first, self.seeds, self.nodes.into(), threads, FAILURES_MAX)?;
+        let sum = seeds::run_all(self.seeds, &setup, threads, FAILURES_MAX)?;
         println!(
             "{} seeds from {first}, {} nodes: {} operations, {} episodes of faults, {} s of virtual time in {:.1} s; \
              healed within {:.1} s each time; {} failed",
@@ -93,6 +101,9 @@ impl Args {
             sum.heal_ms_max as f64 / 1_000.0,
             sum.failed.len()
         );
+        if self.streams {
+            println!("{}", sum.streams);
+        }
         for failed in &sum.failed {
             tell(failed);
         }
@@ -144,6 +155,9 @@ fn tell(report: &Report) {
 /// What runs it again.
 fn command(setup: &Setup) -> String {
     let mut command = format!("cargo xtask sim --seed {} --nodes {}", setup.seed, setup.nodes);
+    if setup.streams {
+        command.push_str(" --streams");
+    }
     if setup.episodes_max != usize::MAX {
         command.push_str(&format!(" --episodes {}", setup.episodes_max));
     }

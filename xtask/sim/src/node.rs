@@ -9,7 +9,7 @@ use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
 use memnode::service::{
-    ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig, UNFINISHED_KEPT,
+    ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
 };
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
@@ -18,16 +18,11 @@ use memproto::control::TrustedDevice;
 use memproto::{NodeId, Ttl};
 use tokio_util::sync::CancellationToken;
 
-use crate::defect::{Defect, Front};
+use crate::defect::Front;
 use crate::host::Host;
 use crate::network::Network;
+use crate::plan::Plan;
 use crate::random::Random;
-
-/// The budget of each node: far more than a run stores, for what is refused or evicted is not what is looked at here.
-const BUDGET_BYTES: u64 = 256 * 1024 * 1024;
-
-/// What each node grants each other one.
-const GRANT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Shards of each store: fewer than a real node has, so that a small number of keys meet in them.
 const SHARDS: usize = 2;
@@ -54,12 +49,12 @@ impl Device {
     }
 
     /// As the others know it.
-    fn as_trusted(&self, machine: usize) -> TrustedDevice {
+    fn as_trusted(&self, machine: usize, quota_bytes: u64) -> TrustedDevice {
         TrustedDevice {
             id: self.id(),
             public_key: hex::encode(&self.identity.public_key()),
             name: name_of(machine),
-            quota_bytes: GRANT_BYTES,
+            quota_bytes,
             trusted_at_unix_secs: 0,
             addresses: vec![Network::address_of(machine)],
         }
@@ -93,17 +88,20 @@ impl Process {
         generation: u64,
         host: Arc<Host>,
         random: &mut Random,
-        defect: Option<Defect>,
+        plan: &Plan,
     ) -> anyhow::Result<Self> {
         let device = &devices[machine];
+        let resources = plan.resources();
         let others = devices.iter().enumerate().filter(|(other, _)| *other != machine);
-        let trust = TrustStore::in_memory(others.map(|(other, device)| device.as_trusted(other)));
+        let trust = TrustStore::in_memory(
+            others.map(|(other, device)| device.as_trusted(other, resources.grant_bytes)),
+        );
         let surroundings = Surroundings::simulated(Arc::clone(&host) as _);
         let peers = PeersConfig {
             listen: vec![Network::address_of(machine)],
             discovery: false,
             surroundings: surroundings.clone(),
-            ..PeersConfig::new(name_of(machine), random.bits(), GRANT_BYTES)
+            ..PeersConfig::new(name_of(machine), random.bits(), resources.grant_bytes)
         };
         let peers = Peers::new(peers, device.identity.clone(), trust);
         let config = ServiceConfig {
@@ -115,18 +113,18 @@ impl Process {
             announce_interval: ANNOUNCE_INTERVAL,
             absent_grace: Ttl::try_from(ABSENT_GRACE)?,
             allow_flush: FlushAllowed::new(&[]),
-            abandoned_grace: UNFINISHED_KEPT,
+            abandoned_grace: resources.abandoned_grace,
             files: MemoryFiles::new(0),
         };
         let store = StoreConfig {
-            budget_bytes: BUDGET_BYTES,
+            budget_bytes: resources.budget_bytes,
             node_id: device.id(),
             first_block_id: random.bits(),
         };
         let store = Store::seeded(store, SHARDS, random.bits());
         let stop = CancellationToken::new();
         let service = Service::new(config, store, Arc::clone(&peers), stop.clone());
-        let events = Front::of(&service, defect);
+        let events = Front::of(&service, plan.defect);
         peers
             .start(events)
             .await

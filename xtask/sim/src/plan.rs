@@ -7,12 +7,16 @@ use memnode::service::ANNOUNCE_INTERVAL;
 use crate::defect::Defect;
 use crate::network::Delays;
 use crate::random::Random;
+use crate::streams::plan::{Resources, StreamsPlan};
 
 /// Virtual time has steps of a millisecond, and each timer is rounded up to one: of these an announcement may meet several.
 const ROUNDING_MS: u64 = 3;
 
 /// How many programs ask in all: more of them find no more in a large pool, and take as long as they are many.
 const PROGRAMS_MAX: usize = 16;
+
+/// How much longer calm times are with streams.
+const STREAMS_TAKE_LONGER: u64 = 3;
 
 /// What a person may set for a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +31,8 @@ pub struct Setup {
     pub operations_max: usize,
     /// What every node does wrong, to see whether that is found.
     pub defect: Option<Defect>,
+    /// Whether programs write streams, and no keys.
+    pub streams: bool,
 }
 
 impl Setup {
@@ -38,6 +44,7 @@ impl Setup {
             episodes_max: usize::MAX,
             operations_max: usize::MAX,
             defect: None,
+            streams: false,
         }
     }
 }
@@ -110,6 +117,17 @@ pub enum Fault {
         /// By how much.
         by_ms: i64,
     },
+    /// A person lowers what a peer may use, and raises it again.
+    LowerGrant {
+        /// Where.
+        machine: usize,
+        /// For the node of which machine.
+        peer: usize,
+        /// To what.
+        to_bytes: u64,
+        /// For how long.
+        for_ms: u64,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -132,6 +150,12 @@ impl fmt::Display for Fault {
             }
             Fault::Pause { machine, for_ms } => write!(f, "n{machine} gets no turn for {for_ms} ms"),
             Fault::ClockJump { machine, by_ms } => write!(f, "the clock of n{machine} jumps by {by_ms} ms"),
+            Fault::LowerGrant {
+                machine,
+                peer,
+                to_bytes,
+                for_ms,
+            } => write!(f, "n{machine} grants n{peer} {to_bytes} bytes for {for_ms} ms"),
         }
     }
 }
@@ -172,6 +196,8 @@ pub struct Plan {
     pub operations_max: usize,
     /// What every node does wrong.
     pub defect: Option<Defect>,
+    /// What is asked of streams, where programs write some.
+    pub streams: Option<StreamsPlan>,
 }
 
 impl Plan {
@@ -193,6 +219,7 @@ impl Plan {
             delays: Delays {
                 base_ms: (delays.0, delays.1),
                 jitter_ms: delays.2,
+                bytes_per_ms: None,
             },
             clocks_wrong_by_ms: (0..nodes).map(|_| clock(&mut random)).collect(),
             keys: 1 + random.index(4),
@@ -203,6 +230,7 @@ impl Plan {
             episodes: Vec::new(),
             operations_max: setup.operations_max,
             defect: setup.defect,
+            streams: setup.streams.then(|| StreamsPlan::of(seed, nodes)),
         };
         let programs = ((1 + random.index(3)) * nodes).min(PROGRAMS_MAX);
         let first = random.index(nodes);
@@ -210,15 +238,33 @@ impl Plan {
         plan.programs = (0..programs)
             .map(|program| (first + program * nodes.div_ceil(programs)) % nodes)
             .collect();
+        if let Some(streams) = &plan.streams {
+            plan.delays.bytes_per_ms = Some(streams.bytes_per_ms);
+            plan.programs.clear();
+        }
         let episodes = random.index(4);
         for episode in 0..episodes.min(setup.episodes_max) {
             let mut random = Random::new(seed, "episode", episode as u64);
-            plan.episodes.push(Episode {
+            let mut episode = Episode {
                 calm_ms: random.between(300..=1_000),
                 faults: faults(&mut random, nodes),
-            });
+            };
+            if plan.streams.is_some() {
+                // A chunk takes as long as a thousand small values.
+                episode.calm_ms *= STREAMS_TAKE_LONGER;
+                if random.percent(50) {
+                    episode.faults.push(lowered_grant(&mut random, nodes));
+                }
+            }
+            plan.episodes.push(episode);
         }
         plan
+    }
+
+    /// What each node has.
+    pub fn resources(&self) -> Resources {
+        let streams = self.streams.as_ref();
+        streams.map_or(Resources::AMPLE, |streams| streams.resources)
     }
 
     /// See [`History::known_after_ms`](crate::history::History::known_after_ms).
@@ -235,6 +281,17 @@ fn faults(random: &mut Random, nodes: usize) -> Vec<(u64, Fault)> {
         faults.push((starts_ms, fault(random, nodes)));
     }
     faults
+}
+
+fn lowered_grant(random: &mut Random, nodes: usize) -> (u64, Fault) {
+    let machine = random.index(nodes);
+    let fault = Fault::LowerGrant {
+        machine,
+        peer: (machine + 1 + random.index(nodes - 1)) % nodes,
+        to_bytes: random.between(0..=3) * 1024 * 1024,
+        for_ms: random.between(500..=10_000),
+    };
+    (random.between(0..=2_000), fault)
 }
 
 fn fault(random: &mut Random, nodes: usize) -> Fault {

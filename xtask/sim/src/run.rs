@@ -15,6 +15,10 @@ use crate::history::Calm;
 use crate::network::Traffic;
 use crate::plan::{Episode, Plan, Setup};
 use crate::program::Program;
+use crate::streams::follower::Follower;
+use crate::streams::sum::StreamsSum;
+use crate::streams::writer::Writer;
+use crate::streams::{self, monitor};
 use crate::trace::Trace;
 use crate::world::{Phase, World};
 use crate::{asking, faults, program};
@@ -51,6 +55,8 @@ pub struct Report {
     pub lines: Vec<String>,
     /// How many operations programs asked for.
     pub operations: usize,
+    /// What came of streams.
+    pub streams: StreamsSum,
     /// How many episodes of faults there were.
     pub episodes: usize,
     /// The longest time from the end of the last fault of an episode until all were connected, in milliseconds.
@@ -95,7 +101,8 @@ pub fn run(setup: &Setup, keeps_lines: bool) -> Result<Report> {
         violations,
         trace_hash: world.trace.hash(),
         lines: world.trace.take_lines(),
-        operations: history.operations.len(),
+        operations: history.operations.len() + history.stream_operations.len(),
+        streams: streams::sum::of(&history),
         episodes: world.plan.episodes.len(),
         heal_ms_max: ran.heal_ms_max,
         virtual_ms: ran.virtual_ms,
@@ -129,6 +136,16 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
     for (index, &machine) in world.plan.programs.iter().enumerate() {
         programs.spawn(Program::new(world, machine, index).run());
     }
+    let mut monitor = None;
+    if let Some(streams) = &world.plan.streams {
+        for (index, &machine) in streams.writers.iter().enumerate() {
+            programs.spawn(Writer::new(world, machine, index).run());
+        }
+        for (index, &machine) in streams.followers.iter().enumerate() {
+            programs.spawn(Follower::new(world, machine, index).run());
+        }
+        monitor = Some(tokio::spawn(monitor::watch(Arc::clone(world))));
+    }
     let mut whole = heal(world, &mut ran).await;
     for episode in &world.plan.episodes {
         if !whole {
@@ -149,6 +166,14 @@ async fn run_world(world: &Arc<World>) -> Result<Ran> {
     if ended.await.is_err() {
         ran.violations
             .push(Violation::unended("programs still wait for an answer".to_owned()));
+    }
+    if let Some(monitor) = monitor {
+        ran.violations.extend(monitor.await?);
+    }
+    if whole && world.plan.streams.is_some() {
+        streams::finale::free_all(world).await;
+        let left = catch_unwind(AssertUnwindSafe(|| streams::finale::look(world)));
+        ran.violations.extend(left.unwrap_or_default());
     }
     if whole {
         tokio::time::sleep(Duration::from_millis(QUIESCENCE_MS)).await;

@@ -113,6 +113,7 @@ pub fn measure(seed: u64, nodes: usize) -> Result<Row> {
     plan.delays = Delays {
         base_ms: (1, 1),
         jitter_ms: 0,
+        bytes_per_ms: None,
     };
     let (world, row) = runtime.block_on(async {
         let world = World::new(plan, Arc::new(Trace::new(false)));

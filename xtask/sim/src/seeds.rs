@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::plan::Setup;
 use crate::run::{Report, run};
+use crate::streams::sum::StreamsSum;
 
 /// How often a shorter run is tried for a seed that fails.
 const SHRINKING_STEPS_MAX: usize = 24;
@@ -19,6 +20,8 @@ pub struct Sum {
     pub seeds: usize,
     /// How many operations programs asked for.
     pub operations: usize,
+    /// What came of streams.
+    pub streams: StreamsSum,
     /// How many episodes of faults there were.
     pub episodes: usize,
     /// How much virtual time they took, in milliseconds.
@@ -33,6 +36,7 @@ impl Sum {
     fn add(&mut self, report: Report) {
         self.seeds += 1;
         self.operations += report.operations;
+        self.streams.add(&report.streams);
         self.episodes += report.episodes;
         self.virtual_ms += report.virtual_ms;
         self.heal_ms_max = self.heal_ms_max.max(report.heal_ms_max);
@@ -42,17 +46,11 @@ impl Sum {
     }
 }
 
-/// Runs seeds from one on, on so many threads. No more are begun once `failures_max` have failed.
+/// Runs so many seeds, from that of a setup on, on so many threads. No more are begun once `failures_max` have failed.
 ///
 /// # Errors
 /// A fault of the simulation itself.
-pub fn run_all(
-    first: u64,
-    count: usize,
-    nodes: usize,
-    threads: NonZeroUsize,
-    failures_max: usize,
-) -> Result<Sum> {
+pub fn run_all(count: usize, setup: &Setup, threads: NonZeroUsize, failures_max: usize) -> Result<Sum> {
     let next = AtomicUsize::new(0);
     let sum = Mutex::new(Sum::default());
     let work = || -> Result<()> {
@@ -61,7 +59,11 @@ pub fn run_all(
             if at >= count || lock(&sum).failed.len() >= failures_max {
                 return Ok(());
             }
-            let report = run(&Setup::new(first.wrapping_add(at as u64), nodes), false)?;
+            let setup = Setup {
+                seed: setup.seed.wrapping_add(at as u64),
+                ..*setup
+            };
+            let report = run(&setup, false)?;
             lock(&sum).add(report);
         }
     };

@@ -1,5 +1,6 @@
 //! What the parts of a run share: machines and their processes, the network, the trace, the history.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,6 +27,9 @@ pub enum Phase {
     Over,
 }
 
+/// The account of a peer on a machine, in one of its processes.
+pub type Account = (usize, u64, NodeId);
+
 /// See the module.
 pub struct World {
     /// What was drawn for this run.
@@ -41,6 +45,8 @@ pub struct World {
     processes: Mutex<Vec<Option<Arc<Process>>>>,
     generations: Mutex<Vec<u64>>,
     history: Mutex<History>,
+    /// What a peer used on a machine, in one of its processes, when its grant was lowered there.
+    used_when_lowered: Mutex<BTreeMap<Account, u64>>,
     /// How many operations programs may still begin.
     operations_left: AtomicUsize,
     /// How eagerly programs ask; also changes when a process comes or goes.
@@ -62,8 +68,11 @@ impl World {
             clocks: clocks.collect(),
             processes: Mutex::new(vec![None; nodes]),
             generations: Mutex::new(vec![0; nodes]),
+            used_when_lowered: Mutex::default(),
             history: Mutex::new(History {
                 known_after_ms: plan.known_after_ms(),
+                has_room: plan.streams.as_ref().is_none_or(|streams| streams.has_room),
+                abandoned_grace_ms: plan.resources().abandoned_grace.as_millis() as u64,
                 ..History::default()
             }),
             operations_left: AtomicUsize::new(plan.operations_max),
@@ -123,15 +132,8 @@ impl World {
             Random::new(self.plan.seed, "host", stream),
         );
         let mut random = Random::new(self.plan.seed, "process", stream);
-        let process = Process::start(
-            &self.devices,
-            machine,
-            generation,
-            host,
-            &mut random,
-            self.plan.defect,
-        )
-        .await?;
+        let process =
+            Process::start(&self.devices, machine, generation, host, &mut random, &self.plan).await?;
         self.note(Some(machine), format_args!("starts as process {generation}"));
         lock(&self.processes)[machine] = Some(Arc::new(process));
         self.phase.send_modify(|_| ());
@@ -162,6 +164,19 @@ impl World {
     /// The machine of a node.
     pub fn machine_of(&self, id: NodeId) -> Option<usize> {
         self.devices.iter().position(|device| device.id() == id)
+    }
+
+    /// Notes what a peer uses when its grant is lowered.
+    pub fn note_lowered(&self, account: Account, used_bytes: u64) {
+        self.history().has_lowered_grants = true;
+        let mut lowered = lock(&self.used_when_lowered);
+        let noted = lowered.entry(account).or_default();
+        *noted = used_bytes.max(*noted);
+    }
+
+    /// The most that a peer used when its grant was lowered.
+    pub fn used_when_lowered(&self, account: Account) -> u64 {
+        lock(&self.used_when_lowered).get(&account).copied().unwrap_or(0)
     }
 
     /// Whether a program may begin one more operation.

@@ -6,7 +6,7 @@ use xtask_sim::checker::Rule;
 use xtask_sim::defect::Defect;
 use xtask_sim::plan::Setup;
 use xtask_sim::run::run;
-use xtask_sim::seeds;
+use xtask_sim::seeds::{self, Sum};
 
 /// How many nodes there are.
 const NODES: usize = 5;
@@ -14,12 +14,19 @@ const NODES: usize = 5;
 /// How many seeds a defect may hide from.
 const SEEDS_FOR_DEFECT: u64 = 20;
 
-#[test]
-fn fifty_seeds_keep_what_nodes_promise() {
-    let sum = seeds::run_all(1, 50, NODES, NonZeroUsize::new(2).unwrap(), 5).unwrap();
+/// Runs the first seeds, none of which may break a rule.
+#[track_caller]
+fn keep_all(count: usize, streams: bool) -> Sum {
+    let setup = Setup {
+        streams,
+        ..Setup::new(1, NODES)
+    };
+    let threads = const { NonZeroUsize::new(2).expect("two are more than none") };
+    let sum = seeds::run_all(count, &setup, threads, 5).expect("the simulation itself runs");
     for failed in &sum.failed {
+        let kind = if streams { " --streams" } else { "" };
         eprintln!(
-            "seed {}: cargo xtask sim --seed {}",
+            "seed {}: cargo xtask sim --seed {}{kind}",
             failed.setup.seed, failed.setup.seed
         );
         for violation in &failed.violations {
@@ -27,14 +34,32 @@ fn fifty_seeds_keep_what_nodes_promise() {
         }
     }
     assert!(sum.failed.is_empty(), "seeds that break a rule are told above");
+    sum
+}
+
+#[test]
+fn fifty_seeds_keep_what_nodes_promise() {
+    let sum = keep_all(50, false);
     assert!(sum.operations > 10_000 && sum.episodes > 30, "{sum:?}");
+}
+
+#[test]
+fn twenty_seeds_keep_what_nodes_promise_of_streams() {
+    let sum = keep_all(20, true);
+    assert!(sum.episodes > 10, "{sum:?}");
+    let streams = sum.streams;
+    assert!(streams.finished > 200 && streams.broken_off > 20, "{streams}");
+    assert!(streams.read > 500 && streams.followed > 100, "{streams}");
 }
 
 #[test]
 fn a_seed_gives_the_same_run_each_time() {
     let mut hashes = Vec::new();
-    for seed in 1..=5 {
-        let setup = Setup::new(seed, NODES);
+    for seed in 1..=6 {
+        let setup = Setup {
+            streams: seed % 2 == 0,
+            ..Setup::new(seed, NODES)
+        };
         let first = run(&setup, false).unwrap();
         // Another thread has other random numbers of its own, which hash maps would draw from.
         let again = std::thread::spawn(move || run(&setup, true).unwrap())
@@ -52,10 +77,11 @@ fn a_seed_gives_the_same_run_each_time() {
 
 /// Runs seeds until one breaks the rule.
 #[track_caller]
-fn is_found(defect: Defect, rule: Rule) {
+fn is_found(defect: Defect, streams: bool, rule: Rule) {
     let found = (1..=SEEDS_FOR_DEFECT).any(|seed| {
         let setup = Setup {
             defect: Some(defect),
+            streams,
             ..Setup::new(seed, NODES)
         };
         let report = run(&setup, false).expect("the simulation itself runs");
@@ -69,15 +95,20 @@ fn is_found(defect: Defect, rule: Rule) {
 
 #[test]
 fn a_node_that_keeps_old_values_is_found() {
-    is_found(Defect::KeepsOldValues, Rule::Stale);
+    is_found(Defect::KeepsOldValues, false, Rule::Stale);
 }
 
 #[test]
 fn a_node_that_ignores_announcements_is_found() {
-    is_found(Defect::IgnoresAnnouncements, Rule::Stale);
+    is_found(Defect::IgnoresAnnouncements, false, Rule::Stale);
 }
 
 #[test]
 fn a_node_that_keeps_freed_blocks_is_found() {
-    is_found(Defect::KeepsFreedBlocks, Rule::Accounts);
+    is_found(Defect::KeepsFreedBlocks, false, Rule::Accounts);
+}
+
+#[test]
+fn a_node_that_keeps_freed_chunks_is_found() {
+    is_found(Defect::KeepsFreedBlocks, true, Rule::Leak);
 }

@@ -21,6 +21,11 @@
 //! | [`Rule::Listing`] | at the end, a node that does not list exactly the keys that can be read | |
 //! | [`Rule::Accounts`] | at the end, a block that lies on a peer and that its owner does not know of, or the other way round; an account that is not the sum of its blocks | blocks that an earlier process of the owner left |
 //! | [`Rule::Link`] | a link that ends in a calm time; nodes that are not all connected in bounded time after the last fault | |
+//! | [`Rule::Bytes`] | a byte of a stream that is not the one that was handed over for its place, at any time, whoever reads it | |
+//! | [`Rule::Whole`] | a read that ends with other than all bytes of a finished stream, or a follower that ends where the stream does not; in a calm time, any failure to read one that is finished, pinned and neither freed nor over its life | after the end of a process: a part, or all of it, may have been there. Outside of calm times a link that is back before the answer makes an absence of what was away |
+//! | [`Rule::Honest`] | an error that is none of those that can be the cause; a stream that is finished with another size than was placed, or a sum of chunks that is not its size; a chunk where it may not lie | |
+//! | [`Rule::Room`] | a grant or a budget that is passed; more held of streams under way than the bounds allow | a grant that is lowered: what was there stays |
+//! | [`Rule::Leak`] | at the end, when all streams were freed: anything of them that is left anywhere | |
 //! | [`Rule::Panic`] | any panic, among them those of the store's audit | |
 //!
 //! What a process had is gone with it. So nothing is said about a read where a write that is not older than what it should have seen
@@ -32,6 +37,7 @@ mod finale;
 pub mod limits;
 mod order;
 mod reads;
+mod streams;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -74,6 +80,16 @@ pub enum Rule {
     /// See the module.
     Link,
     /// See the module.
+    Bytes,
+    /// See the module.
+    Whole,
+    /// See the module.
+    Honest,
+    /// See the module.
+    Room,
+    /// See the module.
+    Leak,
+    /// See the module.
     Panic,
 }
 
@@ -94,6 +110,16 @@ impl Violation {
     /// A panic.
     pub fn panicked(what: String) -> Self {
         Self::new(Rule::Panic, what)
+    }
+
+    /// More is used or held than may be.
+    pub fn room(what: String) -> Self {
+        Self::new(Rule::Room, what)
+    }
+
+    /// Something is left that nobody has.
+    pub fn leaked(what: String) -> Self {
+        Self::new(Rule::Leak, what)
     }
 
     /// Something that does not end.
@@ -136,6 +162,7 @@ pub fn check(history: &History, finale: &Finale) -> Vec<Violation> {
         violations.extend(strict::check(&key));
     }
     violations.extend(blocks::check(history));
+    violations.extend(streams::check(history));
     violations.extend(finale::check(history, finale));
     violations
 }

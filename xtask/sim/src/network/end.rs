@@ -79,7 +79,8 @@ impl SimulatedConnection for End {
         if pipe.is_broken() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let arrives_at = Instant::now() + state.delay(from, to, &self.network.delays);
+        let delay = state.delay(from, to, &self.network.delays);
+        let arrives_at = Instant::now() + delay;
         if pipe_is_deserted(state, name) {
             // Its machine says that it knows nothing of this, if it can say anything.
             let answered = state.has_way(from, to);
@@ -101,6 +102,7 @@ impl SimulatedConnection for End {
             traffic.bytes += count as u64;
             traffic.writes += 1;
         }
+        let arrives_at = state.sent_at(from, count, &self.network.delays) + delay;
         if let Some(pipe) = state.pipes.get_mut(&name) {
             pipe.push(arrives_at, Item::Bytes(bytes[..count].to_vec()));
         }

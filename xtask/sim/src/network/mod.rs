@@ -40,6 +40,8 @@ pub struct Delays {
     pub base_ms: (u64, u64),
     /// How much later single writes may arrive, in milliseconds.
     pub jitter_ms: u64,
+    /// How many bytes a machine sends in a millisecond, to all others together; `None` is at once.
+    pub bytes_per_ms: Option<u64>,
 }
 
 impl Delays {
@@ -87,6 +89,8 @@ struct Machine {
     refuses: bool,
     listener: Option<Listener>,
     sent: Traffic,
+    /// When the last byte that it was given has left it.
+    sending_until: Option<Instant>,
 }
 
 struct Listener {
@@ -119,6 +123,7 @@ impl Network {
             refuses: false,
             listener: None,
             sent: Traffic::default(),
+            sending_until: None,
         };
         Arc::new(Self {
             delays,
@@ -350,6 +355,19 @@ impl State {
             .or_insert_with(|| random.between(delays.base_ms.0..=delays.base_ms.1));
         let jitter_ms = random.between(0..=delays.jitter_ms);
         Duration::from_millis(*base_ms + jitter_ms)
+    }
+
+    /// When bytes have left a machine that it is given now, behind those that it was given before.
+    fn sent_at(&mut self, from: usize, bytes: usize, delays: &Delays) -> Instant {
+        let now = Instant::now();
+        let Some(bytes_per_ms) = delays.bytes_per_ms else {
+            return now;
+        };
+        let machine = &mut self.machines[from];
+        let begins = machine.sending_until.map_or(now, |until| until.max(now));
+        let sent = begins + Duration::from_micros(bytes as u64 * 1_000 / bytes_per_ms);
+        machine.sending_until = Some(sent);
+        sent
     }
 
     /// One end of a connection is closed: what it sent arrives, and then, where its system lives to say so, the end.

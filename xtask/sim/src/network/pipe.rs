@@ -112,9 +112,11 @@ impl Pipe {
             };
         }
         let count = buffer.len().min(self.arrived.len());
-        for (place, byte) in buffer.iter_mut().zip(self.arrived.drain(..count)) {
-            *place = byte;
-        }
+        let (front, back) = self.arrived.as_slices();
+        let of_front = count.min(front.len());
+        buffer[..of_front].copy_from_slice(&front[..of_front]);
+        buffer[of_front..count].copy_from_slice(&back[..count - of_front]);
+        self.arrived.drain(..count);
         self.unread -= count;
         if let Some(writer) = self.writer.take() {
             writer.wake();
