@@ -1,9 +1,9 @@
 //! Reading streams: page by page of the manifest, chunk by chunk from their holders, each verified by its hash.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, Stream};
@@ -13,6 +13,7 @@ use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::manifest::PAGE_LEN_MAX;
 use memproto::peer::{Manifest, ManifestPage, PeerReply, PeerRequest, PlacedChunk};
 use memproto::{BlockId, NodeId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::compression::restored;
@@ -24,11 +25,15 @@ use crate::buffer::BlockBuffer;
 use crate::peer::PeerLink;
 use crate::platform;
 use crate::service::blocks::Found;
-use crate::service::{ByteRange, Loaded, Service, Written, unexpected_reply};
+use crate::service::{ByteRange, Loaded, Service, Written, lock, unexpected_reply};
 
 /// How many chunks all readers together fetch ahead; each has one at least. 8 MiB hide a round trip of 8 ms at 1 GB/s; a reader that stops holds
 /// its part of them.
 const READ_AHEAD: usize = 8;
+
+/// How many times as many chunks are looked at as are fetched from one node, where they go into a file: those that wait for their node's turn take no
+/// memory.
+const LOOKED_AT: usize = 4;
 
 /// Who knows where the chunks of a stream are.
 #[derive(Clone)]
@@ -83,6 +88,37 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The turns of the nodes from which chunks go into a file. Each has some under way, so that all links are in use at once, however the chunks are
+/// spread.
+struct Holders {
+    each: usize,
+    turns: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+}
+
+impl Holders {
+    /// For a reader that may fetch so many ahead of one node.
+    fn new(ahead: usize) -> Self {
+        Self {
+            each: (ahead * 3 / 4).max(1),
+            turns: Mutex::default(),
+        }
+    }
+
+    async fn turn(&self, wanted: &Wanted) -> Option<OwnedSemaphorePermit> {
+        let Wanted::Chunk { chunk, .. } = wanted else {
+            return None;
+        };
+        let turns = {
+            let mut turns = lock(&self.turns);
+            let turns = turns
+                .entry(chunk.holder)
+                .or_insert_with(|| Arc::new(Semaphore::new(self.each)));
+            Arc::clone(turns)
+        };
+        Some(turns.acquire_owned().await.expect("nobody closes it"))
     }
 }
 
@@ -587,24 +623,28 @@ impl Service {
                 let part = range.within(size)?;
                 let (begin, length) = (part.start, part.end - part.start);
                 let (_reading, ahead) = Reading::begin(&self.readers);
+                let holders = Holders::new(ahead);
                 self.counters.hits.increment();
                 self.walk(id, source, part, Until::Now)
                     .map_ok(|(wanted, via)| {
-                        let file = Arc::clone(&file);
+                        let (file, holders) = (Arc::clone(&file), &holders);
                         async move {
                             let to = match &wanted {
                                 Wanted::Chunk { from, .. } | Wanted::AtWriter { from, .. } => Some(*from),
                                 Wanted::Bytes(_) => None,
                             };
+                            let turn = holders.turn(&wanted).await;
                             let pieces = self.fetch(id, wanted, via).await?;
-                            Ok((to, pieces, file))
+                            Ok((to, pieces, file, turn))
                         }
                     })
-                    .try_buffer_unordered(ahead)
-                    .try_for_each(|(from, pieces, file)| async move {
+                    .try_buffer_unordered(ahead * LOOKED_AT)
+                    .try_for_each(|(from, pieces, file, turn)| async move {
                         // What is in no chunk has no place of its own: a stream that grows is read in order instead.
                         let from = from.ok_or_else(still_growing)?;
-                        self.write_pieces(file, pieces, at + (from - begin)).await
+                        let written = self.write_pieces(file, pieces, at + (from - begin)).await;
+                        drop(turn);
+                        written
                     })
                     .await?;
                 return Ok(Written { id, size, length });
