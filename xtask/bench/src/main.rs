@@ -29,6 +29,7 @@ mod figures;
 mod judgement;
 mod line;
 mod local;
+mod marks;
 mod memory;
 mod mesh;
 mod random;
