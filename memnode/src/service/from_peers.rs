@@ -165,9 +165,12 @@ impl Service {
                 unix_ms: self.unix_ms(),
             },
             PeerRequest::Finish { stream } => {
+                let (held, given_up) = self.open_streams.finish(peer, stream);
+                for chunk in given_up {
+                    self.store.remove(chunk);
+                }
                 // Those of class cache may have been evicted.
-                let chunks = self.open_streams.finish(peer, stream).into_iter();
-                let there = chunks.filter(|&chunk| self.store.meta(chunk).is_some());
+                let there = held.into_iter().filter(|&chunk| self.store.meta(chunk).is_some());
                 PeerReply::Finished {
                     chunks: there.count() as u64,
                 }
@@ -406,7 +409,7 @@ impl Service {
     /// Which of a peer's chunks are here. Those of streams that it has not finished belong to another one from here on.
     fn hold_for_peer(&self, peer: NodeId, stream: BlockId, ids: &[BlockId]) -> Vec<bool> {
         let is_here = |&id: &BlockId| {
-            self.open_streams.move_to(peer, stream, id);
+            self.open_streams.hold(peer, stream, id);
             let is_its_own = |meta: &BlockMeta, _: &Chunk| meta.owner == Owner::Peer(peer);
             self.store.set_stream(id, stream, is_its_own).is_some()
         };

@@ -14,14 +14,23 @@ use super::lock;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct OpenStreams {
-    /// The stream that each chunk of each writer belongs to.
-    streams: Mutex<BTreeMap<(NodeId, u64), BlockId>>,
+    /// What is known of each chunk of each writer.
+    streams: Mutex<BTreeMap<(NodeId, u64), Noted>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    /// The stream that it belongs to.
+    stream: BlockId,
+    /// Whether the writer has asked for it: it knows that it is here.
+    held: bool,
 }
 
 impl OpenStreams {
     /// Notes a chunk that was stored.
     pub(super) fn note(&self, writer: NodeId, stream: BlockId, chunk: BlockId) {
-        lock(&self.streams).insert((writer, chunk.as_u64()), stream);
+        let noted = Noted { stream, held: false };
+        lock(&self.streams).insert((writer, chunk.as_u64()), noted);
     }
 
     /// Forgets a chunk that was freed.
@@ -29,16 +38,18 @@ impl OpenStreams {
         lock(&self.streams).remove(&(writer, chunk.as_u64()));
     }
 
-    /// A chunk of a stream that is not finished belongs to another one from here on.
-    pub(super) fn move_to(&self, writer: NodeId, stream: BlockId, chunk: BlockId) {
+    /// The writer asks for a chunk of a stream that is not finished, which belongs to this stream from here on.
+    pub(super) fn hold(&self, writer: NodeId, stream: BlockId, chunk: BlockId) {
         if let Some(of) = lock(&self.streams).get_mut(&(writer, chunk.as_u64())) {
-            *of = stream;
+            *of = Noted { stream, held: true };
         }
     }
 
-    /// The stream is finished: its chunks stay. Returns which there were.
-    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> Vec<BlockId> {
-        self.take(writer, |of| of == stream)
+    /// The stream is finished: the chunks that its writer has asked for stay. Returns how many there were, and the others: what the writer gave up while it
+    /// was on its way, and freed before it arrived.
+    pub(super) fn finish(&self, writer: NodeId, stream: BlockId) -> (Vec<BlockId>, Vec<BlockId>) {
+        let held = self.take(writer, |of| of.stream == stream && of.held);
+        (held, self.take(writer, |of| of.stream == stream))
     }
 
     /// Takes out the chunks of all streams that a writer has not finished.
@@ -57,9 +68,9 @@ impl OpenStreams {
         lock(&self.streams).len()
     }
 
-    fn take(&self, writer: NodeId, which: impl Fn(BlockId) -> bool) -> Vec<BlockId> {
+    fn take(&self, writer: NodeId, which: impl Fn(Noted) -> bool) -> Vec<BlockId> {
         let mut streams = lock(&self.streams);
-        let taken = streams.extract_if(chunks_of(writer), |_, stream| which(*stream));
+        let taken = streams.extract_if(chunks_of(writer), |_, noted| which(*noted));
         taken.filter_map(|((_, chunk), _)| BlockId::new(chunk)).collect()
     }
 }
@@ -81,10 +92,11 @@ mod tests {
             streams.note(writer, id(100), id(chunk));
         }
         streams.note(other, id(100), id(4));
-        streams.move_to(writer, id(101), id(1));
-        streams.move_to(writer, id(101), id(9));
+        streams.hold(writer, id(101), id(1));
+        streams.hold(writer, id(101), id(9));
+        streams.note(writer, id(101), id(5));
         streams.forget(writer, id(2));
-        assert_eq!(streams.finish(writer, id(101)), [id(1)]);
+        assert_eq!(streams.finish(writer, id(101)), (vec![id(1)], vec![id(5)]));
         assert_eq!(streams.abandon(writer), [id(3)]);
         assert!(!streams.has_any(writer) && streams.has_any(other));
     }

@@ -840,11 +840,18 @@ impl OpenStream {
 
     /// Frees all of it, unless it is finished: whoever reads or writes it is told.
     pub(super) fn free(&self, service: &Service) -> u64 {
+        let holders: BTreeSet<NodeId>;
         let (manifest, loose) = {
             let mut state = lock(&self.state);
             if std::mem::replace(&mut state.ended, true) {
                 return 0;
             }
+            holders = state
+                .lying
+                .keys()
+                .chain(state.under_way.keys())
+                .copied()
+                .collect();
             state.flying.clear();
             state.tail.clear();
             let mut loose = std::mem::take(&mut state.spare);
@@ -860,6 +867,7 @@ impl OpenStream {
             service.free_on(holder, ids);
         }
         loose.into_iter().for_each(|id| service.free_chunk(id));
+        self.settle_with(service, &holders);
         self.growth.change(|growth| growth.ended = true);
         bytes
     }
@@ -870,6 +878,17 @@ impl OpenStream {
         let state = lock(&self.state);
         let flying: usize = state.flying.values().map(Pieces::len).sum();
         (flying + state.tail.len()) as u64
+    }
+
+    /// Tells the peers on which chunks lay that no more come: what was given up on its way there is not to stay.
+    fn settle_with(&self, service: &Service, holders: &BTreeSet<NodeId>) {
+        for link in holders.iter().filter_map(|&holder| service.peers.link(holder)) {
+            let stream = self.id;
+            service.spawn(async move {
+                // Without an answer the link is gone, and the peer frees them by itself after a while.
+                let _ = link.request(PeerRequest::Finish { stream }, Body::empty()).await;
+            });
+        }
     }
 
     /// How far it has come.

@@ -358,6 +358,11 @@ async fn what_is_not_there_or_anothers_is_answered_with_nothing() {
         assert_eq!(scene.state().await, before);
     }
     // What the peer asked to finish is still the third's to finish.
+    let hold = PeerRequest::Hold {
+        stream: id_of(third, STREAM),
+        ids: vec![id_of(third, CHUNK), id_of(peer, CHUNK)],
+    };
+    assert_eq!(scene.ask(third, hold).await, PeerReply::Held(vec![true, false]));
     let finish = PeerRequest::Finish {
         stream: id_of(third, STREAM),
     };
