@@ -130,7 +130,7 @@ fn the_sending_node_is_killed_in_the_middle_of_a_stream() -> Result<()> {
 fn the_holding_node_is_killed_in_the_middle_of_a_load() -> Result<()> {
     let transfer = Transfer::new()?;
     let [a, b] = transfer.lab.all();
-    let mut stream = a.memcli_command(["stream", "--quiet", "--peer", "b"]);
+    let mut stream = a.memcli_command(["stream", "--quiet", "--peer", "b", "--compress", "never"]);
     let id = Running::start(stream.arg(&transfer.file))?
         .wait(scene::TRANSFERRED)?
         .ok()?

@@ -42,7 +42,7 @@ fn over_its_budget_a_node_refuses_and_keeps_what_it_has() -> Result<()> {
     for args in [
         &["set", "more", "-"][..],
         &["store", "-"],
-        &["stream", "-"],
+        &["stream", "--compress", "never", "-"],
         &["set", "kept", "-"],
     ] {
         let refused = with_stdin(a, args, &too_much)?.fails_with(NO_ROOM)?;
@@ -72,7 +72,10 @@ fn over_its_grant_a_peer_is_refused_and_gets_the_room_back_that_it_frees() -> Re
         .text();
     let lent = b.stats()?.peers_used_bytes;
     assert!(lent >= 20 * MIB);
-    for args in [&["store", "--peer", "b", "-"], &["stream", "--peer", "b", "-"]] {
+    for args in [
+        &["store", "--peer", "b", "-"][..],
+        &["stream", "--peer", "b", "--compress", "never", "-"],
+    ] {
         for path in [&fits, &too_much] {
             let refused = with_stdin(a, args, path)?.fails_with(NO_ROOM)?;
             assert_eq!(refused.text(), "", "a refused write printed an id");
