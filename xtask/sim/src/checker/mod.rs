@@ -24,7 +24,7 @@
 //! | [`Rule::Bytes`] | a byte of a stream that is not the one that was handed over for its place, at any time, whoever reads it | |
 //! | [`Rule::Whole`] | a read that ends with other than all bytes of a finished stream, or a follower that ends where the stream does not; in a calm time, any failure to read one that is finished, pinned and neither freed nor over its life | after the end of a process: a part, or all of it, may have been there. Outside of calm times a link that is back before the answer makes an absence of what was away |
 //! | [`Rule::Honest`] | an error that is none of those that can be the cause; a stream that is finished with another size than was placed, or a sum of chunks that is not its size; a chunk where it may not lie | |
-//! | [`Rule::Room`] | a grant or a budget that is passed; more held of streams under way than the bounds allow | a grant that is lowered: what was there stays |
+//! | [`Rule::Room`] | a grant or a budget that is passed; more held of streams under way than the bounds allow | a grant that is lowered: what was there stays; 64 KiB of records |
 //! | [`Rule::Leak`] | at the end, when all streams were freed: anything of them that is left anywhere | |
 //! | [`Rule::Panic`] | any panic, among them those of the store's audit | |
 //!
