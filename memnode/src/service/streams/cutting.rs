@@ -34,7 +34,7 @@ pub(super) struct RawChunk {
 impl RawChunk {
     /// Hashes some hundred microseconds.
     pub(super) fn of(pieces: VecDeque<Bytes>, room: OwnedSemaphorePermit) -> Self {
-        let length = pieces.iter().map(Bytes::len).sum::<usize>() as u32;
+        let length = len_of(&pieces) as u32;
         Self {
             hash: hash_of(&pieces),
             pieces,
@@ -42,6 +42,11 @@ impl RawChunk {
             _room: Some(room),
         }
     }
+}
+
+/// How many bytes pieces have.
+pub(super) fn len_of<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> u64 {
+    pieces.into_iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// The hash of the bytes of a chunk.

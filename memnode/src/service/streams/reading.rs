@@ -12,12 +12,13 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::manifest::PAGE_LEN_MAX;
 use memproto::peer::{Manifest, ManifestPage, PeerReply, PeerRequest, PlacedChunk};
+use memproto::stream::Codec;
 use memproto::{BlockId, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::compression::restored;
-use super::cutting::hash_of;
+use super::cutting::{hash_of, len_of};
 use super::growth::Growth;
 use super::writing::{OpenStream, Part};
 use crate::body::Body;
@@ -261,9 +262,9 @@ impl Walk {
     }
 
     fn take_bytes(&mut self, bytes: VecDeque<Bytes>) {
-        let there = bytes.iter().map(|piece| piece.len() as u64).sum();
-        let part = part_of(bytes, 0, (self.end - self.at).min(there));
-        self.at += part.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let length = (self.end - self.at).min(len_of(&bytes));
+        let part = part_of(bytes, 0, length);
+        self.at += length;
         self.ready.push_back(Wanted::Bytes(part));
     }
 }
@@ -299,12 +300,12 @@ impl Service {
                 Some(Source::Open(stream))
             }
             None if self.store.meta(id).is_some() || self.store.object(id).is_some() => None,
-            None => match self.growing_elsewhere(id).await? {
-                Some((link, size)) => {
-                    range.within(size)?;
+            None => match self.stream_of_peer(id).await? {
+                Some((link, page)) if !page.whole => {
+                    range.within(page.size)?;
                     Some(Source::Peer(link))
                 }
-                None => None,
+                Some(_) | None => None,
             },
         };
         let Some(source) = source else {
@@ -320,11 +321,11 @@ impl Service {
         })
     }
 
-    /// The peer that is writing a stream, and how large that is.
-    async fn growing_elsewhere(&self, id: BlockId) -> ApiResult<Option<(Arc<PeerLink>, u64)>> {
+    /// The peer that has the manifest of a stream, and what it says of the stream as a whole: the page has no chunks.
+    async fn stream_of_peer(&self, id: BlockId) -> ApiResult<Option<(Arc<PeerLink>, ManifestPage)>> {
         for link in self.who_may_have(id).await {
             match self.fetch_page(&link, id, u64::MAX, 0).await {
-                Ok(page) => return Ok((!page.whole).then_some((link, page.size))),
+                Ok(page) => return Ok(Some((link, page))),
                 Err(error) if error.code == ErrorCode::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -435,16 +436,15 @@ impl Service {
             let (codec, length) = (chunk.codec, chunk.length);
             let stored = VecDeque::from([value.bytes()]);
             return match codec {
-                memproto::stream::Codec::Raw => restored(stored, codec, length),
-                memproto::stream::Codec::Zstd => self.compute(move || restored(stored, codec, length)).await,
+                Codec::Raw => restored(stored, codec, length),
+                Codec::Zstd => self.compute(move || restored(stored, codec, length)).await,
             };
         }
         let fetched = match (self.peers.link(chunk.holder), via) {
             (Some(holder), _) => self.ask_holder(&holder, chunk, offset).await,
             (None, Some(via)) => {
                 let bytes = self.relayed(&via, id, offset, chunk.length.into()).await?;
-                self.verified(bytes, chunk, memproto::stream::Codec::Raw, &via, offset)
-                    .await
+                self.verified(bytes, chunk, Codec::Raw, &via, offset).await
             }
             (None, None) => Err(self
                 .link_to(chunk.holder)
@@ -548,7 +548,7 @@ impl Service {
         &self,
         stored: VecDeque<Bytes>,
         chunk: &PlacedChunk,
-        codec: memproto::stream::Codec,
+        codec: Codec,
         from: &PeerLink,
         offset: u64,
     ) -> ApiResult<VecDeque<Bytes>> {
@@ -697,15 +697,9 @@ impl Service {
         if self.store.object(id).is_some() {
             return Ok(None);
         }
-        for link in self.who_may_have(id).await {
-            match self.fetch_page(&link, id, 0, 0).await {
-                Ok(page) if page.whole => return Ok(Some((Source::Peer(link), page.size))),
-                Ok(_) => return Ok(None),
-                Err(error) if error.code == ErrorCode::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        let of_peer = self.stream_of_peer(id).await?;
+        let whole = of_peer.filter(|(_, page)| page.whole);
+        Ok(whole.map(|(link, page)| (Source::Peer(link), page.size)))
     }
 }
 
