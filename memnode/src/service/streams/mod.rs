@@ -93,15 +93,23 @@ impl Writing {
     }
 }
 
-/// A stream that is freed when this is dropped, unless it was finished.
+/// A stream that is freed when this is dropped, unless it was finished or is to be [`kept`](Self::kept).
 struct OrFreed<'a> {
     service: &'a Service,
-    id: BlockId,
+    id: Option<BlockId>,
+}
+
+impl OrFreed<'_> {
+    fn kept(mut self) {
+        self.id = None;
+    }
 }
 
 impl Drop for OrFreed<'_> {
     fn drop(&mut self) {
-        self.service.free_open(self.id);
+        if let Some(id) = self.id {
+            self.service.free_open(id);
+        }
     }
 }
 
@@ -117,7 +125,7 @@ impl Service {
         let opened = self.stream_open(options.into()).await?;
         let _guard = OrFreed {
             service: self,
-            id: opened.id,
+            id: Some(opened.id),
         };
         self.stream_write(opened.id, body).await?;
         let finished = self.stream_finish(opened.id).await?;
@@ -154,10 +162,13 @@ impl Service {
                 place: Place::Stream(Arc::default()),
                 expires: None,
             });
-            let guard = OrFreed { service: self, id };
+            let guard = OrFreed {
+                service: self,
+                id: Some(id),
+            };
             self.set_placed(&key, Placed { id, size: 0, content }, false, None)
                 .await?;
-            std::mem::forget(guard);
+            guard.kept();
         }
         Ok(StreamOpened { id })
     }

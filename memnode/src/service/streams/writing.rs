@@ -17,21 +17,24 @@ use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::limits::STREAM_CHUNK_SIZE;
 use memproto::peer::message::{ChunkForm, FREE_BATCH_MAX};
 use memproto::peer::{Manifest, ManifestPage, PeerReply, PeerRequest, PlacedChunk};
-use memproto::stream::{Codec, KnownChunk, StreamFinished, StreamHolder, StreamOptions, StreamStatus};
+use memproto::stream::{
+    Codec, Compress, KnownChunk, StreamFinished, StreamHolder, StreamOptions, StreamStatus,
+};
 use memproto::{BlockClass, BlockId, ChunkHash, NodeId};
 use tokio::time::Instant;
 
 use super::chunks::Claim;
 use super::compression::{Compression, compressed};
-use super::cutting::{FileSource, Pieces, RawChunk};
+use super::cutting::{FileSource, Pieces, RawChunk, len_of};
 use super::growth::{Grown, Growth};
 use super::lanes::{Choice, LANE_SLOTS, Lanes, RETURN_LOOK, RETURN_WAIT};
 use crate::body::Body;
 use crate::buffer::BlockBuffer;
+use crate::expiry::Moment;
 use crate::peer::PeerLink;
 use crate::placement;
 use crate::service::blocks::{Placed, fill};
-use crate::service::{ByteRange, Service, Stored, lock, unexpected_reply};
+use crate::service::{ByteRange, Service, lock, unexpected_reply};
 use crate::store::{Adoption, Block, Chunk, Content, Object, Owner, Place};
 
 /// How many chunks one stream has under way at most: all slots of two lanes, or some of each of many.
@@ -256,10 +259,7 @@ impl OpenStream {
     ) -> ApiResult<Vec<bool>> {
         let _turn = self.turn()?;
         let count = chunks.len();
-        let mut found = Found {
-            service,
-            settled: BTreeMap::new(),
-        };
+        let mut found: BTreeMap<usize, Claimed<'_>> = BTreeMap::new();
         let mut waiting = chunks.into_iter().enumerate();
         let mut looking = FuturesUnordered::new();
         loop {
@@ -269,13 +269,15 @@ impl OpenStream {
             let Some((index, one)) = looking.next().await else {
                 break;
             };
-            found.settled.extend(one.map(|settled| (index, settled)));
+            found.extend(one.map(|claimed| (index, claimed)));
         }
         drop(looking);
-        let is_known = (0..count)
-            .map(|index| found.settled.contains_key(&index))
-            .collect();
-        while let Some((_, settled)) = found.settled.pop_first() {
+        let is_known = (0..count).map(|index| found.contains_key(&index)).collect();
+        while let Some((_, claimed)) = found.pop_first() {
+            let settled = Settled {
+                chunk: claimed.taken(),
+                known: true,
+            };
             let index = {
                 let mut state = lock(&self.state);
                 state.cut += 1;
@@ -295,7 +297,7 @@ impl OpenStream {
         chunks: impl Stream<Item = ApiResult<RawChunk>> + Send,
     ) -> ApiResult<u64> {
         let mut chunks = std::pin::pin!(chunks);
-        let mut broken_off = BrokenOff { stream: self };
+        let _trimmed = Trimmed { stream: self };
         let mut under_way = FuturesUnordered::new();
         let mut next_index = lock(&self.state).cut;
         let mut at_end = false;
@@ -321,10 +323,7 @@ impl OpenStream {
             self.settle(service, index, &settled?)?;
             self.publish();
         }
-        drop(under_way);
-        let size = broken_off.none();
-        self.publish();
-        Ok(size)
+        Ok(lock(&self.state).manifest.size())
     }
 
     /// A chunk has its place. Where the stream was freed meanwhile, nobody needs it.
@@ -343,7 +342,7 @@ impl OpenStream {
     }
 
     /// Finds a chunk of which only the hash is at hand, or has the peer that is next in turn take it over from somebody else.
-    async fn find(&self, service: &Service, known: KnownChunk) -> Option<Settled> {
+    async fn find<'a>(&self, service: &'a Service, known: KnownChunk) -> Option<Claimed<'a>> {
         if self.options.class != BlockClass::Pinned {
             return None;
         }
@@ -359,14 +358,14 @@ impl OpenStream {
                     return None;
                 }
                 Claim::Known(chunk) => {
-                    if let Some(settled) = self.settled(service, chunk).await {
-                        return Some(settled);
+                    if let Some(claimed) = self.still_there(service, chunk).await {
+                        return Some(claimed);
                     }
                 }
                 Claim::New(placing) => {
                     let chunk = self.adopted_anywhere(service, known).await?;
                     placing.done(chunk);
-                    return Some(Settled { chunk, known: true });
+                    return Some(Claimed::new(service, chunk));
                 }
             }
         }
@@ -404,8 +403,11 @@ impl OpenStream {
             match claim {
                 Claim::Pending(done) => done.cancelled().await,
                 Claim::Known(known) => {
-                    if let Some(settled) = self.settled(service, known).await {
-                        return Ok(settled);
+                    if let Some(claimed) = self.still_there(service, known).await {
+                        return Ok(Settled {
+                            chunk: claimed.taken(),
+                            known: true,
+                        });
                     }
                 }
                 Claim::New(placing) => {
@@ -421,16 +423,10 @@ impl OpenStream {
     }
 
     /// A chunk that was claimed, where it is still where it was.
-    async fn settled(&self, service: &Service, chunk: PlacedChunk) -> Option<Settled> {
-        let claimed = Claimed {
-            service,
-            chunk: Some(chunk),
-        };
+    async fn still_there<'a>(&self, service: &'a Service, chunk: PlacedChunk) -> Option<Claimed<'a>> {
+        let claimed = Claimed::new(service, chunk);
         if self.is_there(service, chunk).await {
-            return Some(Settled {
-                chunk: claimed.taken(),
-                known: true,
-            });
+            return Some(claimed);
         }
         service.chunks.forget(chunk.id);
         None
@@ -563,7 +559,7 @@ impl OpenStream {
         stored: &VecDeque<Bytes>,
     ) -> ApiResult<PlacedChunk> {
         let placing = OnPeer::new(service, link.id());
-        let size = stored.iter().map(|piece| piece.len() as u64).sum();
+        let size = len_of(stored);
         let request = PeerRequest::Store {
             id: placing.id,
             size,
@@ -595,9 +591,9 @@ impl OpenStream {
             return Ok(Settled { chunk, known: true });
         }
         let _counted = self.count_under_way(here, chunk.length);
-        let always = self.options.compress == memproto::stream::Compress::Always;
+        let always = self.options.compress == Compress::Always;
         let (codec, stored) = self.form(service, chunk, always).await;
-        let size: u64 = stored.iter().map(|piece| piece.len() as u64).sum();
+        let size = len_of(&stored);
         let reservation = service
             .store
             .reserve(Owner::Local, size)
@@ -775,40 +771,11 @@ impl OpenStream {
             // Later than what was counted above, so that the stream ends before its chunks.
             service.expire_chunks(&manifest, Some(ttl)).await?;
         }
-        let object = Object {
-            size,
-            place: Place::Stream(manifest),
-            expires,
-        };
-        let placed = Placed {
-            id: self.id,
-            size,
-            content: Content::Object(object),
-        };
         // From here on its chunks are those of the object.
         if std::mem::replace(&mut lock(&self.state).ended, true) {
             return Err(no_longer_open(self.id));
         }
-        let stored = match (&self.options.key, placed.content) {
-            // Its key names it already.
-            (
-                Some(_),
-                Content::Object(Object {
-                    place: Place::Stream(manifest),
-                    ..
-                }),
-            ) if self.options.live => match service.store.replace_stream(self.id, manifest, expires) {
-                true => Ok(Stored { id: self.id, size }),
-                false => Err(no_longer_open(self.id)),
-            },
-            (Some(key), content) => {
-                service
-                    .set_placed(key, Placed { content, ..placed }, false, None)
-                    .await
-            }
-            (None, content) => service.store_placed(Placed { content, ..placed }, None),
-        };
-        if let Err(error) = stored {
+        if let Err(error) = self.make_known(service, manifest, expires).await {
             lock(&self.state).ended = false;
             if service.writing.get(self.id).is_none() {
                 // Somebody freed it meanwhile.
@@ -838,6 +805,37 @@ impl OpenStream {
         Ok(finished)
     }
 
+    /// Lets the stream be found under its id and its key, as one that is whole.
+    async fn make_known(
+        &self,
+        service: &Service,
+        manifest: Arc<Manifest>,
+        expires: Option<Moment>,
+    ) -> ApiResult<()> {
+        if self.options.live {
+            // Its key names it already.
+            return match service.store.replace_stream(self.id, manifest, expires) {
+                true => Ok(()),
+                false => Err(no_longer_open(self.id)),
+            };
+        }
+        let size = manifest.size();
+        let placed = Placed {
+            id: self.id,
+            size,
+            content: Content::Object(Object {
+                size,
+                place: Place::Stream(manifest),
+                expires,
+            }),
+        };
+        match &self.options.key {
+            Some(key) => service.set_placed(key, placed, false, None).await?,
+            None => service.store_placed(placed, None)?,
+        };
+        Ok(())
+    }
+
     /// Frees all of it, unless it is finished: whoever reads or writes it is told.
     pub(super) fn free(&self, service: &Service) -> u64 {
         let holders: BTreeSet<NodeId>;
@@ -846,12 +844,7 @@ impl OpenStream {
             if std::mem::replace(&mut state.ended, true) {
                 return 0;
             }
-            holders = state
-                .lying
-                .keys()
-                .chain(state.under_way.keys())
-                .copied()
-                .collect();
+            holders = state.nodes();
             state.flying.clear();
             state.tail.clear();
             let mut loose = std::mem::take(&mut state.spare);
@@ -894,12 +887,6 @@ impl OpenStream {
     /// How far it has come.
     pub(in crate::service) fn status(&self, service: &Service) -> StreamStatus {
         let state = lock(&self.state);
-        let nodes: BTreeSet<NodeId> = state
-            .lying
-            .keys()
-            .chain(state.under_way.keys())
-            .copied()
-            .collect();
         let here = service.config.node_id;
         let holder = |id: NodeId| StreamHolder {
             id,
@@ -911,7 +898,7 @@ impl OpenStream {
             under_way_bytes: state.under_way.get(&id).copied().unwrap_or(0),
             connected: id == here || service.peers.link(id).is_some(),
         };
-        let mut holders: Vec<StreamHolder> = nodes.into_iter().map(holder).collect();
+        let mut holders: Vec<StreamHolder> = state.nodes().into_iter().map(holder).collect();
         holders.retain(|holder| holder.bytes + holder.under_way_bytes > 0);
         holders.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         StreamStatus {
@@ -1041,6 +1028,11 @@ impl OpenStream {
 }
 
 impl State {
+    /// The nodes on which chunks lie, or to which they are on their way.
+    fn nodes(&self) -> BTreeSet<NodeId> {
+        self.lying.keys().chain(self.under_way.keys()).copied().collect()
+    }
+
     /// Takes bytes in that are to become chunks.
     fn take_piece(&mut self, piece: Bytes, id: BlockId) -> ApiResult<()> {
         if self.ended {
@@ -1107,7 +1099,14 @@ struct Claimed<'a> {
     chunk: Option<PlacedChunk>,
 }
 
-impl Claimed<'_> {
+impl<'a> Claimed<'a> {
+    fn new(service: &'a Service, chunk: PlacedChunk) -> Self {
+        Self {
+            service,
+            chunk: Some(chunk),
+        }
+    }
+
     fn taken(mut self) -> PlacedChunk {
         self.chunk.take().expect("it is taken once")
     }
@@ -1121,33 +1120,12 @@ impl Drop for Claimed<'_> {
     }
 }
 
-/// Chunks that were found and are in no stream yet. Dropped, they are given back.
-struct Found<'a> {
-    service: &'a Service,
-    settled: BTreeMap<usize, Settled>,
-}
-
-impl Drop for Found<'_> {
-    fn drop(&mut self) {
-        for settled in self.settled.values() {
-            self.service.free_chunk(settled.chunk.id);
-        }
-    }
-}
-
-/// An append. Dropped before [`none`](Self::none), it was broken off: the stream ends where its chunks are without a gap.
-struct BrokenOff<'a> {
+/// The end of an append, also of one that was broken off: the stream ends where its chunks are without a gap.
+struct Trimmed<'a> {
     stream: &'a OpenStream,
 }
 
-impl BrokenOff<'_> {
-    /// It was not. Returns the size of the stream.
-    fn none(&mut self) -> u64 {
-        lock(&self.stream.state).manifest.size()
-    }
-}
-
-impl Drop for BrokenOff<'_> {
+impl Drop for Trimmed<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.stream.state);
         let loose: Vec<BlockId> = std::mem::take(&mut state.ahead)
