@@ -51,27 +51,14 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Appends bytes of the attached file to a stream.
     pub(super) fn stream_file(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
-        // In any case: a descriptor of a request that is refused is closed.
-        let attached = self.descriptors.take_file(self.input.len());
-        let request = StreamFileRequest::decode(self.input.payload(&header));
-        let Some((file, StreamFileRequest { id, offset, length })) =
-            self.with_file(header, attached, request)
-        else {
-            return;
-        };
-        let backend = Arc::clone(&self.backend);
-        let call = async move {
-            let file = checked(file, Access::Read).await?;
-            let range = ByteRange { offset, length };
-            backend.stream_file(id, file, range).await.map(Reply::Stored)
-        };
-        let serial = self.next_serial();
-        self.begin(
+        self.call_with_file(
             header,
-            serial,
-            u64::from(header.length),
-            session::Body::Attached,
-            call,
+            StreamFileRequest::decode,
+            Access::Read,
+            |backend, file, StreamFileRequest { id, offset, length }| async move {
+                let range = ByteRange { offset, length };
+                backend.stream_file(id, file, range).await.map(Reply::Stored)
+            },
             cx,
         );
     }
@@ -94,30 +81,18 @@ impl<B: Backend, S: Wire> Session<B, S> {
 
     /// Writes an object, or a part of it, to the attached file.
     pub(super) fn load_into(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
-        let attached = self.descriptors.take_file(self.input.len());
-        let request = LoadIntoRequest::decode(self.input.payload(&header));
-        let Some((file, request)) = self.with_file(header, attached, request) else {
-            return;
-        };
-        let LoadIntoRequest {
-            id,
-            offset,
-            length,
-            at,
-        } = request;
-        let backend = Arc::clone(&self.backend);
-        let call = async move {
-            let file = checked(file, Access::Write).await?;
-            let range = ByteRange { offset, length };
-            backend.load_into(id, range, file, at).await.map(Reply::Written)
-        };
-        let serial = self.next_serial();
-        self.begin(
+        self.call_with_file(
             header,
-            serial,
-            u64::from(header.length),
-            session::Body::Attached,
-            call,
+            LoadIntoRequest::decode,
+            Access::Write,
+            |backend, file, request: LoadIntoRequest| async move {
+                let range = ByteRange {
+                    offset: request.offset,
+                    length: request.length,
+                };
+                let written = backend.load_into(request.id, range, file, request.at).await;
+                written.map(Reply::Written)
+            },
             cx,
         );
     }
@@ -141,21 +116,32 @@ impl<B: Backend, S: Wire> Session<B, S> {
         }
     }
 
-    /// Takes the frame of a request with a file out of the input; answers it where it cannot be carried out.
-    fn with_file<T>(
+    /// Begins a call of the backend with the file that is attached to its request.
+    fn call_with_file<T, F>(
         &mut self,
         header: FrameHeader,
-        attached: ApiResult<Descriptor>,
-        request: ApiResult<T>,
-    ) -> Option<(Descriptor, T)> {
+        decode: impl FnOnce(&[u8]) -> ApiResult<T>,
+        access: Access,
+        run: impl FnOnce(Arc<B>, File, T) -> F + Send + 'static,
+        cx: &mut Context<'_>,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = ApiResult<Reply>> + Send + 'static,
+    {
+        // In any case: a descriptor of a request that is refused is closed.
+        let attached = self.descriptors.take_file(self.input.len());
+        let request = decode(self.input.payload(&header));
         self.input.skip(&header);
-        match request.and_then(|request| Ok((attached?, request))) {
-            Ok(taken) => self.admit(header, u64::from(header.length)).then_some(taken),
-            Err(error) => {
-                self.output.error(header, &error);
-                None
-            }
-        }
+        let held = u64::from(header.length);
+        let (file, request) = match request.and_then(|request| Ok((attached?, request))) {
+            Ok(taken) if self.admit(header, held) => taken,
+            Ok(_) => return,
+            Err(error) => return self.output.error(header, &error),
+        };
+        let backend = Arc::clone(&self.backend);
+        let call = async move { run(backend, checked(file, access).await?, request).await };
+        let serial = self.next_serial();
+        self.begin(header, serial, held, session::Body::Attached, call, cx);
     }
 }
 
