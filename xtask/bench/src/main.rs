@@ -33,6 +33,7 @@ mod marks;
 mod memory;
 mod mesh;
 mod random;
+mod report;
 mod scene;
 mod servers;
 mod table;

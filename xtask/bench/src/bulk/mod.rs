@@ -30,12 +30,12 @@ mod tree;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::Serialize;
 use xtask::build::{Profile, Programs};
 use xtask::size::MIB;
 
-use crate::{table, turns};
-use marks::{Kind, Line};
+use crate::report::Report;
+use crate::turns;
+use marks::Kind;
 use rows::Row;
 
 /// How long any one transfer may take.
@@ -89,45 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         part,
     };
     let lines = turns::measure_rows(Row::all(), &args.only, |row| row.measure(&setting))?;
-    let report = Report {
-        runs,
-        cores: std::thread::available_parallelism()?.get(),
-        quick: args.quick,
-        lines: &lines,
-    };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.render());
-    }
-    Ok(())
-}
-
-/// All that came out.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    runs: u32,
-    cores: usize,
-    quick: bool,
-    lines: &'a [Line],
-}
-
-impl Report<'_> {
-    /// A sentence on how it was measured, the table, and how many marks are reached.
-    fn render(&self) -> String {
-        let mut out = format!(
-            "Medians of {} alternating runs; all hosts share {} cores.{}\n\n",
-            self.runs,
-            self.cores,
-            if self.quick {
-                " A quick run: only to see that all works."
-            } else {
-                ""
-            }
-        );
-        table::render("bulk", self.lines, &mut out);
-        out
-    }
+    Report::new(runs, None, args.quick, &lines)?.print("bulk", args.json)
 }
 
 impl Setting {

@@ -21,11 +21,11 @@ mod small;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::Serialize;
 use xtask::build::{Profile, Programs};
 
-use crate::{table, turns};
-use marks::{Kind, Line};
+use crate::report::Report;
+use crate::turns;
+use marks::Kind;
 use rows::Row;
 
 /// The arguments of `cargo xtask bench mesh`.
@@ -69,48 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         time: Duration::from_millis(run_ms),
     };
     let lines = turns::measure_rows(Row::all(), &args.only, |row| row.measure(&setting))?;
-    let report = Report {
-        runs,
-        run_ms,
-        cores: std::thread::available_parallelism()?.get(),
-        quick: args.quick,
-        lines: &lines,
-    };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.render());
-    }
-    Ok(())
-}
-
-/// All that came out.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    runs: u32,
-    run_ms: u64,
-    cores: usize,
-    quick: bool,
-    lines: &'a [Line],
-}
-
-impl Report<'_> {
-    /// A sentence on how it was measured, the table, and how many marks are reached.
-    fn render(&self) -> String {
-        let mut out = format!(
-            "Medians of {} alternating runs of {} ms each; all hosts share {} cores.{}\n\n",
-            self.runs,
-            self.run_ms,
-            self.cores,
-            if self.quick {
-                " A quick run: only to see that all works."
-            } else {
-                ""
-            }
-        );
-        table::render("on another host", self.lines, &mut out);
-        out
-    }
+    Report::new(runs, Some(setting.time), args.quick, &lines)?.print("on another host", args.json)
 }
 
 impl Setting {
