@@ -54,6 +54,14 @@ impl TestNode {
         Ok(self.service.stream_file(id, file, ByteRange::ALL).await?.size)
     }
 
+    /// A whole stream of what a file has.
+    async fn streamed(&self, options: StreamOptions, bytes: &[u8]) -> BlockId {
+        let id = self.open(options).await;
+        self.write_file(id, bytes).await.unwrap();
+        self.service.stream_finish(id).await.unwrap();
+        id
+    }
+
     async fn follow(&self, id: BlockId) -> Body {
         self.service.stream_follow(id, ByteRange::ALL).await.unwrap().body
     }
@@ -301,9 +309,7 @@ async fn chunks_go_to_all_peers_that_have_room_and_to_no_others() {
     nodes[0].service.store.set_quota(a.id(), Some(MIB));
     let more = bytes_of(5, 8 * CHUNK);
     let before = nodes[1].blocks();
-    let id = a.open(on(&[&nodes[0], &nodes[1]])).await;
-    a.write_file(id, &more).await.unwrap();
-    a.service.stream_finish(id).await.unwrap();
+    let id = a.streamed(on(&[&nodes[0], &nodes[1]]), &more).await;
     assert_eq!(nodes[1].blocks() - before, 8);
     assert!(a.load(id, ByteRange::ALL).await.unwrap() == more);
 }
@@ -447,9 +453,7 @@ async fn a_range_is_written_into_a_file() {
     let b = TestNode::start("b", 64 * MIB).await;
     a.connect(&b, 32 * MIB).await;
     let value = bytes_of(10, 4 * CHUNK + 5);
-    let id = a.open(on(&[&b])).await;
-    a.write_file(id, &value).await.unwrap();
-    a.service.stream_finish(id).await.unwrap();
+    let id = a.streamed(on(&[&b]), &value).await;
     let block = a.store(value.slice(..1_000), Placement::Local).await.unwrap();
     for (id, size, offset, length) in [
         (id, value.len() as u64, 0, u64::MAX),
@@ -523,9 +527,7 @@ async fn what_expires_or_may_be_evicted_takes_nothing_of_other_streams_along() {
         },
         StreamOptions::default(),
     ] {
-        let id = a.open(options).await;
-        a.write_file(id, &value).await.unwrap();
-        a.service.stream_finish(id).await.unwrap();
+        let id = a.streamed(options, &value).await;
         ids.push(id);
     }
     let used = a.service.stats().used_bytes;
@@ -695,9 +697,7 @@ async fn equal_chunks_of_two_nodes_are_held_once_and_each_pays() {
     let value = bytes_of(19, 4 * CHUNK);
     let mut ids = Vec::new();
     for node in [&a, &c] {
-        let id = node.open(on(&[&b])).await;
-        node.write_file(id, &value).await.unwrap();
-        node.service.stream_finish(id).await.unwrap();
+        let id = node.streamed(on(&[&b]), &value).await;
         assert!(b.service.lent(node.id()).used_bytes >= 4 * CHUNK);
         ids.push(id);
     }
