@@ -5,6 +5,7 @@
 //! - [`mod@test`]: everything that must hold before a change lands; `.ci/run` is nothing else.
 //! - [`sim`]: many nodes in one process, under virtual time and faults, and what they must not do then.
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
+//! - [`release`]: what must agree before a release is made.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
 //! - [`host`]: a place where the real `memnode` and `memcli` run; demo, test and lab build on it.
 //!
@@ -19,6 +20,7 @@ pub mod interrupt;
 pub mod lab;
 pub mod node;
 pub mod process;
+pub mod release;
 pub mod sim;
 pub mod size;
 pub mod test;

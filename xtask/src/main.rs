@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, demo, fuzz, lab, sim, test};
+use xtask::{bench, demo, fuzz, lab, release, sim, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -21,6 +21,8 @@ enum Chore {
     Sim(sim::Args),
     /// Run the fuzz targets with cargo-fuzz
     Fuzz(fuzz::Args),
+    /// Check that all versions are those of a release's tag, and print what is new in it
+    Release(release::Args),
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args).map(|never| match never {}),
         Chore::Sim(args) => sim::run(&args).map(|never| match never {}),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Release(args) => release::run(&args),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

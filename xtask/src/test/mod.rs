@@ -18,6 +18,16 @@ pub struct Args {
     /// Run only the steps of these names
     #[arg(value_name = "STEP", value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
     steps: Vec<String>,
+    /// Leave out the step of this name; may be repeated
+    #[arg(long, value_name = "STEP", value_parser = clap::builder::PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    skip: Vec<String>,
+}
+
+impl Args {
+    fn choose(&self, step: &Step) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|name| name == step.name);
+        (self.steps.is_empty() || is_in(&self.steps)) && !is_in(&self.skip)
+    }
 }
 
 /// One thing that is checked.
@@ -103,10 +113,7 @@ impl Setting {
 /// At the first step that fails.
 pub fn run(args: &Args) -> Result<()> {
     let setting = Setting::find();
-    let chosen: Vec<_> = STEPS
-        .iter()
-        .filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name))
-        .collect();
+    let chosen: Vec<_> = STEPS.iter().filter(|step| args.choose(step)).collect();
     let start = Instant::now();
     let mut total = Counts::default();
     let mut skipped = Vec::new();
