@@ -23,7 +23,7 @@ pub(crate) use self::people::{
     TrustCommand, TrustRemoveArgs,
 };
 pub(crate) use self::tree::{PullArgs, PushArgs};
-use crate::exit::EXIT_CODES_HELP;
+use crate::manual;
 use crate::size::{parse_share, parse_size};
 
 /// How many lines `logs` shows unless told otherwise.
@@ -31,7 +31,7 @@ pub(crate) const LOG_LINES: &str = "100";
 
 /// The RAM of the machines around you as one store: start a node, store and load, connect machines.
 #[derive(Parser, Debug)]
-#[command(name = "memcli", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
+#[command(name = "memcli", version, after_help = manual::after_help(), arg_required_else_help = true)]
 #[command(
     propagate_version = false,
     disable_help_subcommand = true,

@@ -24,14 +24,7 @@ use crate::size::ByteSize;
     name = "memnode",
     version,
     about = "Lends a share of this machine's RAM to the pool, and serves the programs on it.",
-    after_help = "\
-Every setting is a flag, an environment variable, and a key of config.toml in the node's folder, such as
-`default_grant = \"2gb\"`. A flag goes before the variable, the variable before the file.
-
-Sizes are in bytes, or with kb, mb, gb, tb; all are binary: 1gb = 1GiB = 1024 * 1024 * 1024 bytes.
-Times are written like 500ms, 5s, 10m, 1day.
-
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or settings."
+    after_help = after_help()
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -40,6 +33,26 @@ pub(crate) struct Args {
     /// The same as --discovery=false.
     #[arg(long, conflicts_with = "discovery", help_heading = "Peers")]
     pub(crate) no_discovery: bool,
+}
+
+/// What holds for all settings.
+pub const NOTES: &str = "\
+Every setting is a flag, an environment variable, and a key of config.toml in the node's folder, such as
+`default_grant = \"2gb\"`. A flag goes before the variable, the variable before the file.
+
+Sizes are in bytes, or with kb, mb, gb, tb; all are binary: 1gb = 1GiB = 1024 * 1024 * 1024 bytes.
+Times are written like 500ms, 5s, 10m, 1day.";
+
+/// The exit codes of `memnode`, with what they say.
+pub const EXIT_CODES: [(u8, &str); 3] = [
+    (0, "stopped as asked"),
+    (1, "failed"),
+    (2, "wrong flags or settings"),
+];
+
+fn after_help() -> String {
+    let codes = EXIT_CODES.map(|(code, meaning)| format!("{code} {meaning}"));
+    format!("{NOTES}\n\nExit codes: {}.", codes.join(", "))
 }
 
 /// What a node was told, or the default. Made by [`Settings::load`].

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::args::Args;
-pub use crate::args::{Settings, Share, parse_name};
+pub use crate::args::{EXIT_CODES, NOTES, Settings, Share, parse_name};
 use crate::home::{self, Home, HomeError};
 use crate::platform;
 
@@ -95,7 +95,7 @@ impl Settings {
     ) -> Result<Self, ConfigError> {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
-        let command = explained(Args::command());
+        let command = command();
 
         // The first pass answers --help and wrong flags, and tells where the file is.
         let flags = command.clone().try_get_matches_from(&args)?;
@@ -129,6 +129,38 @@ impl Settings {
         settings.discovery &= !parsed.no_discovery;
         Ok(settings)
     }
+}
+
+/// All that can be typed behind `memnode`, with the variable of each setting in its help.
+pub fn command() -> Command {
+    explained(Args::command())
+}
+
+/// A setting under its three names.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The flag, with what it takes, its default and why it is there.
+    pub flag: Arg,
+    /// The variable of the environment.
+    pub variable: String,
+    /// The key of config.toml. `None` for what says where that file is.
+    pub key: Option<String>,
+}
+
+/// All settings, in the order of [`Settings`].
+pub fn settings() -> Vec<Setting> {
+    let command = Args::command();
+    let flags = command.get_arguments().filter(|arg| is_setting(arg));
+    flags
+        .map(|flag| {
+            let id = flag.get_id().as_str();
+            Setting {
+                flag: flag.clone(),
+                variable: env_name(id),
+                key: (!NOT_IN_FILE.contains(&id)).then(|| id.to_owned()),
+            }
+        })
+        .collect()
 }
 
 /// What the environment, else the file says of a setting, checked.

@@ -1,6 +1,4 @@
-//! The binary `memnode`: settings, folder, log and signals around the node of the library.
-//!
-//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags or settings.
+//! The binary `memnode`: settings, folder, log and signals around the node of the library. [`memnode::config::EXIT_CODES`] says how it ends.
 
 use std::process::ExitCode;
 

@@ -16,6 +16,12 @@ pub fn workspace_dir() -> PathBuf {
         .to_owned()
 }
 
+/// The folder into which cargo builds: `target`, unless CARGO_TARGET_DIR names another.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace_dir().join("target"), |dir| workspace_dir().join(dir))
+}
+
 /// A `cargo` command in the workspace, with the cargo that runs this program.
 pub fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -103,7 +109,5 @@ fn build(packages: &[&str], profile: Profile) -> Result<PathBuf> {
         Profile::Debug => "debug",
         Profile::Release => "release",
     };
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace_dir().join("target"), |dir| workspace_dir().join(dir));
-    Ok(target.join(folder))
+    Ok(target_dir().join(folder))
 }

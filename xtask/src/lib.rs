@@ -6,6 +6,7 @@
 //! - [`sim`]: many nodes in one process, under virtual time and faults, and what they must not do then.
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`release`]: what must agree before a release is made.
+//! - [`docs`]: man pages, completions and the reference, from the definitions of the command lines.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
 //! - [`host`]: a place where the real `memnode` and `memcli` run; demo, test and lab build on it.
 //!
@@ -14,6 +15,7 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod docs;
 pub mod fuzz;
 pub mod host;
 pub mod interrupt;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, demo, fuzz, lab, release, sim, test};
+use xtask::{bench, demo, docs, fuzz, lab, release, sim, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -23,6 +23,8 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Check that all versions are those of a release's tag, and print what is new in it
     Release(release::Args),
+    /// Write man pages and completions into target/assets, for installers
+    Assets(docs::AssetsArgs),
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Chore::Sim(args) => sim::run(&args).map(|never| match never {}),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Release(args) => release::run(&args),
+        Chore::Assets(args) => docs::assets(&args).map(|never| match never {}),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

@@ -1,0 +1,39 @@
+//! `cargo xtask assets`: builds the program that writes man pages and completions, and becomes it.
+//!
+//! What it does stands in `xtask/docs`: a package of its own, for it links the daemon and the command line.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::build::{cargo, target_dir};
+
+/// The arguments of `cargo xtask assets`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AssetsArgs {
+    /// The folder to write to [default: target/assets]
+    folder: Option<PathBuf>,
+}
+
+/// Writes man pages and completions into a folder.
+///
+/// # Errors
+/// When cargo cannot be run. What comes later is told by the program's own exit code.
+pub fn assets(args: &AssetsArgs) -> Result<Infallible> {
+    // Relative to where the person is, not to the workspace, where cargo runs the program.
+    let folder = match &args.folder {
+        Some(folder) => std::path::absolute(folder).context("cannot tell in which folder this is")?,
+        None => target_dir().join("assets"),
+    };
+    become_program(["assets".as_ref(), folder.as_os_str()])
+}
+
+/// Builds and runs it, in this process: signals meant for the chore reach it.
+fn become_program<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Infallible> {
+    let mut command = cargo(["run", "--quiet", "--package", "xtask-docs", "--"]);
+    let error = command.args(args).exec();
+    Err(error).context("cannot run cargo")
+}
