@@ -15,17 +15,35 @@ import {
 import { BytesSource } from './connection/body';
 import type { CallOptions } from './connection/call';
 import { Connection } from './connection/connection';
+import { Consent, ConsentWatch } from './control/consent';
+import { Control } from './control/control';
+import { doctor, flush } from './control/node';
+import { Pairing } from './control/pairing';
+import { type ConnectPeerOptions, connectPeer, disconnectPeer, setGrant } from './control/peers';
+import { Trust } from './control/trust';
+import type {
+  ConsentRequest,
+  DoctorReport,
+  GrantChanged,
+  NodeStatus,
+  PeerInfo,
+  Stats,
+} from './control/types';
 import { deleteMany, getMany, type Pair, setMany } from './data/batches';
+import { keepForGood, setTimeLeft, timeLeft } from './data/lifetimes';
+import { type KeyEntry, type KeyListing, type KeysOptions, listEntries, listKeys } from './data/listing';
 import { typedEmitter } from './emitter';
 import type { MemCloudError } from './errors';
 import { type MemCloudOptions, resolveOptions } from './options';
-import { del, type Exchange, free, get, load, set, store } from './protocol/exchanges';
+import { del, type Exchange, free, get, load, ping, set, store } from './protocol/exchanges';
 import { FREE_IDS_MAX, INLINE_MAX } from './protocol/limits';
+import { Op } from './protocol/operations';
 import type { PutReply } from './protocol/replies';
 import type { Keeping, PutArgs } from './protocol/requests';
 import type {
   Freed,
   GetOptions,
+  KeyOrId,
   LoadOptions,
   Pairs,
   PutOptions,
@@ -45,6 +63,8 @@ export type MemCloudEvents = {
   reconnecting: [info: { readonly attempt: number; readonly delayMs: number }];
   /** The client was closed. */
   close: [];
+  /** A peer asks to connect. The node is watched for it as long as somebody listens, from those who wait already on. */
+  consent: [request: ConsentRequest];
 };
 
 /** Early versions of Node.js 18 lack the symbol, and read this one. */
@@ -62,6 +82,7 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
   static {
     Object.defineProperty(MemCloud.prototype, asyncDispose, {
       async value(this: MemCloud): Promise<void> {
+        this.consentWatch.stop();
         await this.connection.idle();
         await this.close();
       },
@@ -72,6 +93,15 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
 
   private readonly connection: Connection;
   private readonly strict: boolean;
+  private readonly control: Control;
+  private readonly consentWatch: ConsentWatch;
+
+  /** The devices that are trusted for good. */
+  readonly trust: Trust;
+  /** The peers that ask to connect, and the answers to them. */
+  readonly consent: Consent;
+  /** Pairing by a code that is told from one person to the other. */
+  readonly pair: Pairing;
 
   /** Throws TypeError or InvalidArgumentError where an option is wrong. Nothing is connected yet. */
   constructor(options: MemCloudOptions = {}) {
@@ -83,6 +113,12 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
       lost: (error) => this.emit('disconnect', error),
       reconnecting: (attempt, delayMs) => this.emit('reconnecting', { attempt, delayMs }),
     });
+    this.control = new Control(this.connection, settings.timeoutMs);
+    this.trust = new Trust(this.control);
+    this.consent = new Consent(this.control);
+    this.pair = new Pairing(this.control);
+    this.consentWatch = new ConsentWatch(this.control, (request) => this.emit('consent', request));
+    this.watchListeners();
   }
 
   /**
@@ -98,6 +134,7 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
 
   /** Ends the connection for good. What waits or is in flight rejects with ClosedError. */
   async close(): Promise<void> {
+    this.consentWatch.stop();
     if (this.connection.close()) {
       this.emit('close');
     }
@@ -201,6 +238,126 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
     }
     return { blocks, bytes };
   }
+
+  /**
+   * The keys of the pool that match any of the patterns: globs with `*`, `?`, `[a-z]`, `[^a-z]` and `\\` before a character that is to be taken as it is. Throws where a pattern
+   * cannot be.
+   */
+  keys(patterns: string | readonly string[] = '*', options?: KeysOptions): KeyListing<string> {
+    return listKeys(this.connection, patterns, options);
+  }
+
+  /** The same with what is known of their values: size, class, time to live, and where they lie. */
+  entries(patterns: string | readonly string[] = '*', options?: KeysOptions): KeyListing<KeyEntry> {
+    return listEntries(this.connection, patterns, options);
+  }
+
+  /** How many milliseconds a value has to live; Infinity is for good, `null` where there is no such value. */
+  ttl(name: KeyOrId, options?: CallOptions): Promise<number | null> {
+    return timeLeft(this.connection, name, options);
+  }
+
+  /** Lets a value live so many milliseconds from now on. Resolves with whether there is such a value. */
+  expire(name: KeyOrId, ttlMs: number, options?: CallOptions): Promise<boolean> {
+    return setTimeLeft(this.connection, name, ttlMs, options);
+  }
+
+  /** Lets a value live for good. Resolves with whether there is such a value. */
+  persist(name: KeyOrId, options?: CallOptions): Promise<boolean> {
+    return keepForGood(this.connection, name, options);
+  }
+
+  /** Waits for the answer to an empty request. */
+  async ping(options?: CallOptions): Promise<void> {
+    checkCall(options);
+    await this.connection.request(ping, undefined, options);
+  }
+
+  /** What the node is and where it listens. */
+  status(options?: CallOptions): Promise<NodeStatus> {
+    return this.control.ask(Op.Status, undefined, options);
+  }
+
+  /** What lies in the node and what it did. */
+  stats(options?: CallOptions): Promise<Stats> {
+    return this.control.ask(Op.Stats, undefined, options);
+  }
+
+  /** All peers that the node knows. */
+  peers(options?: CallOptions): Promise<PeerInfo[]> {
+    return this.control.ask(Op.Peers, undefined, options);
+  }
+
+  /**
+   * Asks for a link to a known peer, or to the node at `HOST:PORT`; that is the consent of this side. Resolves when both sides have agreed.
+   *
+   * Rejects with DeniedError where the other side said no, and TimeoutError where it said nothing.
+   */
+  connectPeer(target: string, options?: ConnectPeerOptions): Promise<PeerInfo> {
+    return connectPeer(this.control, target, options);
+  }
+
+  /** Ends the link of a peer. */
+  disconnectPeer(peer: string, options?: CallOptions): Promise<PeerInfo> {
+    return disconnectPeer(this.control, peer, options);
+  }
+
+  /**
+   * Changes how much of this node's budget a peer may use; 0 lets it read, not store. Where it uses more, its data of class cache is evicted until
+   * the rest fits; what is pinned stays.
+   */
+  setGrant(peer: string, quotaBytes: number, options?: CallOptions): Promise<GrantChanged> {
+    return setGrant(this.control, peer, quotaBytes, options);
+  }
+
+  /** Looks for what keeps nodes apart: on this machine, and between it and one peer, or all that should be connected and are not. */
+  doctor(target?: string, options?: CallOptions): Promise<DoctorReport> {
+    return doctor(this.control, target, options);
+  }
+
+  /** Frees all keys, blocks and streams that programs of this host stored; with `peer` those of its host, where its owner allows that. */
+  flush(options?: CallOptions & { readonly peer?: string | undefined }): Promise<Freed> {
+    return flush(this.control, options);
+  }
+
+  /** Asks the node to stop. Resolves when it agreed, which is before it is gone. */
+  async stop(options?: CallOptions): Promise<void> {
+    await this.control.ask(Op.Stop, undefined, options);
+  }
+
+  /** As of every EventEmitter; with no event, all listeners of the program. */
+  override removeAllListeners(event?: string | symbol): this {
+    super.removeAllListeners(event);
+    if (event === undefined || event === 'newListener' || event === 'removeListener') {
+      this.watchListeners();
+    }
+    if (this.listenerCount('consent') === 0) {
+      this.consentWatch.stop();
+    }
+    return this;
+  }
+
+  /** Watches for requests for consent exactly as long as somebody listens. */
+  private watchListeners(): void {
+    if (!this.listeners('newListener').includes(this.listenerAdded)) {
+      this.on('newListener', this.listenerAdded);
+    }
+    if (!this.listeners('removeListener').includes(this.listenerRemoved)) {
+      this.on('removeListener', this.listenerRemoved);
+    }
+  }
+
+  private readonly listenerAdded = (event: string | symbol): void => {
+    if (event === 'consent') {
+      this.consentWatch.start();
+    }
+  };
+
+  private readonly listenerRemoved = (): void => {
+    if (this.listenerCount('consent') === 0) {
+      this.consentWatch.stop();
+    }
+  };
 
   /** A value in one frame, or one whose bytes follow. */
   private put(

@@ -8,6 +8,7 @@ type Events = Record<string, unknown[]>;
 /** An EventEmitter of these events. */
 export interface TypedEmitter<E extends Events> extends EventEmitter {
   on<N extends keyof E & string>(event: N, listener: (...args: E[N]) => void): this;
+  on(event: 'newListener' | 'removeListener', listener: (event: string | symbol) => void): this;
   once<N extends keyof E & string>(event: N, listener: (...args: E[N]) => void): this;
   off<N extends keyof E & string>(event: N, listener: (...args: E[N]) => void): this;
   addListener<N extends keyof E & string>(event: N, listener: (...args: E[N]) => void): this;

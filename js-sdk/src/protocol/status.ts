@@ -55,3 +55,9 @@ export function errorOfStatus(status: number, message: string): MemCloudError {
   const Class = BY_STATUS[status - 1] ?? InternalError;
   return new Class(message === '' ? new Class('').code.replaceAll('_', ' ') : message);
 }
+
+/** The error of a name of the protocol, as it stands in JSON. */
+export function errorOfCode(code: string, message: string): MemCloudError {
+  const status = BY_STATUS.findIndex((Class) => new Class('').code === code) + 1;
+  return errorOfStatus(status, message);
+}
