@@ -3,8 +3,10 @@
 //! A new kind of check is a line in `STEPS` and a function in `steps.rs`. Steps share the dev profile's build; nothing is
 //! built in release mode.
 
+mod checkers;
 mod count;
 mod steps;
+mod workflows;
 
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,11 @@ const STEPS: &[Step] = &[
         name: "lint",
         what: "lints (clippy)",
         check: steps::lint,
+    },
+    Step {
+        name: "scripts",
+        what: "what is no Rust: workflows",
+        check: |_| workflows::check(),
     },
     Step {
         name: "docs",
