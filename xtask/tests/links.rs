@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use xtask::build::workspace_dir;
@@ -11,14 +12,14 @@ const FOREIGN: [&str; 4] = [".git", "target", "node_modules", "corpus"];
 
 #[test]
 fn every_link_leads_somewhere() {
-    let pages = pages(&workspace_dir());
+    let pages = pages(&workspace_dir()).unwrap();
     assert!(pages.len() > 10, "{pages:?}");
     let mut links = 0;
     let mut broken = Vec::new();
     for page in &pages {
         for link in links_in(&prose(&fs::read_to_string(page).unwrap())) {
             links += 1;
-            if !leads_somewhere(page, &link) {
+            if !leads_somewhere(page, &link).unwrap() {
                 broken.push(format!("{}: {link}", page.display()));
             }
         }
@@ -42,29 +43,29 @@ fn broken_links_are_found() {
         "page.md#its-one-two-three_four",
         "https://example.org/x",
     ] {
-        assert!(leads_somewhere(&page, link), "{link}");
+        assert!(leads_somewhere(&page, link).unwrap(), "{link}");
     }
     for link in ["other.md", "#none-xy", "page.md#bottom"] {
-        assert!(!leads_somewhere(&page, link), "{link}");
+        assert!(!leads_somewhere(&page, link).unwrap(), "{link}");
     }
     let found = links_in("[a](b.md) and ![c](d.png), [e](f.md#g) `[h](i)`, x[0](1");
     assert_eq!(found, ["b.md", "d.png", "f.md#g"]);
 }
 
 /// All pages below a folder.
-fn pages(folder: &Path) -> Vec<PathBuf> {
+fn pages(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
-        let kind = entry.file_type().unwrap();
+        let kind = entry.file_type()?;
         if kind.is_dir() && !FOREIGN.iter().any(|foreign| name == *foreign) {
-            pages.extend(self::pages(&path));
+            pages.extend(self::pages(&path)?);
         } else if kind.is_file() && path.extension().is_some_and(|end| end == "md") {
             pages.push(path);
         }
     }
-    pages
+    Ok(pages)
 }
 
 /// A page without its blocks of code.
@@ -94,9 +95,9 @@ fn links_in(prose: &str) -> Vec<String> {
         .collect()
 }
 
-fn leads_somewhere(page: &Path, link: &str) -> bool {
+fn leads_somewhere(page: &Path, link: &str) -> io::Result<bool> {
     if link.contains("://") || link.starts_with("mailto:") {
-        return true;
+        return Ok(true);
     }
     let (file, heading) = link.split_once('#').unwrap_or((link, ""));
     let file = if file.is_empty() {
@@ -104,18 +105,21 @@ fn leads_somewhere(page: &Path, link: &str) -> bool {
     } else {
         page.parent().expect("a page lies in a folder").join(file)
     };
-    // A heading of anything but a page, such as a line of code, is not looked for.
+    if !file.exists() {
+        return Ok(false);
+    }
+    // A place in anything but a page, such as a line of code, is not looked for.
     let is_page = file.extension().is_some_and(|end| end == "md");
-    file.exists() && (heading.is_empty() || !is_page || headings(&file).contains(heading))
+    Ok(heading.is_empty() || !is_page || headings(&file)?.contains(heading))
 }
 
 /// The names under which GitHub shows the headings of a page.
-fn headings(page: &Path) -> HashSet<String> {
-    let text = prose(&fs::read_to_string(page).unwrap());
+fn headings(page: &Path) -> io::Result<HashSet<String>> {
+    let text = prose(&fs::read_to_string(page)?);
     let titles = text.lines().filter(|line| line.starts_with('#'));
-    titles
+    Ok(titles
         .map(|title| name_of(title.trim_start_matches('#').trim()))
-        .collect()
+        .collect())
 }
 
 fn name_of(title: &str) -> String {
