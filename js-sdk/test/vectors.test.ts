@@ -257,10 +257,14 @@ function decode(bytes: Buffer, size: number): Seen[] {
     const request = (BigInt(header.requestHigh) << 32n) | BigInt(header.requestLow);
     seen.push({ op: header.op, request, more: header.more, status: header.status, payload });
   };
+  let body = Buffer.alloc(0);
   const decoder = new FrameDecoder({
     frame: (header, payload, start, end) => see(header, Buffer.from(payload.subarray(start, end))),
-    room: (header) => Buffer.alloc(header.length),
-    filled: (header, payload) => see(header, payload as Buffer),
+    room: (header) => {
+      body = Buffer.alloc(header.length);
+      return body;
+    },
+    filled: (header) => see(header, body),
   });
   for (let at = 0; at < bytes.length; at += size) {
     // Memory that is used again, as that of a socket.

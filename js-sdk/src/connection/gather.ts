@@ -1,7 +1,6 @@
 /** Gathers the body of a reply in memory. */
 
 import { ProtocolError } from '../errors';
-import type { BodySink } from './body';
 
 /** Up to this many bytes are reserved on the node's word alone: 256 MiB. Beyond it memory grows as bytes arrive. */
 const TRUSTED_LENGTH = 256 * 1024 * 1024;
@@ -11,7 +10,7 @@ const UNKNOWN_BEGIN = 1024 * 1024;
 const UNKNOWN_MAX = 64 * 1024 * 1024;
 
 /** A body that becomes one Buffer. */
-export class Gather implements Pick<BodySink, 'room' | 'filled'> {
+export class Gather {
   private buffer: Buffer;
   private length = 0;
 
@@ -20,20 +19,21 @@ export class Gather implements Pick<BodySink, 'room' | 'filled'> {
     this.buffer = Buffer.allocUnsafeSlow(Math.min(expected ?? UNKNOWN_BEGIN, TRUSTED_LENGTH));
   }
 
+  /** Memory for this many bytes, with what is free behind it. */
   room(length: number): Uint8Array {
     this.reserve(length);
-    return this.buffer.subarray(this.length, this.length + length);
+    return this.buffer.subarray(this.length);
   }
 
-  /** The bytes of `room` are there. */
-  filled(bytes: Uint8Array): void {
-    this.length += bytes.length;
+  /** So many bytes are there. */
+  filled(length: number): void {
+    this.length += length;
   }
 
   /** Adds bytes that lie elsewhere. */
   append(bytes: Uint8Array): void {
     this.room(bytes.length).set(bytes);
-    this.filled(bytes);
+    this.filled(bytes.length);
   }
 
   /** All that came. */

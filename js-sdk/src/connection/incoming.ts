@@ -29,6 +29,8 @@ export interface IncomingOwner {
 /** The incoming side of one connection. What it throws ends the connection. */
 export class Incoming implements FrameHandler {
   private readonly reader = new PayloadReader();
+  /** What is being filled for a sink. */
+  private piece: Uint8Array | undefined;
 
   constructor(private readonly owner: IncomingOwner) {}
 
@@ -62,23 +64,31 @@ export class Incoming implements FrameHandler {
       return undefined;
     }
     receive(call, header.length);
-    return call.isOver ? undefined : (call.gather ?? call.sink)?.room(header.length);
+    if (call.isOver) {
+      return undefined;
+    }
+    if (call.gather !== undefined) {
+      return call.gather.room(header.length);
+    }
+    this.piece = call.sink?.room(header.length);
+    return this.piece;
   }
 
-  filled(header: FrameHeader, bytes: Uint8Array | undefined): void {
+  filled(header: FrameHeader, wanted: boolean): void {
     const call = this.find(header);
     if (call === undefined) {
       return;
     }
-    if (bytes !== undefined && !call.isOver) {
+    if (wanted && !call.isOver) {
       call.touch(performance.now());
       if (call.gather !== undefined) {
-        call.gather.filled(bytes);
-        this.owner.taken(call, bytes.length);
-      } else {
-        call.sink?.filled(bytes);
+        call.gather.filled(header.length);
+        this.owner.taken(call, header.length);
+      } else if (this.piece !== undefined) {
+        call.sink?.filled(this.piece);
       }
     }
+    this.piece = undefined;
     if (!header.more) {
       this.bodyEnded(call);
     }

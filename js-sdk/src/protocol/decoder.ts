@@ -12,6 +12,8 @@ import { Op } from './operations';
 /** The fewest bytes that are worth a read of their own into the place where they will stay. */
 const PLACE_MIN = 32 * 1024;
 
+const NOTHING = Buffer.alloc(0);
+
 /** Who takes the frames. */
 export interface FrameHandler {
   /**
@@ -19,10 +21,13 @@ export interface FrameHandler {
    * it is `owned`.
    */
   frame(header: FrameHeader, bytes: Buffer, start: number, end: number, owned: boolean): void;
-  /** A frame with bytes of a body begins. Returns memory of exactly `header.length` bytes for them, or `undefined` to pass over them. */
+  /**
+   * A frame with bytes of a body begins. Returns memory for its `header.length` bytes, or `undefined` to pass over them. Where there is more
+   * memory than that, up to 16 bytes behind them may be written over: the header of the next frame.
+   */
   room(header: FrameHeader): Uint8Array | undefined;
-  /** The bytes of that frame are there; `undefined` where they were passed over. */
-  filled(header: FrameHeader, bytes: Uint8Array | undefined): void;
+  /** The bytes of that frame are where `room` said; `wanted` is false where they were passed over. */
+  filled(header: FrameHeader, wanted: boolean): void;
 }
 
 /** The decoder of one connection. */
@@ -63,20 +68,35 @@ export class FrameDecoder {
     }
   }
 
-  /** Where the next bytes are best read to: the rest of a long payload, if there is one. To be followed by `placed`. */
+  /**
+   * Where the next bytes are best read to: the rest of a long payload, if there is one, and behind it the next header where there is room, so that it takes no
+   * read of its own. To be followed by `placed`.
+   */
   place(): Uint8Array | undefined {
-    const { payload, payloadFill } = this;
-    if (payload === undefined || payload.length - payloadFill < PLACE_MIN) {
+    const { payload, payloadFill, header } = this;
+    if (payload === undefined || header.length - payloadFill < PLACE_MIN) {
       return undefined;
     }
-    return payload.subarray(payloadFill);
+    return payload.subarray(payloadFill, Math.min(payload.length, header.length + HEADER_LEN));
   }
 
   /** This many bytes were read to where `place` said. */
   placed(length: number): void {
-    this.payloadFill += length;
-    if (this.payloadFill === this.header.length) {
-      this.finish();
+    const { payload, header } = this;
+    const filled = this.payloadFill + length;
+    if (payload === undefined || filled < header.length) {
+      this.payloadFill = filled;
+      return;
+    }
+    // The next payload may go to where the next header lies now.
+    const payloadLength = header.length;
+    this.headerBytes.set(payload.subarray(payloadLength, filled));
+    this.finish();
+    if (filled > payloadLength && !this.isStopped) {
+      this.headerFill = filled - payloadLength;
+      if (this.headerFill === HEADER_LEN) {
+        this.begin(NOTHING, 0, 0);
+      }
     }
   }
 
@@ -123,7 +143,10 @@ export class FrameDecoder {
     if (this.payload !== undefined) {
       this.payload.set(bytes.subarray(at, at + length), this.payloadFill);
     }
-    this.placed(length);
+    this.payloadFill += length;
+    if (this.payloadFill === this.header.length) {
+      this.finish();
+    }
     return at + length;
   }
 
@@ -132,7 +155,7 @@ export class FrameDecoder {
     this.inPayload = false;
     this.payload = undefined;
     if (this.isBody) {
-      this.handler.filled(header, payload);
+      this.handler.filled(header, payload !== undefined);
     } else {
       // The payload was made above, as memory of its own.
       this.handler.frame(header, payload as Buffer, 0, header.length, true);
