@@ -327,7 +327,11 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
 
   /** As of every EventEmitter; with no event, all listeners of the program. */
   override removeAllListeners(event?: string | symbol): this {
-    super.removeAllListeners(event);
+    if (event === undefined) {
+      super.removeAllListeners();
+    } else {
+      super.removeAllListeners(event);
+    }
     if (event === undefined || event === 'newListener' || event === 'removeListener') {
       this.watchListeners();
     }

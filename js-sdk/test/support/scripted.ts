@@ -89,6 +89,11 @@ export class ScriptedPeer {
     socket.on('error', () => {});
   }
 
+  /** Bytes that came and were not taken. */
+  get waiting(): number {
+    return this.received.length;
+  }
+
   /** This many bytes, when they are there; fewer where the connection ended. */
   async take(length: number): Promise<Buffer> {
     while (this.received.length < length && !this.hasEnded) {
