@@ -109,9 +109,9 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
     const settings = resolveOptions(options);
     this.strict = settings.strict;
     this.connection = new Connection(settings, {
-      up: () => this.emit('connect'),
-      lost: (error) => this.emit('disconnect', error),
-      reconnecting: (attempt, delayMs) => this.emit('reconnecting', { attempt, delayMs }),
+      up: () => this.tell('connect'),
+      lost: (error) => this.tell('disconnect', error),
+      reconnecting: (attempt, delayMs) => this.tell('reconnecting', { attempt, delayMs }),
     });
     this.control = new Control(this.connection, settings.timeoutMs);
     this.trust = new Trust(this.control);
@@ -323,6 +323,17 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
   /** Asks the node to stop. Resolves when it agreed, which is before it is gone. */
   async stop(options?: CallOptions): Promise<void> {
     await this.control.ask(Op.Stop, undefined, options);
+  }
+
+  /** Emits an event of the connection, which goes on whatever a listener throws: that is the program's, as everywhere. */
+  private tell<N extends keyof MemCloudEvents>(event: N, ...args: MemCloudEvents[N]): void {
+    try {
+      this.emit(event, ...args);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
   }
 
   /** As of every EventEmitter; with no event, all listeners of the program. */

@@ -106,6 +106,9 @@ function endpointOf(options: MemCloudOptions): () => Endpoint {
   const socketPath = text('socketPath', options.socketPath);
   const host = text('host', options.host);
   const port = number('port', options.port, 1);
+  if (port !== undefined && !(Number.isInteger(port) && port <= 65_535)) {
+    throw new InvalidArgumentError(`port is ${port}: it is a whole number from 1 to 65535`);
+  }
   const token = text('token', options.token)?.trim();
   const tokenPath = text('tokenPath', options.tokenPath);
   if (token !== undefined && Buffer.byteLength(token) > TOKEN_LEN_MAX) {

@@ -140,6 +140,8 @@ test('options of a client that cannot be', () => {
     { socketPath: '/s', port: 1 },
     { socketPath: '' },
     { token: 'x'.repeat(129), port: 1 },
+    { port: 65_536 },
+    { port: 1.5 },
     { highWaterMark: 0 },
     { timeoutMs: Number.NaN },
   ];

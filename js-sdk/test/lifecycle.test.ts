@@ -151,6 +151,18 @@ test('attempts that are given up, and a call that begins anew', async () => {
   await own.remove();
 });
 
+test('what a listener throws is for the program to catch, and the connection goes on', async () => {
+  const script = `
+    const { MemCloud } = require(${JSON.stringify(path.join(__dirname, '..', 'src'))});
+    const cloud = new MemCloud({ socketPath: ${JSON.stringify(node.socketPath)} });
+    process.on('uncaughtException', (error) => process.stdout.write(error.message + ', '));
+    cloud.on('connect', () => { throw new Error('thrown by a listener'); });
+    cloud.ping().then(() => cloud.close()).then(() => process.stdout.write('and closed'));
+  `;
+  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script]);
+  assert.equal(stdout, 'thrown by a listener, and closed');
+});
+
 test('a program ends when it has closed its client', async () => {
   const script = `
     const { MemCloud } = require(${JSON.stringify(path.join(__dirname, '..', 'src'))});

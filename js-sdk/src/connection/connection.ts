@@ -344,10 +344,10 @@ export class Connection implements SessionOwner {
     if (call.request !== 0) {
       return new TimeoutError(`no answer from the node ${after}: the call may have been carried out or not`);
     }
-    if (this.failure !== undefined) {
-      return new TimeoutError(`no connection to the node ${after}: ${this.failure.message}`, {
-        cause: this.failure,
-      });
+    if (this.state !== 'up') {
+      const { failure } = this;
+      const why = failure === undefined ? '' : `: ${failure.message}`;
+      return new TimeoutError(`no connection to the node ${after}${why}`, { cause: failure });
     }
     return new TimeoutError(`no room for the call ${after}: too many others are under way`);
   }
