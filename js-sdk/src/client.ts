@@ -2,6 +2,7 @@
 
 /** The client: what a program sees. */
 
+import type { Readable } from 'node:stream';
 import {
   bytesOf,
   checkCall,
@@ -40,6 +41,12 @@ import { FREE_IDS_MAX, INLINE_MAX } from './protocol/limits';
 import { Op } from './protocol/operations';
 import type { PutReply } from './protocol/replies';
 import type { Keeping, PutArgs } from './protocol/requests';
+import type { StreamOptions } from './streams/options';
+import type { StreamSource } from './streams/sources';
+import type { StreamStatus } from './streams/status';
+import type { StoredStream } from './streams/store';
+import { type GetStreamOptions, type LoadStreamOptions, Streams } from './streams/streams';
+import type { StreamWritable } from './streams/writable';
 import type {
   Freed,
   GetOptions,
@@ -93,6 +100,7 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
 
   private readonly connection: Connection;
   private readonly strict: boolean;
+  private readonly streams: Streams;
   private readonly control: Control;
   private readonly consentWatch: ConsentWatch;
 
@@ -119,6 +127,7 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
     this.pair = new Pairing(this.control);
     this.consentWatch = new ConsentWatch(this.control, (request) => this.emit('consent', request));
     this.watchListeners();
+    this.streams = new Streams(this.connection, settings);
   }
 
   /**
@@ -373,6 +382,52 @@ export class MemCloud extends typedEmitter<MemCloudEvents>() {
       this.consentWatch.stop();
     }
   };
+
+  /**
+   * Stores what a source gives as a stream, of any size: it passes through this program in pieces, at the pace of the slowest, and lies where there is room, on peers first. A file of which
+   * nothing was read (`fs.createReadStream`, a FileHandle) is read by the node itself where that can be.
+   *
+   * Pieces of 16 KiB and more are not copied, and must stay as they are. Where anything fails, what came of the stream is freed, the source is destroyed, and this rejects with why: with the source's own error where
+   * that has failed.
+   */
+  storeStream(source: StreamSource, options?: StreamOptions): Promise<StoredStream> {
+    return this.streams.store(source, options);
+  }
+
+  /**
+   * A Writable whose bytes become a stream, for the end of a pipeline. `finish` comes when the node has all of it; `stored` tells what came of it. Where it is destroyed before, what came of it is freed.
+   */
+  createWriteStream(options?: StreamOptions): StreamWritable {
+    return this.streams.writable(options);
+  }
+
+  /**
+   * A Readable of the block or stream with this id, or of the part of it that `start` and `end` name. The node is asked when somebody reads, and sends no faster than they do. It is destroyed with a
+   * NotFoundError where there is no such thing.
+   */
+  loadStream(id: string, options?: LoadStreamOptions): Readable {
+    return this.streams.load(id, options);
+  }
+
+  /** The same as a web stream. */
+  loadWebStream(id: string, options?: LoadStreamOptions): ReadableStream<Uint8Array> {
+    return this.streams.loadWeb(id, options);
+  }
+
+  /** A Readable of the value of a key, as `loadStream` is one of an id. */
+  getStream(key: string, options?: GetStreamOptions): Readable {
+    return this.streams.get(key, options);
+  }
+
+  /** The same as a web stream. */
+  getWebStream(key: string, options?: GetStreamOptions): ReadableStream<Uint8Array> {
+    return this.streams.getWeb(key, options);
+  }
+
+  /** How far a stream has come that is being written, and where it lies. */
+  streamStatus(id: string, options?: CallOptions): Promise<StreamStatus> {
+    return this.streams.status(id, options);
+  }
 
   /** A value in one frame, or one whose bytes follow. */
   private put(

@@ -34,21 +34,15 @@ const { preface_hex: prefaceHex, vectors } = JSON.parse(
   readFileSync(path.join(folder, 'local-frames.json'), 'utf8'),
 ) as { preface_hex: string; vectors: Vector[] };
 
-/** What this client does not use: nothing passes a descriptor to Node.js. */
-const UNUSED = [
-  'ATTACH',
-  'GET_MAPPED',
-  'LOAD_MAPPED',
-  'SET_MAPPED',
-  'STORE_MAPPED',
-  'UNMAP',
-  'STREAM_FILE',
-  'LOAD_INTO',
-];
+/** What this client does not use: nothing passes a descriptor to Node.js, or out of it. */
+const UNUSED = ['ATTACH', 'GET_MAPPED', 'LOAD_MAPPED', 'SET_MAPPED', 'STORE_MAPPED', 'UNMAP', 'LOAD_INTO'];
 
 const OPEN_ENDED = ['GET', 'LOAD'];
 
-const used = vectors.filter(({ op }) => !UNUSED.includes(op));
+const used = vectors.filter(
+  ({ op, from, meaning }) =>
+    !UNUSED.includes(op) && (op !== 'STREAM_FILE' || from === 'node' || meaning.named !== undefined),
+);
 
 /** The number of an operation by its name in capital letters. */
 function opOf(name: string): Op {
@@ -126,6 +120,17 @@ function write(out: FrameWriter, { op: name, more, meaning }: Vector, request: n
     }
     case Op.StreamWrite:
       return requests.writeStreamWrite(out, request, more, { id: Number(meaning.id), value });
+    case Op.StreamFile:
+      return requests.writeStreamFile(out, request, {
+        id: Number(meaning.id),
+        offset: Number(meaning.offset),
+        length: meaning.length === null ? undefined : Number(meaning.length),
+        file: {
+          descriptor: meaning.named.descriptor,
+          device: BigInt(meaning.named.device),
+          inode: BigInt(meaning.named.inode),
+        },
+      });
     case Op.StreamKnown:
       return requests.writeStreamKnown(
         out,
@@ -166,7 +171,8 @@ function read({ op: name, status, more, meaning }: Vector, reader: PayloadReader
     case Op.Set:
     case Op.Store:
     case Op.Stream:
-    case Op.StreamWrite: {
+    case Op.StreamWrite:
+    case Op.StreamFile: {
       const { id, size } = replies.readPut(reader);
       return { id, size: String(size) };
     }

@@ -17,6 +17,7 @@ import type {
   OutgoingValue,
   PutArgs,
   ReadArgs,
+  StreamFileArgs,
   StreamWriteArgs,
 } from './requests';
 import * as requests from './requests';
@@ -122,6 +123,14 @@ export const streamWrite: Exchange<StreamWriteArgs, PutReply> = {
   op: Op.StreamWrite,
   held: ({ value }) => SMALL_HELD + valueHeld(value),
   write: (out, request, more, args) => requests.writeStreamWrite(out, request, more, args),
+  read: (reader) => replies.readPut(reader),
+};
+
+/** STREAM_FILE. */
+export const streamFile: Exchange<StreamFileArgs, PutReply> = {
+  op: Op.StreamFile,
+  held,
+  write: (out, request, _more, args) => requests.writeStreamFile(out, request, args),
   read: (reader) => replies.readPut(reader),
 };
 

@@ -21,6 +21,7 @@ export const Op = {
   Expire: 33,
   Persist: 34,
   StreamWrite: 36,
+  StreamFile: 37,
   StreamKnown: 38,
   Status: 64,
   Stats: 65,

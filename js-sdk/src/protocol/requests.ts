@@ -95,10 +95,30 @@ export interface KnownChunk {
   readonly length: number;
 }
 
+/** A file that this process has open. */
+export interface NamedFile {
+  /** The number of its descriptor. */
+  readonly descriptor: number;
+  /** The device that it lies on, and its number there: what `fs.fstat` tells of it. */
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** Arguments of STREAM_FILE. */
+export interface StreamFileArgs {
+  readonly id: number;
+  /** The first byte of the file that is appended. */
+  readonly offset: number;
+  /** How many bytes are; `undefined` for all up to its end. */
+  readonly length: number | undefined;
+  readonly file: NamedFile;
+}
+
 const STRICT = 1;
 const FOLLOW = 2;
 const LOCAL = 1;
 const DETAILS = 2;
+const NAMED = 1;
 
 const KIND_ID = 0;
 const KIND_KEY = 1;
@@ -288,6 +308,19 @@ export function writeStreamKnown(
     out.bytes(hash);
     out.u32(length);
   }
+  out.end();
+}
+
+/** STREAM_FILE, of a file that is named. */
+export function writeStreamFile(out: FrameWriter, request: number, args: StreamFileArgs): void {
+  begin(out, Op.StreamFile, request, false, 48);
+  out.u64(args.id);
+  out.u64(args.offset);
+  out.u64(args.length);
+  out.u32(NAMED);
+  out.u32(args.file.descriptor);
+  out.u64Big(args.file.device);
+  out.u64Big(args.file.inode);
   out.end();
 }
 
