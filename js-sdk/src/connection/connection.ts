@@ -24,7 +24,7 @@ import { Aborts } from './aborts';
 import { Backoff, type BackoffSettings } from './backoff';
 import type { BodySink, BodySource, Download } from './body';
 import { Call, type CallOptions } from './call';
-import { Deadlines } from './deadlines';
+import { Deadlines, TIMER_MAX_MS } from './deadlines';
 import { CallQueue } from './queue';
 import { Session, type SessionOwner, type SessionSettings } from './session';
 import type { Endpoint } from './socket';
@@ -60,6 +60,7 @@ const CLOSED = 'this client was closed: make another one';
 /** A connection that may be up or not. */
 export class Connection implements SessionOwner {
   private state: State = 'idle';
+  private hasBeenUp = false;
   private session: Session | undefined;
   /** The timer of the attempt, or of the pause before it. */
   private timer: NodeJS.Timeout | undefined;
@@ -152,6 +153,7 @@ export class Connection implements SessionOwner {
   up(_session: Session, node: HelloReply): void {
     clearTimeout(this.timer);
     this.state = 'up';
+    this.hasBeenUp = true;
     this.failure = undefined;
     this.backoff?.reset();
     const { waiters } = this;
@@ -172,6 +174,8 @@ export class Connection implements SessionOwner {
     const wasUp = this.state === 'up';
     this.failure = error;
     if (wasUp) {
+      // Whoever hears of it may call and connect: that waits for what is decided below.
+      this.state = 'waiting';
       this.events.lost(error);
     }
     this.retryOrFail(wasUp, error);
@@ -246,9 +250,7 @@ export class Connection implements SessionOwner {
           call,
           new ConnectionLostError(
             'the connection was lost, and is not to come back by itself: call connect()',
-            {
-              cause: this.failure,
-            },
+            { cause: this.failure },
           ),
         );
         return;
@@ -300,7 +302,7 @@ export class Connection implements SessionOwner {
     this.session = session;
     this.timer = setTimeout(
       () => session.end(new TimeoutError(`the node did not greet within ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
+      Math.min(connectTimeoutMs, TIMER_MAX_MS),
     );
   }
 
@@ -312,13 +314,13 @@ export class Connection implements SessionOwner {
     const isRetried = wasUp || ((this.backoff?.attempt ?? 0) > 0 && mayPass(error));
     const delayMs = isRetried ? this.backoff?.next() : undefined;
     if (delayMs === undefined) {
-      this.state = wasUp && this.backoff === undefined ? 'lost' : 'idle';
+      this.state = this.hasBeenUp && this.backoff === undefined ? 'lost' : 'idle';
       this.backoff?.reset();
       this.failWaiting(error);
       return;
     }
     this.state = 'waiting';
-    this.timer = setTimeout(() => this.attempt(), delayMs);
+    this.timer = setTimeout(() => this.attempt(), Math.min(delayMs, TIMER_MAX_MS));
     this.events.reconnecting(this.backoff?.attempt ?? 0, delayMs);
   }
 

@@ -2,8 +2,8 @@
 
 import type { Call } from './call';
 
-/** The longest time that a timer of the runtime takes. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
+/** The longest time in milliseconds that a timer of the runtime takes; beyond it it fires at once. */
+export const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** Watches over deadlines. */
 export class Deadlines {

@@ -39,9 +39,13 @@ export function openSocket(endpoint: Endpoint, events: SocketEvents): net.Socket
     socket.on('data', (bytes: Buffer) => events.bytes(bytes, bytes.length));
   }
   let reason: MemCloudError | undefined;
-  socket.on('connect', () => events.connected());
+  let isConnected = false;
+  socket.on('connect', () => {
+    isConnected = true;
+    events.connected();
+  });
   socket.on('error', (error: NodeJS.ErrnoException) => {
-    reason ??= explain(endpoint, error);
+    reason ??= isConnected ? lost(error) : unreachable(endpoint, error);
   });
   socket.on('end', () => socket.destroy());
   socket.on('close', () => events.closed(reason));
@@ -74,12 +78,12 @@ function reading(events: SocketEvents): net.OnReadOpts {
   return { buffer, callback };
 }
 
-function explain(endpoint: Endpoint, error: NodeJS.ErrnoException): MemCloudError {
+/** Why there is no connection. */
+function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): MemCloudError {
   const where = 'path' in endpoint ? endpoint.path : `${endpoint.host}:${endpoint.port}`;
   switch (error.code) {
     case 'ENOENT':
     case 'ECONNREFUSED':
-    case 'ENOTSOCK':
       return new NotRunningError(
         `no node is running at ${where}: start one with "memcli node start", or say where it is`,
         { cause: error },
@@ -88,6 +92,11 @@ function explain(endpoint: Endpoint, error: NodeJS.ErrnoException): MemCloudErro
     case 'EPERM':
       return new DeniedError(`the node at ${where} belongs to another user`, { cause: error });
     default:
-      return new ConnectionLostError(`the connection to ${where} failed: ${error.message}`, { cause: error });
+      return new NotRunningError(`no node can be reached at ${where}: ${error.message}`, { cause: error });
   }
+}
+
+/** Why there is none any more. */
+function lost(error: NodeJS.ErrnoException): MemCloudError {
+  return new ConnectionLostError(`the connection to the node broke: ${error.message}`, { cause: error });
 }
