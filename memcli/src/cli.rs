@@ -176,6 +176,10 @@ pub(crate) enum NodeCommand {
     Start(NodeStartArgs),
     /// Stop the node; what it holds in memory is gone
     Stop,
+    /// Stop the node and start it again with the options it has; what it holds in memory is gone
+    ///
+    /// It takes the installed memnode, so that an upgrade comes into effect. A node that a service manager or a terminal looks after is restarted there.
+    Restart,
     /// Show the node's name, addresses and budget
     Status,
 }

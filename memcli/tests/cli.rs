@@ -49,6 +49,7 @@ fn stderr(output: &Output) -> &str {
 /// Every command that needs a node.
 const NEED_A_NODE: &[&[&str]] = &[
     &["node", "stop"],
+    &["node", "restart"],
     &["node", "status"],
     &["set", "k", "v"],
     &["set", "k", "-"],

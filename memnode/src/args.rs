@@ -254,6 +254,10 @@ pub struct Settings {
     /// How many log files that were put aside are kept.
     #[arg(long, value_name = "N", default_value = "4", help_heading = "Log")]
     pub log_files_kept: usize,
+
+    /// The other flags where `--background` is among them: what starts the node again. `None` also where one is not UTF-8.
+    #[arg(skip)]
+    pub started_with: Option<Vec<String>>,
 }
 
 impl Settings {

@@ -127,6 +127,7 @@ impl Settings {
         let parsed = Args::from_arg_matches(&layered.try_get_matches_from(&args)?)?;
         let mut settings = parsed.settings;
         settings.discovery &= !parsed.no_discovery;
+        settings.started_with = settings.background.then(|| other_flags(&args)).flatten();
         Ok(settings)
     }
 }
@@ -160,6 +161,15 @@ pub fn settings() -> Vec<Setting> {
                 key: (!NOT_IN_FILE.contains(&id)).then(|| id.to_owned()),
             }
         })
+        .collect()
+}
+
+/// All arguments but the program's name and `--background`; `None` where one is not UTF-8.
+fn other_flags(args: &[OsString]) -> Option<Vec<String>> {
+    args.iter()
+        .skip(1)
+        .filter(|arg| *arg != "--background")
+        .map(|arg| arg.to_str().map(str::to_owned))
         .collect()
 }
 

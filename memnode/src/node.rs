@@ -60,6 +60,7 @@ impl Node {
             absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
             allow_flush: FlushAllowed::new(&settings.allow_flush),
+            started_with: settings.started_with.clone(),
         };
         tracing::debug!(
             files_max = config.files.files_max(),

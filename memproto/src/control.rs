@@ -45,6 +45,10 @@ pub struct NodeStatus {
     /// What the person should know, in whole sentences: another node that has the same identity.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The options of `memnode` with which it was started in the background, as `memcli node start` does: what starts it again. `None`
+    /// where something else looks after it, a terminal or a service manager.
+    #[serde(default)]
+    pub started_with: Option<Vec<String>>,
 }
 
 /// What lies in a node and what it did: `stats`.

@@ -32,6 +32,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Node(NodeCommand::Start(args)) => node::start(args, context).await,
         Command::Node(NodeCommand::Stop) => node::stop(context).await,
+        Command::Node(NodeCommand::Restart) => node::restart(context).await,
         Command::Node(NodeCommand::Status) => node::status(context).await,
         Command::Logs(args) => logs::logs(args, context).await,
         Command::Set(args) => key::set(args, context).await,

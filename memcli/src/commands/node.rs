@@ -1,10 +1,14 @@
-//! `node start`, `node stop`, `node status`.
+//! `node start`, `node stop`, `node restart`, `node status`.
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use memproto::ErrorCode;
 use memproto::control::NodeStatus;
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use crate::cli::NodeStartArgs;
@@ -95,33 +99,78 @@ struct Stopped {
 
 /// Asks the node to stop and waits until its process is gone.
 pub(super) async fn stop(context: &Context) -> Outcome {
-    let Some((cloud, status)) = context.probe().await? else {
-        return Err(not_running(&context.socket()?));
-    };
-    match cloud.stop_node().await {
-        // It may be gone before its answer came through.
-        Ok(()) | Err(memsdk::Error::ConnectionLost) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let name = printable(&status.name);
-    if !wait_until_gone(status.pid, STOP_TIMEOUT).await {
-        return Err(Failure::api(
-            ErrorCode::Timeout,
-            format!(
-                "node '{name}' agreed to stop, but its process {pid} still runs after {} s; see `memcli logs`, and end \
-                 it with: kill -9 {pid}",
-                STOP_TIMEOUT.as_secs(),
-                pid = status.pid
-            ),
-        ));
-    }
+    let status = stop_running(context, |_| Ok(())).await?;
     context.output.confirm(
         &Stopped {
             stopped: true,
             pid: status.pid,
         },
-        || format!("Node '{name}' stopped (PID: {})", status.pid),
+        || format!("Node '{}' stopped (PID: {})", printable(&status.name), status.pid),
     )
+}
+
+/// Stops the node and starts it again with the options that it has.
+pub(super) async fn restart(context: &Context) -> Outcome {
+    let socket = context.socket()?;
+    let before = stop_running(context, |status| can_restart(status, &socket)).await?;
+    let options = before.started_with.unwrap_or_default();
+    let status = launch(context, options.into_iter().map(OsString::from).collect()).await?;
+    context.output.confirm(&status, || {
+        format!(
+            "Node '{}' restarted (PID: {}, version {}; it was PID {}, version {})",
+            printable(&status.name),
+            status.pid,
+            printable(&status.version),
+            before.pid,
+            printable(&before.version),
+        )
+    })
+}
+
+/// Whether a node is ours to start again: in the background by itself, and of this user.
+fn can_restart(status: &NodeStatus, socket: &Path) -> Outcome {
+    let name = printable(&status.name);
+    let pid = status.pid;
+    if status.started_with.is_none() {
+        return Err(Failure::Other(format!(
+            "node '{name}' (PID: {pid}) was not started by `memcli node start`: restart it where it was started, such as with: \
+             systemctl --user restart memnode"
+        )));
+    }
+    let owner = fs::metadata(socket).map(|metadata| metadata.uid());
+    // Started again by root, another person's node would leave them files that they cannot write.
+    if owner.is_ok_and(|owner| owner != geteuid().as_raw()) {
+        return Err(Failure::Other(format!(
+            "node '{name}' (PID: {pid}) belongs to another user, who can restart it with: memcli node restart"
+        )));
+    }
+    Ok(())
+}
+
+/// Asks the running node to stop, unless `check` objects, and waits until its process is gone. Returns what it said of itself.
+async fn stop_running(context: &Context, check: impl FnOnce(&NodeStatus) -> Outcome) -> Outcome<NodeStatus> {
+    let Some((cloud, status)) = context.probe().await? else {
+        return Err(not_running(&context.socket()?));
+    };
+    check(&status)?;
+    match cloud.stop_node().await {
+        // It may be gone before its answer came through.
+        Ok(()) | Err(memsdk::Error::ConnectionLost) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if !wait_until_gone(status.pid, STOP_TIMEOUT).await {
+        return Err(Failure::api(
+            ErrorCode::Timeout,
+            format!(
+                "node '{}' agreed to stop, but its process {pid} still runs after {} s; see `memcli logs`, and end \
+                 it with: kill -9 {pid}",
+                printable(&status.name),
+                STOP_TIMEOUT.as_secs(),
+                pid = status.pid
+            ),
+        ));
+    }
+    Ok(status)
 }
 
 /// Shows who the node is.
@@ -206,6 +255,7 @@ mod tests {
             used_bytes: 1536 << 20,
             peers_connected: 1,
             warnings: Vec::new(),
+            started_with: None,
         }
     }
 

@@ -125,6 +125,22 @@ fn every_setting_is_explained_with_its_variable_and_default() {
 }
 
 #[test]
+fn a_node_in_the_background_knows_what_starts_it_again() {
+    let (home, settings) = load(&["--background", "--name", "a name", "--port=0"], &[], "");
+    let expected = [
+        "--home",
+        home.path().to_str().unwrap(),
+        "--name",
+        "a name",
+        "--port=0",
+    ];
+    let started_with = settings.unwrap().started_with.unwrap();
+    assert_eq!(started_with, expected, "--background is whoever starts it to add");
+    let (_home, settings) = load(&["--name", "a name"], &[], "");
+    assert_eq!(settings.unwrap().started_with, None, "somebody looks after it");
+}
+
+#[test]
 fn interfaces_are_named_one_or_several_at_a_time() {
     let interfaces =
         |args: &[&str], env: &[(&str, &str)], file: &str| load(args, env, file).1.unwrap().interfaces;

@@ -237,6 +237,8 @@ pub struct ServiceConfig {
     pub files: MemoryFiles,
     /// Which peers may flush this node.
     pub allow_flush: FlushAllowed,
+    /// See [`NodeStatus::started_with`].
+    pub started_with: Option<Vec<String>>,
 }
 
 /// Where the node listens.
@@ -359,6 +361,7 @@ impl Service {
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
             warnings: self.peers.identity_warnings(),
+            started_with: self.config.started_with.clone(),
         }
     }
 

@@ -96,6 +96,7 @@ impl TestNode {
             absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
             allow_flush: FlushAllowed::default(),
+            started_with: None,
         };
         change(&mut config);
         let peers_config = PeersConfig {

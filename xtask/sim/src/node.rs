@@ -113,6 +113,7 @@ impl Process {
             announce_interval: ANNOUNCE_INTERVAL,
             absent_grace: Ttl::try_from(ABSENT_GRACE)?,
             allow_flush: FlushAllowed::new(&[]),
+            started_with: None,
             abandoned_grace: resources.abandoned_grace,
             files: MemoryFiles::new(0),
         };

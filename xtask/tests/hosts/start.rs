@@ -11,6 +11,7 @@ use crate::scene::{self, PORT, SOON};
 /// Exit codes of `memcli` and `memnode`.
 const FAILED: i32 = 1;
 const NOT_RUNNING: i32 = 3;
+const NOT_FOUND: i32 = 4;
 
 #[test]
 #[ignore = "several hosts"]
@@ -20,6 +21,7 @@ fn without_a_node_every_command_says_so_and_how_to_start_it() -> Result<()> {
     for args in [
         &["node", "status"][..],
         &["node", "stop"],
+        &["node", "restart"],
         &["set", "k", "v"],
         &["get", "k"],
         &["del", "k"],
@@ -62,6 +64,48 @@ fn a_node_that_is_started_in_the_background_answers_and_stops_cleanly() -> Resul
     a.memcli(["node", "status"])?.fails_with(NOT_RUNNING)?;
     assert!(!a.socket().exists());
     assert!(!a.memcloud_dir().join("memnode.pid").exists());
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn a_restarted_node_has_the_options_it_had_and_nothing_else() -> Result<()> {
+    let lab = scene::hosts(1)?;
+    let [a] = lab.all();
+    a.memcli([
+        "node", "start", "--name", "a name", "--port", "0", "--memory", "64mb",
+    ])?
+    .ok()?;
+    a.memcli(["set", "key", "value"])?.ok()?;
+    let before = a.status()?;
+    a.memcli(["node", "restart"])?.ok()?;
+    let after = a.status()?;
+    assert_ne!(after.pid, before.pid);
+    assert_eq!((after.name.as_str(), after.budget_bytes), ("a name", 64 << 20));
+    assert_eq!(
+        (after.node_id, &after.started_with),
+        (before.node_id, &before.started_with)
+    );
+    a.memcli(["get", "key"])?.fails_with(NOT_FOUND)?;
+    // It can be restarted again.
+    a.memcli(["node", "restart"])?.ok()?;
+    a.memcli(["node", "stop"])?.ok()?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "several hosts"]
+fn a_node_that_something_else_looks_after_is_not_restarted() -> Result<()> {
+    let lab = scene::hosts(1)?;
+    let [a] = lab.all();
+    let mut node = scene::start(a)?;
+    let refused = a.memcli(["node", "restart"])?.fails_with(FAILED)?;
+    assert!(
+        refused.stderr.contains("was not started by `memcli node start`"),
+        "{refused}"
+    );
+    assert!(node.is_running());
+    assert_eq!(a.status()?.pid, node.pid());
     Ok(())
 }
 

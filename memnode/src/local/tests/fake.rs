@@ -452,6 +452,7 @@ impl Backend for Fake {
             used_bytes: 0,
             peers_connected: 0,
             warnings: Vec::new(),
+            started_with: None,
         })
     }
 
