@@ -39,6 +39,16 @@ pub enum Profile {
     Release,
 }
 
+impl Profile {
+    /// The folder of its builds in that of a target.
+    fn folder(self) -> &'static str {
+        match self {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+        }
+    }
+}
+
 /// The real programs that demo, lab and multi-host tests run.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -71,9 +81,14 @@ impl Programs {
     }
 
     fn in_folder(folder: &Path) -> Result<Self> {
+        Self::in_folder_of(folder, env::consts::EXE_SUFFIX)
+    }
+
+    /// The programs of a platform whose programs have this suffix.
+    fn in_folder_of(folder: &Path, suffix: &str) -> Result<Self> {
         let found = Self {
-            memnode: folder.join("memnode"),
-            memcli: folder.join("memcli"),
+            memnode: folder.join(format!("memnode{suffix}")),
+            memcli: folder.join(format!("memcli{suffix}")),
         };
         for program in [&found.memnode, &found.memcli] {
             ensure!(
@@ -105,9 +120,54 @@ fn build(packages: &[&str], profile: Profile) -> Result<PathBuf> {
     }
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "{} does not build", packages.join(" and "));
-    let folder = match profile {
-        Profile::Debug => "debug",
-        Profile::Release => "release",
-    };
-    Ok(target_dir().join(folder))
+    Ok(target_dir().join(profile.folder()))
+}
+
+/// Which implementation of the ciphers between nodes a build has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ciphers {
+    /// That of the crate `ring`, which needs a C compiler and knows the processor.
+    Ring,
+    /// One in Rust alone.
+    Portable,
+}
+
+/// Builds both programs as they ship, for a platform or for this one: from a release build the debug information is left out, and the
+/// names of functions stay, so that a reported backtrace says something.
+///
+/// # Errors
+/// When they do not build.
+pub fn shipped(target: Option<&str>, profile: Profile, ciphers: Ciphers) -> Result<Programs> {
+    for package in ["memnode", "memcli"] {
+        let mut command = cargo(["rustc", "--package", package, "--bin", package]);
+        command.args(target.iter().flat_map(|target| ["--target", target]));
+        // Only memnode speaks to other nodes.
+        if ciphers == Ciphers::Portable && package == "memnode" {
+            command.args(["--no-default-features", "--features", "portable-cipher"]);
+        }
+        if profile == Profile::Release {
+            command.args(["--release", "--", "-C", "strip=debuginfo"]);
+        }
+        let status = command.status().context("cannot run cargo")?;
+        ensure!(status.success(), "{package} does not build");
+    }
+    let folder = target.map_or_else(target_dir, |target| target_dir().join(target));
+    let is_windows = target.map_or(cfg!(windows), |target| target.contains("-windows-"));
+    let suffix = if is_windows { ".exe" } else { "" };
+    Programs::in_folder_of(&folder.join(profile.folder()), suffix)
+}
+
+/// The platform on which this chore runs, as rustc names it.
+///
+/// # Errors
+/// When rustc does not tell.
+pub fn host_triple() -> Result<String> {
+    let program = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(program)
+        .arg("-vV")
+        .output()
+        .context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc does not tell its host")
 }

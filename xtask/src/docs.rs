@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::build::{cargo, target_dir};
 
@@ -31,9 +32,26 @@ pub fn assets(args: &AssetsArgs) -> Result<Infallible> {
     become_program(["assets".as_ref(), folder.as_os_str()])
 }
 
+/// Writes man pages and completions into `target/assets` for another chore, and says where they lie.
+///
+/// # Errors
+/// When they cannot be built or written.
+pub fn write_assets() -> Result<PathBuf> {
+    let folder = target_dir().join("assets");
+    let mut command = program(["assets".as_ref(), folder.as_os_str()]);
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "man pages and completions cannot be made");
+    Ok(folder)
+}
+
 /// Builds and runs it, in this process: signals meant for the chore reach it.
 fn become_program<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Infallible> {
+    Err(program(args).exec()).context("cannot run cargo")
+}
+
+/// A command that builds and runs it.
+fn program<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Command {
     let mut command = cargo(["run", "--quiet", "--package", "xtask-docs", "--"]);
-    let error = command.args(args).exec();
-    Err(error).context("cannot run cargo")
+    command.args(args);
+    command
 }

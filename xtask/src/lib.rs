@@ -4,6 +4,7 @@
 //! - [`mod@bench`]: MemCloud measured, also beside what people use today.
 //! - [`mod@test`]: everything that must hold before a change lands; `.ci/run` is nothing else.
 //! - [`sim`]: many nodes in one process, under virtual time and faults, and what they must not do then.
+//! - [`dist`]: the archive of a release.
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`release`]: what must agree before a release is made.
 //! - [`docs`]: man pages, completions and the reference, from the definitions of the command lines.
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod dist;
 pub mod docs;
 pub mod fuzz;
 pub mod host;
@@ -26,4 +28,5 @@ pub mod release;
 pub mod sim;
 pub mod size;
 pub mod test;
+pub mod tools;
 pub mod wait;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, demo, docs, fuzz, lab, release, sim, test};
+use xtask::{bench, demo, dist, docs, fuzz, lab, release, sim, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -25,6 +25,8 @@ enum Chore {
     Release(release::Args),
     /// Write man pages and completions into target/assets, for installers
     Assets(docs::AssetsArgs),
+    /// Build the programs and pack the archive of a release for a platform
+    Dist(dist::Args),
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Release(args) => release::run(&args),
         Chore::Assets(args) => docs::assets(&args).map(|never| match never {}),
+        Chore::Dist(args) => dist::run(&args),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

@@ -29,6 +29,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::build::Programs;
 use crate::host::Host;
+use crate::tools::{self, Tool};
 use network::Network;
 use reaper::{Reaper, RunDir};
 
@@ -36,7 +37,7 @@ use reaper::{Reaper, RunDir};
 pub const HOSTS_MAX: usize = 200;
 
 /// Programs without which there is no lab, and the Debian packages that hold them.
-pub const TOOLS: [(&str, &str); 3] = [("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables")];
+pub const TOOLS: [Tool; 3] = [("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables")];
 
 /// Hosts and the network between them. Dropping it ends all processes in them and removes everything.
 #[derive(Debug)]
@@ -229,28 +230,16 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    let mut packages: Vec<_> = TOOLS
-        .iter()
-        .filter(|(tool, _)| !is_on_path(tool))
-        .map(|&(_, package)| package)
-        .collect();
-    packages.dedup();
-    (!packages.is_empty()).then(|| format!("missing programs of the Debian packages {}", packages.join(" ")))
+    tools::missing(&TOOLS)
 }
 
 /// Programs that some tests need beside [`TOOLS`], and the Debian packages that hold them.
-pub const TEST_TOOLS: [(&str, &str); 4] = [
+pub const TEST_TOOLS: [Tool; 4] = [
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
     ("avahi-publish", "avahi-utils"),
     ("dbus-daemon", "dbus"),
 ];
-
-/// Whether a program is there.
-pub fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
-}
 
 /// a to z, then h26 and so on.
 fn host_name(index: usize) -> String {

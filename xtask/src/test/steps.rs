@@ -1,7 +1,6 @@
 //! What each step does.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -11,6 +10,7 @@ use super::count::Counts;
 use super::{Outcome, Setting};
 use crate::build::cargo;
 use crate::lab;
+use crate::tools;
 
 /// Chooses the tests with several hosts: `tests/hosts` of this crate, all of which are ignored unless asked for.
 const HOSTS_TESTS: &str = "hosts";
@@ -60,7 +60,7 @@ pub(super) fn doctests(_: &Setting) -> Result<Outcome> {
 
 /// The tests with several hosts, one at a time.
 pub(super) fn hosts(setting: &Setting) -> Result<Outcome> {
-    if let Err(error) = install_lab_tools() {
+    if let Err(error) = tools::install(&[&lab::TOOLS[..], &lab::TEST_TOOLS].concat()) {
         eprintln!("{error:#}");
     }
     if let Some(why) = lab::missing() {
@@ -103,40 +103,6 @@ fn test_runner(setting: &Setting) -> Command {
     command
 }
 
-/// Installs what the lab needs, where that can be done without asking anyone: as root, on Debian or its like.
-fn install_lab_tools() -> Result<()> {
-    let apt = Path::new("/usr/bin/apt-get");
-    let all_there = lab::missing().is_none() && lab::TEST_TOOLS.iter().all(|(tool, _)| lab::is_on_path(tool));
-    if all_there || !rustix::process::geteuid().is_root() || !apt.is_file() {
-        return Ok(());
-    }
-    let apt_get = |args: &[&str]| {
-        let mut command = Command::new(apt);
-        command
-            .args(["-q", "-y"])
-            .args(args)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null());
-        println!("apt-get {}", args.join(" "));
-        command
-            .status()
-            .context("cannot run apt-get")
-            .map(|status| status.success())
-    };
-    let mut install = vec!["install", "--no-install-recommends"];
-    install.extend(lab::TOOLS.map(|(_, package)| package));
-    install.extend(lab::TEST_TOOLS.map(|(_, package)| package));
-    // The list of packages on a new machine may be old or missing; a fresh one takes a while, so it comes second.
-    if !apt_get(&install)? {
-        apt_get(&["update"])?;
-        ensure!(
-            apt_get(&install)?,
-            "apt-get cannot install what the tests with several hosts need"
-        );
-    }
-    Ok(())
-}
-
 /// Runs a command that says for itself what is wrong.
 fn succeed(command: &mut Command) -> Result<Outcome> {
     let status = command
@@ -148,7 +114,7 @@ fn succeed(command: &mut Command) -> Result<Outcome> {
 }
 
 /// Runs a test runner, shows all that it says and counts its tests.
-fn run_tests(command: &mut Command) -> Result<Outcome> {
+pub(super) fn run_tests(command: &mut Command) -> Result<Outcome> {
     if std::io::stdout().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }

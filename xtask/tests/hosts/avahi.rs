@@ -4,8 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xtask::lab::{LabHost, TEST_TOOLS, is_on_path};
+use xtask::lab::{LabHost, TEST_TOOLS};
 use xtask::process::Running;
+use xtask::tools::is_on_path;
 use xtask::wait;
 
 use crate::scene::{self, PORT};
