@@ -1,10 +1,11 @@
 //! `cargo xtask test`: all that must hold before a change lands. `.ci/run` is nothing else.
 //!
-//! A new kind of check is a line in `STEPS` and a function in `steps.rs`. Steps share the dev profile's build; nothing is
+//! A new kind of check is a line in `STEPS` and a function in `steps.rs`, or in a file of its own where it is more than a command. Steps share the dev profile's build; nothing is
 //! built in release mode.
 
 mod checkers;
 mod count;
+mod scripts;
 mod steps;
 mod workflows;
 
@@ -78,6 +79,11 @@ const STEPS: &[Step] = &[
         name: "doctests",
         what: "examples in the documentation",
         check: steps::doctests,
+    },
+    Step {
+        name: "scripts",
+        what: "scripts, and the installer",
+        check: scripts::scripts,
     },
     Step {
         name: "hosts",

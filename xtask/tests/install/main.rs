@@ -1,0 +1,13 @@
+//! Tests of install.sh and uninstall.sh: the real scripts, run by the shells that are here, with the programs of this build, in folders of
+//! their own. Whatever goes wrong must leave these folders as they were, byte for byte.
+//!
+//! They pack an archive first, so they are ignored unless asked for: `cargo xtask test scripts` builds the programs and asks. By hand, after
+//! `cargo build --workspace`: `cargo test -p xtask --test install -- --ignored [NAME]`.
+
+mod failures;
+mod fresh;
+mod machine;
+mod release;
+mod server;
+mod uninstall;
+mod upgrade;

@@ -1,0 +1,106 @@
+//! Folders as those of a release: archives, and `SHA256SUMS` beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use xtask::build::{self, Programs};
+use xtask::dist::{self, Effort};
+use xtask::process;
+
+use crate::machine::SOON;
+
+/// The folder with the archive of this build's programs, packed once.
+pub(crate) fn this_build() -> Result<&'static Path> {
+    static RELEASE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    RELEASE
+        .get_or_init(|| pack().map_err(|error| format!("{error:#}")))
+        .as_deref()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The name of the archive for this machine.
+pub(crate) fn archive_name() -> Result<String> {
+    Ok(format!("memcloud-{}.tar.gz", build::host_triple()?))
+}
+
+/// Packs the programs without their debug information, where there is a `strip` to take it out: less to copy in each test.
+fn pack() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
+    let (programs, release) = (folder.join("programs"), folder.join("release"));
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&programs)?;
+    let built = Programs::beside_this_one()?;
+    let copy = |program: &Path| -> Result<PathBuf> {
+        let copy = programs.join(program.file_name().context("a program has a name")?);
+        fs::copy(program, &copy)?;
+        // One that it cannot strip is as good.
+        let _ = Command::new("strip").arg("--strip-debug").arg(&copy).status();
+        Ok(copy)
+    };
+    let programs = Programs {
+        memnode: copy(&built.memnode)?,
+        memcli: copy(&built.memcli)?,
+    };
+    let assets = folder.join("assets");
+    let writer = built.memnode.with_file_name("xtask-docs");
+    process::run(Command::new(writer).arg("assets").arg(&assets), SOON)?.ok()?;
+    dist::pack(
+        &build::host_triple()?,
+        &programs,
+        &assets,
+        &release,
+        Effort::Quick,
+    )?;
+    Ok(release)
+}
+
+/// A copy of the release to change, in a folder of its own.
+pub(crate) fn copy() -> Result<TempDir> {
+    let copy = tempfile::tempdir()?;
+    for entry in fs::read_dir(this_build()?)? {
+        let entry = entry?;
+        fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+    }
+    Ok(copy)
+}
+
+/// A release whose archive for this machine has other contents: `change` gets the folder that it unpacks to.
+pub(crate) fn changed(change: impl FnOnce(&Path) -> Result<()>) -> Result<TempDir> {
+    let release = copy()?;
+    let archive = archive_name()?;
+    let folder = archive.trim_end_matches(".tar.gz");
+    let tar = |args: &[&str]| {
+        let mut command = Command::new("tar");
+        process::run(command.current_dir(release.path()).args(args), SOON)?.ok()
+    };
+    tar(&["-xzf", &archive])?;
+    change(&release.path().join(folder))?;
+    tar(&["-czf", &archive, folder])?;
+    fs::remove_dir_all(release.path().join(folder))?;
+    dist::write_sums(release.path())?;
+    Ok(release)
+}
+
+/// A release that came after that of this build: it has a page more.
+pub(crate) fn next() -> Result<TempDir> {
+    changed(|folder| {
+        let pages = folder.join("share/man/man1");
+        fs::create_dir_all(&pages)?;
+        fs::write(pages.join("memcli-new.1"), ".TH NEW 1\n")?;
+        Ok(())
+    })
+}
+
+/// Cuts the archive of a release in the middle.
+pub(crate) fn cut_archive(release: &Path) -> Result<()> {
+    let archive = release.join(archive_name()?);
+    let bytes = fs::read(&archive)?;
+    ensure!(bytes.len() > 1000, "the archive is too small to be one");
+    Ok(fs::write(archive, &bytes[..bytes.len() / 2])?)
+}
