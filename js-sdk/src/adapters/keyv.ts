@@ -9,13 +9,11 @@ import { EventEmitter } from 'node:events';
 import { MemCloud } from '../client';
 import { BatchError, PeerUnreachableError } from '../errors';
 import type { MemCloudOptions } from '../options';
+import { BATCH_KEYS_MAX } from '../protocol/limits';
 import type { SetOptions, StrictOptions } from '../types';
 
 /** Where keys lie that Keyv gave no namespace. There is always one, so that `clear()` frees nothing of other programs. */
 const DEFAULT_NAMESPACE = 'keyv';
-
-/** Keys that are fetched or deleted in one request: what one batch of the protocol takes. */
-const BATCH_KEYS = 1024;
 
 /** How a `KeyvMemCloud` reaches its node, and how it keeps values. */
 export interface KeyvMemCloudOptions
@@ -217,7 +215,7 @@ export class KeyvMemCloud extends EventEmitter {
     let page: string[] = [];
     for await (const key of listing) {
       page.push(key);
-      if (page.length === BATCH_KEYS) {
+      if (page.length === BATCH_KEYS_MAX) {
         yield page;
         page = [];
       }
