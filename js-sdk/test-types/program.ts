@@ -1,6 +1,8 @@
 // A program that uses all of the API, for the compiler alone: `npm run lint:package` checks it against the packed package, as an
 // ES module, as CommonJS and through a bundler.
 
+import { createReadStream, createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import {
   BatchError,
   ConnectionLostError,
@@ -58,6 +60,18 @@ export async function program(signal: AbortSignal): Promise<void> {
   const loaded: Buffer | null = await cloud.load(block.id);
   const freed: { blocks: number; bytes: number } = await cloud.free([block.id]);
 
+  const stored = await cloud.storeStream(createReadStream('file'), {
+    key: 'file',
+    peers: ['A', 'B'],
+    compress: 'always',
+  });
+  await pipeline(cloud.loadStream(stored.id, { start: 5 }), createWriteStream('copy'));
+  const web: ReadableStream<Uint8Array> = cloud.loadWebStream(stored.id);
+  await cloud.storeStream(web);
+  const writable = cloud.createWriteStream({ live: true, key: 'log' });
+  await pipeline(cloud.getStream('file'), writable);
+  const storedBytes: number = (await writable.stored).storedBytes;
+
   const peers: PeerInfo[] = await cloud.peers();
   const lent: number | undefined = peers[0]?.grants.lent?.usedBytes;
   await cloud.connectPeer('Workshop', { quotaBytes: 1, once: true });
@@ -82,7 +96,7 @@ export async function program(signal: AbortSignal): Promise<void> {
       error.code.length;
     }
   }
-  void [values, deleted, ttl, changed, loaded, freed, lent, devices];
+  void [values, deleted, ttl, changed, loaded, freed, storedBytes, lent, devices];
 }
 
 /** Any class that takes Keyv's options; the packages themselves are not needed for these types. */
