@@ -26,7 +26,7 @@ export class FrameWriter {
   /** Pieces in front of that. */
   private pieces: Uint8Array[] = [];
   /** The frame that is being written: where it begins, and the bytes of its value that are no copy. */
-  private frameAt = 0;
+  private frameAt: number | undefined;
   private large: Uint8Array | undefined;
 
   /** Begins a frame that takes at most `room` bytes behind its header, its large value not counted. */
@@ -47,8 +47,10 @@ export class FrameWriter {
 
   /** Ends the frame: its length is known now. */
   end(): void {
-    const { frameAt, large } = this;
+    const { large } = this;
+    const frameAt = this.frameAt as number;
     const copied = this.at - frameAt;
+    this.frameAt = undefined;
     if (large === undefined) {
       writeU32(this.chunk, frameAt, copied - HEADER_LEN);
       this.length += copied;
@@ -61,10 +63,13 @@ export class FrameWriter {
     this.large = undefined;
   }
 
-  /** Takes back the frame that was begun. */
+  /** Takes back the frame that was begun, if one was. */
   rollback(): void {
-    this.at = this.frameAt;
-    this.large = undefined;
+    if (this.frameAt !== undefined) {
+      this.at = this.frameAt;
+      this.frameAt = undefined;
+      this.large = undefined;
+    }
   }
 
   /** Where the next byte goes, for `patchU16` and its like. */
