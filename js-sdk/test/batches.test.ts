@@ -49,3 +49,14 @@ test('entries that fail are named, and the others stand', async () => {
   assert.equal(failure.errors.get(1)?.code, 'out_of_memory');
   assert.equal(String(await cloud.get('small')), '1');
 });
+
+test('strict operations, one by one and for all of a client', async () => {
+  const strict = new MemCloud({ socketPath: node.socketPath, strict: true });
+  await strict.mset({ a: '1', b: '2' });
+  assert.deepEqual((await strict.mget(['a', 'b'])).map(String), ['1', '2']);
+  assert.equal(await strict.del(['a', 'b']), 2);
+  await cloud.set('c', '3', { strict: true });
+  assert.equal(String(await cloud.get('c', { strict: true })), '3');
+  assert.equal(await cloud.del('c', { strict: true }), 1);
+  await strict.close();
+});

@@ -8,6 +8,7 @@ import {
   DeniedError,
   InvalidArgumentError,
   MemCloud,
+  QuotaExceededError,
   TimeoutError,
   UnknownPeerError,
 } from '../src';
@@ -128,8 +129,19 @@ test('a peer of which nobody knows', async () => {
   await assert.rejects(alice.store('x', { peer: 'nobody' }), UnknownPeerError);
 });
 
-test('nobody answers the question for consent', async () => {
+test('a peer that is let in once, and may not flush', async () => {
   await Promise.all([alice.trust.remove('NodeB'), bob.trust.remove('NodeA')]);
+  const allowed = nextRequest(bob).then(({ id }) => bob.consent.allow(id, { quotaBytes: 0 }));
+  const peer = await alice.connectPeer(address, { once: true });
+  assert.equal((await allowed).name, 'NodeA');
+  assert.deepEqual([peer.grants.borrowed?.quotaBytes, peer.trustsUs, peer.trusted], [0, false, false]);
+  await assert.rejects(alice.store('no room', { peer: 'NodeB' }), QuotaExceededError);
+  await assert.rejects(alice.flush({ peer: 'NodeB' }), DeniedError);
+  await alice.disconnectPeer('NodeB');
+  assert.deepEqual([await alice.trust.list(), await bob.trust.list()], [[], []]);
+});
+
+test('nobody answers the question for consent', async () => {
   await assert.rejects(alice.connectPeer(address, { timeoutMs: 300 }), TimeoutError);
   for (const { id } of await bob.consent.list()) {
     await bob.consent.deny(id);
