@@ -3,10 +3,13 @@
 //!
 //! They pack an archive first, so they are ignored unless asked for: `cargo xtask test scripts` builds the programs and asks. By hand, after
 //! `cargo build --workspace`: `cargo test -p xtask --test install -- --ignored [NAME]`.
+//!
+//! install.ps1 cannot be run here: that it is PowerShell at all is what is looked at.
 
 mod failures;
 mod fresh;
 mod machine;
+mod powershell;
 mod release;
 mod server;
 mod uninstall;
