@@ -35,14 +35,14 @@ impl Context {
         }
     }
 
-    /// The node's socket, by the rules that `memnode` follows.
+    /// The node's socket, by the rules that every client follows.
     pub(crate) fn socket(&self) -> Outcome<PathBuf> {
-        memproto::local::socket_path(|name| match name {
+        let variable = |name: &str| match name {
             "MEMCLOUD_SOCKET" => self.socket.clone(),
             "MEMCLOUD_HOME" => self.home.clone(),
             other => env::var_os(other),
-        })
-        .ok_or_else(|| {
+        };
+        memproto::local::client_socket_path(variable, Path::exists).ok_or_else(|| {
             Failure::Other("HOME is not set: say where the node is with --socket or --home".to_owned())
         })
     }

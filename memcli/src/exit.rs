@@ -176,6 +176,7 @@ impl From<memsdk::Error> for Failure {
         match error {
             memsdk::Error::Api(error) => Failure::Api(error),
             memsdk::Error::NotRunning { .. } => Failure::NotRunning(error.to_string()),
+            memsdk::Error::NotAllowed { .. } => Failure::api(ErrorCode::Denied, error.to_string()),
             memsdk::Error::ConnectionLost => Failure::ConnectionLost,
             memsdk::Error::Timeout => Failure::api(ErrorCode::Timeout, error.to_string()),
             memsdk::Error::Io(error) => error.into(),

@@ -9,7 +9,8 @@ pub const ENVIRONMENT: [(&str, &str); 3] = [
         "MEMCLOUD_SOCKET",
         "as --socket; where neither is given, memnode.sock in --home\n\
          or MEMCLOUD_HOME, else in $XDG_RUNTIME_DIR/memcloud, else in\n\
-         ~/.memcloud",
+         ~/.memcloud, else that of the machine's own node,\n\
+         /run/memcloud/memnode.sock",
     ),
     ("MEMCLOUD_HOME", "as --home"),
     ("NO_COLOR", "no colours, unless --color says otherwise"),

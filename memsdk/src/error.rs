@@ -1,8 +1,9 @@
 //! What a call can fail with.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use memproto::local::{SYSTEM_GROUP, SYSTEM_SOCKET};
 use memproto::{ApiError, ErrorCode};
 
 /// Why a call failed.
@@ -13,6 +14,12 @@ pub enum Error {
     #[error("no MemCloud node answers at {}; start one with: memcli node start", socket.display())]
     NotRunning {
         /// The socket that was tried, or the address on TCP.
+        socket: PathBuf,
+    },
+    /// The node at the socket is for others: another user's, or of the whole machine and for the members of a group.
+    #[error("{}", not_allowed(socket))]
+    NotAllowed {
+        /// The socket that was tried.
         socket: PathBuf,
     },
     /// The node refused or failed the request. The message says what to do next.
@@ -51,10 +58,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A stable word for the kind of error: that of [`ErrorCode`] where the node answered, else `not_running`,
-    /// `timeout`, `connection_lost`, `protocol`, `no_runtime`, `inside_runtime` or `io`.
+    /// `not_allowed`, `timeout`, `connection_lost`, `protocol`, `no_runtime`, `inside_runtime` or `io`.
     pub fn code(&self) -> &'static str {
         match self {
             Error::NotRunning { .. } => "not_running",
+            Error::NotAllowed { .. } => "not_allowed",
             Error::Api(error) => error.code.as_str(),
             Error::Timeout => ErrorCode::Timeout.as_str(),
             Error::ConnectionLost => "connection_lost",
@@ -71,5 +79,37 @@ impl Error {
             Error::Api(error) => Some(error.code),
             _ => None,
         }
+    }
+}
+
+/// That a node is for others, and how one becomes one of them.
+fn not_allowed(socket: &Path) -> String {
+    let at = socket.display();
+    if socket == Path::new(SYSTEM_SOCKET) {
+        format!(
+            "the node of this machine, at {at}, is for the members of the group '{SYSTEM_GROUP}': add this user with \
+             `sudo usermod -aG {SYSTEM_GROUP} \"$USER\"`, then log in again"
+        )
+    } else {
+        format!("the node at {at} is another user's, or of a group in which this user is not")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_not_use_the_machines_node_is_told_the_command_that_lets_them() {
+        let error = |socket: &str| Error::NotAllowed {
+            socket: socket.into(),
+        };
+        let text = error(SYSTEM_SOCKET).to_string();
+        assert!(text.contains("sudo usermod -aG memcloud \"$USER\""), "{text}");
+        let text = error("/home/ann/.memcloud/memnode.sock").to_string();
+        assert!(
+            text.contains("is another user's") && !text.contains("usermod"),
+            "{text}"
+        );
     }
 }

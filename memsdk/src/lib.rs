@@ -222,9 +222,10 @@ pub enum Lifetime {
 }
 
 /// The node's socket as the environment says: `$MEMCLOUD_SOCKET`, else `$MEMCLOUD_HOME/memnode.sock`, else
-/// `$XDG_RUNTIME_DIR/memcloud/memnode.sock`, else `~/.memcloud/memnode.sock`. `None` where none of them is set.
+/// `$XDG_RUNTIME_DIR/memcloud/memnode.sock`, else `~/.memcloud/memnode.sock`. Where it says neither of the first two, and this user has no socket
+/// at the other two, it is that of the node of the whole machine, `/run/memcloud/memnode.sock`, if there is one. `None` where there is nothing of all that.
 pub fn default_socket_path() -> Option<PathBuf> {
-    memproto::local::socket_path(|name| std::env::var_os(name))
+    memproto::local::client_socket_path(|name| std::env::var_os(name), std::path::Path::exists)
 }
 
 /// The examples of the README are those of a program.

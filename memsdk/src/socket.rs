@@ -48,8 +48,9 @@ impl Endpoint {
             Endpoint::Unix(_) => Err(ErrorKind::NotFound.into()),
             Endpoint::Tcp(address, _) => connect_tcp(*address).await,
         };
-        connected.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NotRunning {
+        connected.map_err(|error| match (error.kind(), self) {
+            (ErrorKind::PermissionDenied, Endpoint::Unix(path)) => Error::NotAllowed { socket: path.clone() },
+            (ErrorKind::NotFound | ErrorKind::ConnectionRefused, _) => Error::NotRunning {
                 socket: match self {
                     Endpoint::Unix(path) => path.clone(),
                     Endpoint::Tcp(address, _) => address.to_string().into(),

@@ -29,4 +29,4 @@ pub use limits::*;
 
 pub use crate::flow::{DATA_COST_MIN, data_cost};
 pub use output::Output;
-pub use path::socket_path;
+pub use path::{SYSTEM_GROUP, SYSTEM_SOCKET, client_socket_path, socket_path};
