@@ -20,6 +20,7 @@ mod part_file;
 mod process;
 mod progress;
 mod screen;
+mod service;
 mod size;
 mod table;
 mod tree;

@@ -13,8 +13,9 @@ use clap::builder::BoolishValueParser;
 use memproto::limits::NODE_NAME_LEN_MAX;
 use memproto::{ApiError, Ttl};
 
+use crate::budget::Ram;
 use crate::interfaces::InterfaceRules;
-use crate::local::ApiPort;
+use crate::local::{ApiPort, UserGroup};
 use crate::memory_file::MEMORY_FILES_MAX_DEFAULT;
 use crate::size::ByteSize;
 
@@ -75,7 +76,8 @@ pub struct Settings {
     )]
     pub home: PathBuf,
 
-    /// The configuration file, which must exist where it is named here. Not a key of config.toml.
+    /// The configuration file, which must exist where it is named here. A service of systemd finds its own in its ConfigurationDirectory.
+    /// Not a key of config.toml.
     #[arg(
         long,
         value_name = "FILE",
@@ -89,7 +91,8 @@ pub struct Settings {
     pub background: bool,
 
     /// The RAM that this node gives to the pool, in bytes or as a share of the machine's RAM in percent. Blocks, keys and
-    /// the cost of their entries count.
+    /// the cost of their entries count. Where the process may have less RAM (a container, MemoryMax of a service), a share is at most
+    /// what fits: three quarters of the limit.
     #[arg(long, value_name = "SIZE", default_value = "25%", value_parser = parse_memory, help_heading = "Memory")]
     pub memory: u64,
 
@@ -220,6 +223,11 @@ pub struct Settings {
     )]
     pub socket: PathBuf,
 
+    /// A group of users whose members may use this node as its owner does, by name or number; Linux only. The socket is then the
+    /// group's, too (mode 0660), and so is its folder where the node makes it. Without it the owner and root alone are let in.
+    #[arg(long, value_name = "GROUP", value_parser = parse_group, help_heading = "Local API")]
+    pub socket_group: Option<UserGroup>,
+
     /// The most connections of programs of this host.
     #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
     pub local_connections_max: usize,
@@ -306,10 +314,10 @@ impl FromStr for Share {
 fn parse_memory(text: &str) -> Result<u64, String> {
     match text.parse()? {
         Share::Bytes(bytes) => Ok(bytes),
-        share @ Share::Percent(_) => {
-            let total = crate::platform::total_memory_bytes()
+        Share::Percent(percent) => {
+            let ram = Ram::of_this_process()
                 .ok_or("this system does not tell how much RAM there is: name a size, such as 4gb")?;
-            Ok(share.of(total))
+            Ok(ram.budget_bytes(percent))
         }
     }
 }
@@ -337,6 +345,18 @@ pub fn parse_name(text: &str) -> Result<String, String> {
 fn parse_interface(text: &str) -> Result<String, String> {
     InterfaceRules::new(&[text])?;
     Ok(text.to_owned())
+}
+
+fn parse_group(text: &str) -> Result<UserGroup, String> {
+    let id = crate::platform::group_id(text)
+        .map_err(|error| format!("the group '{text}' cannot be used: {error}"))?;
+    let id = id.ok_or_else(|| {
+        format!("this machine has no group '{text}': make it with `sudo groupadd --system {text}`, or name another one")
+    })?;
+    Ok(UserGroup {
+        name: text.to_owned(),
+        id,
+    })
 }
 
 fn parse_host_port(text: &str) -> Result<String, String> {

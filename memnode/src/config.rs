@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
@@ -17,6 +17,9 @@ use crate::platform;
 
 /// The prefix of the variables of the environment.
 const ENV_PREFIX: &str = "MEMCLOUD_";
+
+/// The name of the configuration file where nobody names one.
+const FILE_NAME: &str = "config.toml";
 
 /// Flags that are not settings: not in the environment, not in the file.
 const FLAGS_ONLY: [&str; 4] = ["background", "no_discovery", "help", "version"];
@@ -105,7 +108,7 @@ impl Settings {
         };
         let file = match given(&flags, "config").or_else(|| env(&env_name("config"))) {
             Some(path) => File::read(path.into(), true)?,
-            None => File::read(home.join("config.toml"), false)?,
+            None => File::read(usual_file(&home, &env), false)?,
         };
         file.check_keys(&command)?;
 
@@ -171,6 +174,15 @@ fn other_flags(args: &[OsString]) -> Option<Vec<String>> {
         .filter(|arg| *arg != "--background")
         .map(|arg| arg.to_str().map(str::to_owned))
         .collect()
+}
+
+/// The configuration file where nobody names one: `config.toml` in the folder that systemd gives a service for its configuration
+/// (systemd.exec(5), `ConfigurationDirectory`), where it is there, else in the node's own.
+fn usual_file(home: &Path, env: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    env("CONFIGURATION_DIRECTORY")
+        .map(|folder| PathBuf::from(folder).join(FILE_NAME))
+        .filter(|file| file.exists())
+        .unwrap_or_else(|| home.join(FILE_NAME))
 }
 
 /// What the environment, else the file says of a setting, checked.

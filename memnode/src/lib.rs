@@ -5,6 +5,7 @@
 
 mod args;
 pub mod body;
+pub mod budget;
 pub mod buffer;
 pub mod chunk;
 pub mod config;
@@ -34,6 +35,7 @@ pub mod simulation;
 pub mod size;
 pub mod span;
 pub mod store;
+pub mod supervisor;
 pub mod surroundings;
 pub mod timings;
 pub mod token;

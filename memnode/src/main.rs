@@ -8,7 +8,7 @@ use memnode::home::Home;
 use memnode::identity::Identity;
 use memnode::node::Node;
 use memnode::trust::TrustStore;
-use memnode::{logging, platform};
+use memnode::{logging, platform, supervisor};
 use tokio_util::sync::CancellationToken;
 
 /// The exit code for wrong flags or settings, as clap has it.
@@ -53,7 +53,6 @@ fn run(settings: Settings) -> anyhow::Result<()> {
 async fn run_locked(settings: Settings, home: Home) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&home)?;
     let trust = TrustStore::load(&home)?;
-    warn_of_too_much_memory(&settings);
     let stop = CancellationToken::new();
     let signals = platform::StopSignals::listen().context("cannot listen for signals")?;
     let listener = tokio::spawn(stop_on_signal(signals, stop.clone()));
@@ -70,8 +69,13 @@ async fn serve(
     trust: TrustStore,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let node = Node::start(&settings, &home, identity, trust, stop).await?;
-    node.run_until_stopped().await
+    let node = Node::start(&settings, &home, identity, trust, stop.clone()).await?;
+    let reports = tokio::spawn(supervisor::report(node.health(), stop));
+    let ended = node.run_until_stopped().await;
+    reports
+        .await
+        .context("the reports to the service manager ended in a fault")?;
+    ended
 }
 
 /// Stops the node at the first signal, and ends the process at the second: a person who asks twice does not want to wait.
@@ -82,14 +86,4 @@ async fn stop_on_signal(mut signals: platform::StopSignals, stop: CancellationTo
     let signal = signals.next().await;
     tracing::warn!(signal, "ended without waiting for the node to stop");
     std::process::exit(1);
-}
-
-fn warn_of_too_much_memory(settings: &Settings) {
-    if let Some(total_bytes) = platform::total_memory_bytes().filter(|&total| settings.memory > total) {
-        tracing::warn!(
-            memory_bytes = settings.memory,
-            total_bytes,
-            "the node may use more memory than this machine has: it will swap, or be killed. Start it with a smaller --memory"
-        );
-    }
 }

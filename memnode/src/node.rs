@@ -7,16 +7,19 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Ram;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::interfaces::InterfaceRules;
 use crate::local::{ApiPort, ConnectionGauge, Listener, LocalConfig, TcpApi, TcpConfig, Workers};
+use crate::logging;
 use crate::memory_file::MemoryFiles;
 use crate::notify::{Desktop, answering_command, tell_of_questions};
 use crate::peer::{Peers, PeersConfig};
-use crate::service::{FlushAllowed, Service, ServiceConfig};
+use crate::service::{FlushAllowed, Service, ServiceConfig, StartedAs};
 use crate::store::{Store, StoreConfig};
+use crate::supervisor::{self, Health};
 use crate::token::Token;
 use crate::trust::TrustStore;
 
@@ -60,7 +63,7 @@ impl Node {
             absent_grace: settings.absent_peers_data_kept,
             files: MemoryFiles::within_limits(settings.memory_files_max, descriptors_reserved(settings)),
             allow_flush: FlushAllowed::new(&settings.allow_flush),
-            started_with: settings.started_with.clone(),
+            started: started_as(settings, home),
         };
         tracing::debug!(
             files_max = config.files.files_max(),
@@ -71,6 +74,7 @@ impl Node {
         let local = LocalConfig {
             connections_max: settings.local_connections_max,
             look_again: settings.look_again,
+            group: settings.socket_group.clone(),
             ..LocalConfig::new(&settings.socket)
         };
         let listener = Listener::bind(&local)?;
@@ -126,6 +130,17 @@ impl Node {
         &self.service
     }
 
+    /// The parts whose progress shows that the node is well.
+    pub fn health(&self) -> Health {
+        let programs = ("the local API", self.local.abort_handle());
+        let tcp = self
+            .tcp
+            .iter()
+            .map(|task| ("the local API on TCP", task.abort_handle()));
+        let accepting = std::iter::once(programs).chain(tcp).collect();
+        Health::new(Arc::clone(&self.service), self.workers.handles(), accepting)
+    }
+
     /// Serves until the stop token is cancelled, then ends everything in order: programs first, so that nothing new
     /// comes in; then the peers, who are told; then what was still going on.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
@@ -152,6 +167,20 @@ impl Node {
         drop(self.workers);
         tracing::info!("the node has stopped");
         Ok(())
+    }
+}
+
+/// What `status` tells of the process, with a word in the log where the budget is more than there is.
+fn started_as(settings: &Settings, home: &Home) -> StartedAs {
+    let warning = Ram::of_this_process().and_then(|ram| ram.warning(settings.memory));
+    if let Some(warning) = &warning {
+        tracing::warn!("{warning}");
+    }
+    StartedAs {
+        log_file: logging::log_file(settings, home),
+        service_manager: supervisor::service_manager(),
+        flags: settings.started_with.clone(),
+        warnings: warning.into_iter().collect(),
     }
 }
 

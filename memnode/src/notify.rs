@@ -18,6 +18,7 @@ use tokio::process::Command;
 use tracing::debug;
 
 use crate::peer::Peers;
+use crate::supervisor::PRIVATE_VARIABLES;
 
 /// The shortest time between two notifications: peers that come and go must not fill a screen.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -74,7 +75,11 @@ impl Desktop {
     /// # Errors
     /// Where the program is not there, fails, or does not end in time, in which case it is killed.
     pub async fn show(&self, notice: &Notice) -> io::Result<()> {
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for variable in PRIVATE_VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args(self.dialect.arguments(notice))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

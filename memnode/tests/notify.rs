@@ -19,7 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Puts a `notify-send` into a folder that writes its arguments into a pipe beside it.
 fn stand_in(folder: &Path) {
     let program = folder.join("notify-send");
-    fs::write(&program, "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/told\"\n").unwrap();
+    fs::write(
+        &program,
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" \"${NOTIFY_SOCKET-not told}\" >\"${0%/*}/told\"\n",
+    )
+    .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -43,7 +47,11 @@ fn the_desktop_is_told_who_asks_and_which_command_answers() {
     let [asked, asking, bin] = ["asked", "asking", "bin"].map(|name| folder.path().join(name));
     fs::create_dir(&bin).unwrap();
     stand_in(&bin);
-    let node = NodeProcess::start_with(&asked, &["--name=Asked"], &[("PATH", &bin)]);
+    let node = NodeProcess::start_with(
+        &asked,
+        &["--name=Asked"],
+        &[("PATH", &bin), ("NOTIFY_SOCKET", &folder.path().join("nobody"))],
+    );
     let address = peer_address(&node.log).to_owned();
     let (sender, told) = mpsc::channel();
     let pipe = bin.join("told");
@@ -58,5 +66,9 @@ fn the_desktop_is_told_who_asks_and_which_command_answers() {
     assert!(lines[3].starts_with("From 127.0.0.1, id "), "{told}");
     let command = format!("Answer with: memcli --home {} consent", asked.display());
     assert!(lines[3].ends_with(&command), "{told}");
-    assert_eq!(lines.len(), 4);
+    assert_eq!(
+        lines[4..],
+        ["not told"],
+        "a program of the node could speak to the service manager in its name"
+    );
 }

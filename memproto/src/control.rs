@@ -42,13 +42,29 @@ pub struct NodeStatus {
     pub used_bytes: u64,
     /// Number of connected peers.
     pub peers_connected: usize,
-    /// What the person should know, in whole sentences: another node that has the same identity.
+    /// The file of the log; `None` where the node writes it to stderr, which under a service manager is that one's log.
+    #[serde(default)]
+    pub log_file: Option<PathBuf>,
+    /// The service manager that started the node; `None` where a person or a script did.
+    #[serde(default)]
+    pub service_manager: Option<ServiceManager>,
+    /// What the person should know, in whole sentences: another node that has the same identity, a budget that does not fit.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The options of `memnode` with which it was started in the background, as `memcli node start` does: what starts it again. `None`
     /// where something else looks after it, a terminal or a service manager.
     #[serde(default)]
     pub started_with: Option<Vec<String>>,
+}
+
+/// Who starts a node, watches it and has its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceManager {
+    /// systemd, for the whole machine: `systemctl`, `journalctl`.
+    Systemd,
+    /// systemd, for one user: `systemctl --user`, `journalctl --user`.
+    SystemdUser,
 }
 
 /// What lies in a node and what it did: `stats`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use memproto::ErrorCode;
-use memproto::control::NodeStatus;
+use memproto::control::{NodeStatus, ServiceManager};
 use rustix::process::geteuid;
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::exit::{Failure, Outcome};
 use crate::launch::launch;
 use crate::output::printable;
 use crate::process::wait_until_gone;
+use crate::service;
 use crate::size::show_size;
 use crate::table;
 
@@ -68,11 +69,7 @@ fn memnode_options(args: NodeStartArgs) -> Vec<OsString> {
 
 /// A node answers already. That is fine where it is the one that was asked for; scripts start it to be sure.
 fn already_running(args: &NodeStartArgs, status: &NodeStatus, context: &Context) -> Outcome {
-    let text = format!(
-        "MemCloud node '{}' is already running (PID: {})",
-        printable(&status.name),
-        status.pid
-    );
+    let text = running_text(status);
     let asked_for_another = args.name.as_ref().is_some_and(|name| *name != status.name)
         || args
             .memory
@@ -90,6 +87,20 @@ fn already_running(args: &NodeStartArgs, status: &NodeStatus, context: &Context)
     context.output.confirm(status, || text)
 }
 
+/// That a node runs, and as what.
+fn running_text(status: &NodeStatus) -> String {
+    let role = match status.service_manager {
+        Some(ServiceManager::Systemd) => " as a service of this machine",
+        Some(ServiceManager::SystemdUser) => " as a service of this user",
+        None => "",
+    };
+    format!(
+        "MemCloud node '{}' is already running{role} (PID: {})",
+        printable(&status.name),
+        status.pid
+    )
+}
+
 /// What `node stop --json` prints.
 #[derive(Serialize)]
 struct Stopped {
@@ -105,8 +116,20 @@ pub(super) async fn stop(context: &Context) -> Outcome {
             stopped: true,
             pid: status.pid,
         },
-        || format!("Node '{}' stopped (PID: {})", printable(&status.name), status.pid),
+        || stopped_text(&status),
     )
+}
+
+/// That a node has stopped; of a service also how it comes back, for `node start` would start another one.
+fn stopped_text(status: &NodeStatus) -> String {
+    let text = format!("Node '{}' stopped (PID: {})", printable(&status.name), status.pid);
+    match status.service_manager {
+        Some(manager) => format!(
+            "{text}. It is a service, and starts again with this machine, or now with: {}",
+            service::control(manager, "start")
+        ),
+        None => text,
+    }
 }
 
 /// Stops the node and starts it again with the options that it has.
@@ -131,10 +154,15 @@ pub(super) async fn restart(context: &Context) -> Outcome {
 fn can_restart(status: &NodeStatus, socket: &Path) -> Outcome {
     let name = printable(&status.name);
     let pid = status.pid;
+    if let Some(manager) = status.service_manager {
+        return Err(Failure::Other(format!(
+            "node '{name}' (PID: {pid}) is a service: restart it with: {}",
+            service::control(manager, "restart")
+        )));
+    }
     if status.started_with.is_none() {
         return Err(Failure::Other(format!(
-            "node '{name}' (PID: {pid}) was not started by `memcli node start`: restart it where it was started, such as with: \
-             systemctl --user restart memnode"
+            "node '{name}' (PID: {pid}) was not started by `memcli node start`: restart it where it was started"
         )));
     }
     let owner = fs::metadata(socket).map(|metadata| metadata.uid());
@@ -254,6 +282,8 @@ mod tests {
             budget_bytes: 4 << 30,
             used_bytes: 1536 << 20,
             peers_connected: 1,
+            log_file: None,
+            service_manager: None,
             warnings: Vec::new(),
             started_with: None,
         }
@@ -274,6 +304,28 @@ mod tests {
             "debug",
         ];
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn a_service_is_told_from_a_node_that_a_person_started() {
+        let by = |service_manager| NodeStatus {
+            service_manager,
+            ..example()
+        };
+        assert_eq!(
+            running_text(&by(None)),
+            "MemCloud node 'NodeA' is already running (PID: 12345)"
+        );
+        assert_eq!(
+            running_text(&by(Some(ServiceManager::Systemd))),
+            "MemCloud node 'NodeA' is already running as a service of this machine (PID: 12345)"
+        );
+        assert_eq!(stopped_text(&by(None)), "Node 'NodeA' stopped (PID: 12345)");
+        let text = stopped_text(&by(Some(ServiceManager::SystemdUser)));
+        assert!(
+            text.ends_with("or now with: systemctl --user start memnode"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::budget::Ram;
 
 /// The settings of these flags and variables in a home with this config.toml.
 fn load(flags: &[&str], env: &[(&str, &str)], file: &str) -> (TempDir, Result<Settings, ConfigError>) {
@@ -33,12 +34,39 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(settings.config, home.path().join("config.toml"));
     assert_eq!(settings.port, 8080);
     assert!(settings.listen.is_unspecified() && settings.discovery && settings.peers.is_empty());
-    assert_eq!(settings.memory, platform::total_memory_bytes().unwrap() / 4);
+    assert_eq!(settings.memory, Ram::of_this_process().unwrap().budget_bytes(25));
     assert_eq!(settings.default_grant_bytes(), settings.memory / 2);
     assert_eq!(settings.consent_timeout, Duration::from_secs(300));
     assert_eq!(settings.pair_timeout, Duration::from_secs(300));
     assert_eq!(settings.log_file, None);
     assert_eq!(parse_name(&settings.name), Ok(settings.name));
+}
+
+#[test]
+fn a_service_has_its_configuration_where_systemd_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = ("CONFIGURATION_DIRECTORY", folder.path().to_str().unwrap());
+    let (_home, settings) = load(&[], &[place], "name = \"of the home\"");
+    assert_eq!(settings.unwrap().name, "of the home");
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "name = \"of the service\"").unwrap();
+    let (_home, settings) = load(&[], &[place], "name = \"of the home\"");
+    let settings = settings.unwrap();
+    assert_eq!(
+        (settings.name.as_str(), settings.config),
+        ("of the service", file)
+    );
+}
+
+#[test]
+fn a_group_that_is_not_there_is_named_with_what_to_do() {
+    let error = error_of(&[], &[], "socket_group = \"no-such-group\"");
+    assert!(
+        error.contains("key 'socket_group'") && error.contains("sudo groupadd --system no-such-group"),
+        "{error}"
+    );
+    let (_home, settings) = load(&["--socket-group", "root"], &[], "");
+    assert_eq!(settings.unwrap().socket_group.unwrap().id, 0);
 }
 
 #[test]
@@ -119,7 +147,7 @@ fn every_setting_is_explained_with_its_variable_and_default() {
         assert!(help.contains(&format!("--{flag}")), "{id}");
         assert!(help.contains(&env_name(id)), "{id}");
         let has_default = !arg.get_default_values().is_empty()
-            || ["allow_flush", "interfaces", "peers", "log_file"].contains(&id);
+            || ["allow_flush", "interfaces", "peers", "log_file", "socket_group"].contains(&id);
         assert!(has_default, "{id} has no default");
     }
 }

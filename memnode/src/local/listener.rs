@@ -1,8 +1,8 @@
-//! The Unix socket of the local API: owner only.
+//! The Unix socket of the local API. Who is let in says [`super::audience`].
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::accept::accept_until;
+use super::audience::{Admission, Audience, UserGroup};
 use super::backend::Backend;
 use super::session::Session;
 use super::socket::Socket;
@@ -29,8 +30,10 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 512;
 /// Where and how much the local API listens.
 #[derive(Clone, Debug)]
 pub struct LocalConfig {
-    /// The socket. Its folder is made where it is missing, for the owner alone.
+    /// The socket. Its folder is made where it is missing, for those alone who are let in.
     pub socket: PathBuf,
+    /// The group whose members are let in like the owner.
+    pub group: Option<UserGroup>,
     /// How many connections at most; one more is told `Busy` and closed.
     pub connections_max: usize,
     /// How long a session whose program is quick looks for its next request before it sleeps; 0 is not at all.
@@ -42,6 +45,7 @@ impl LocalConfig {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
+            group: None,
             connections_max: CONNECTIONS_MAX_DEFAULT,
             look_again: LOOK_AGAIN_DEFAULT,
         }
@@ -79,7 +83,7 @@ pub struct Listener {
     config: LocalConfig,
     listener: UnixListener,
     gauge: ConnectionGauge,
-    owner: u32,
+    audience: Audience,
     /// Device and inode of our socket, so that only that one is removed at the end.
     identity: (u64, u64),
     /// Held as long as the socket is ours.
@@ -91,17 +95,17 @@ impl Listener {
     ///
     /// # Errors
     /// Where another node listens there, where something else than a socket has its name, where others may write in its
-    /// folder, or where the system refuses. The message says which.
+    /// folder, where the group cannot reach it, or where the system refuses. The message says which.
     pub fn bind(config: &LocalConfig) -> anyhow::Result<Self> {
         let socket = &config.socket;
         let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
-        prepare_folder(folder.unwrap_or(Path::new(".")))?;
+        let audience = Audience::new(config.group.clone());
+        audience.prepare_folder(folder.unwrap_or(Path::new(".")))?;
         let lock = lock(socket)?;
         remove_stale(socket)?;
         let listener =
             UnixListener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
-        fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
-            .with_context(|| format!("cannot make {} the owner's alone", socket.display()))?;
+        audience.guard(socket)?;
         let meta = fs::symlink_metadata(socket)
             .with_context(|| format!("the socket {} is gone already", socket.display()))?;
         info!(socket = %socket.display(), "listening for programs of this host");
@@ -109,7 +113,7 @@ impl Listener {
             config: config.clone(),
             listener,
             gauge: ConnectionGauge::default(),
-            owner: rustix::process::geteuid().as_raw(),
+            audience,
             identity: (meta.dev(), meta.ino()),
             _lock: lock,
         })
@@ -140,9 +144,9 @@ impl Listener {
         stop: &CancellationToken,
         sessions: &mut JoinSet<()>,
     ) {
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == self.owner || peer.uid() == 0 => {}
-            Ok(peer) => return warn!(uid = peer.uid(), "refused a program of another user"),
+        match self.audience.admits(&stream) {
+            Ok(Admission::Granted) => {}
+            Ok(Admission::Refused { uid }) => return warn!(uid, "refused a program of another user"),
             Err(error) => return warn!(%error, "cannot tell whose program it is"),
         }
         // Refused sessions count too, for a moment: twice as many is the end of patience.
@@ -201,24 +205,6 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.remove_socket();
     }
-}
-
-/// Makes the folder where it is missing, and refuses one in which others may replace the socket.
-fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let meta =
-        fs::metadata(folder).with_context(|| format!("cannot look at the folder {}", folder.display()))?;
-    let (others_write, sticky) = (meta.mode() & 0o022 != 0, meta.mode() & 0o1000 != 0);
-    ensure!(
-        sticky || !others_write,
-        "other users may write in {0}; make it yours alone with: chmod 700 {0}",
-        folder.display()
-    );
-    Ok(())
 }
 
 /// Takes the lock beside the socket: two nodes that start at once must not remove each other's socket.

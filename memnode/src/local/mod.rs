@@ -9,6 +9,8 @@
 //! `outgoing` and `incoming` for bodies under credit, `descriptors` for memory files, `streams` for streams that are written piece by piece and files of programs, `tcp` for what a stranger on TCP gets, `json` for the lines.
 
 mod accept;
+#[cfg(unix)]
+mod audience;
 mod backend;
 mod batches;
 mod descriptors;
@@ -31,6 +33,8 @@ mod wire;
 mod workers;
 
 pub use crate::patience::LOOK_AGAIN_DEFAULT;
+#[cfg(unix)]
+pub use audience::UserGroup;
 pub use backend::Backend;
 #[cfg(unix)]
 pub use listener::{CONNECTIONS_MAX_DEFAULT, ConnectionGauge, Listener, LocalConfig};

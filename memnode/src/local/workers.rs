@@ -66,6 +66,11 @@ impl Workers {
         }
     }
 
+    /// The threads, to look whether they make progress.
+    pub fn handles(&self) -> &[Handle] {
+        &self.handles
+    }
+
     /// The thread for the next connection: they take turns.
     pub(super) fn next(&self) -> &Handle {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);

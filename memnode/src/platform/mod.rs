@@ -11,8 +11,12 @@ mod given;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc;
 #[cfg(target_os = "linux")]
+mod groups;
+#[cfg(target_os = "linux")]
 mod memfd;
 mod memory;
+#[cfg(not(target_os = "linux"))]
+mod no_groups;
 #[cfg(not(target_os = "linux"))]
 mod no_memfd;
 #[cfg(target_os = "linux")]
@@ -33,8 +37,12 @@ use windows as system;
 
 #[cfg(target_os = "linux")]
 pub use given::given_file;
+#[cfg(target_os = "linux")]
+pub use groups::{group_id, peer_groups};
 pub use memory::{discard, populate};
 pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
+#[cfg(not(target_os = "linux"))]
+pub use no_groups::{group_id, peer_groups};
 #[cfg(not(target_os = "linux"))]
 pub use no_memfd::given_file;
 pub use system::{
@@ -60,18 +68,24 @@ pub fn host_name() -> Option<String> {
         .filter(|label| !label.is_empty())
 }
 
-/// The RAM that this process can have at most, in bytes: the host's RAM, or the limit of its control group (a
-/// container's) where that is smaller. `None` where the system does not tell.
+/// The RAM of this machine in bytes, or `None` where the system does not tell.
 pub fn total_memory_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
-    let total = system.total_memory();
-    // The limit of the root group is "no limit", which some kernels write as 0 or as more than there is.
-    let limit = system
-        .cgroup_limits()
-        .map(|limits| limits.total_memory)
-        .filter(|&limit| limit > 0);
-    Some(limit.map_or(total, |limit| limit.min(total))).filter(|&bytes| bytes > 0)
+    Some(system.total_memory()).filter(|&bytes| bytes > 0)
+}
+
+/// The RAM at which the system ends this process, in bytes: the least of the limits of its control group and those above it, such as
+/// a container's or that of a unit of systemd. `None` where there is none, as on systems other than Linux.
+pub fn memory_ceiling_bytes() -> Option<u64> {
+    use sysinfo::{ProcessRefreshKind, ProcessesToUpdate};
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = sysinfo::System::new().ok()?;
+    let itself = ProcessesToUpdate::Some(&[pid]);
+    system.refresh_processes_specifics(itself, false, ProcessRefreshKind::nothing());
+    let limits = system.process(pid)?.cgroup_limits()?;
+    // No limit is written by some kernels as 0.
+    Some(limits.total_memory).filter(|&limit| limit > 0)
 }
 
 /// Makes the memory of freed blocks go back to the system at once. To be called once, before threads are started.

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, Stats};
+use memproto::control::{Freed, GrantUse, NodeStatus, PeerInfo, PeerState, ServiceManager, Stats};
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::peer::message::FREE_BATCH_MAX;
 use memproto::peer::{PeerReply, PeerRequest};
@@ -237,8 +237,21 @@ pub struct ServiceConfig {
     pub files: MemoryFiles,
     /// Which peers may flush this node.
     pub allow_flush: FlushAllowed,
+    /// How the process was started.
+    pub started: StartedAs,
+}
+
+/// How the process of a node was started, as `status` tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StartedAs {
+    /// The file of its log, if it has one.
+    pub log_file: Option<PathBuf>,
+    /// Who started it, if it was no person.
+    pub service_manager: Option<ServiceManager>,
     /// See [`NodeStatus::started_with`].
-    pub started_with: Option<Vec<String>>,
+    pub flags: Option<Vec<String>>,
+    /// What is wrong with its settings, in whole sentences.
+    pub warnings: Vec<String>,
 }
 
 /// Where the node listens.
@@ -360,8 +373,14 @@ impl Service {
             budget_bytes: usage.budget_bytes,
             used_bytes: usage.used_bytes,
             peers_connected: self.peers.connected().len(),
-            warnings: self.peers.identity_warnings(),
-            started_with: self.config.started_with.clone(),
+            log_file: self.config.started.log_file.clone(),
+            service_manager: self.config.started.service_manager,
+            warnings: [
+                self.config.started.warnings.clone(),
+                self.peers.identity_warnings(),
+            ]
+            .concat(),
+            started_with: self.config.started.flags.clone(),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::peer::PeersConfig;
 use crate::store::{KeyValue, StoreConfig};
 use crate::trust::TrustStore;
 
+mod health;
 mod listing;
 mod streaming;
 mod truth;
@@ -96,7 +97,7 @@ impl TestNode {
             absent_grace: HOUR.try_into().unwrap(),
             files: MemoryFiles::new(100),
             allow_flush: FlushAllowed::default(),
-            started_with: None,
+            started: StartedAs::default(),
         };
         change(&mut config);
         let peers_config = PeersConfig {

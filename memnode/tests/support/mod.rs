@@ -15,6 +15,7 @@ pub(crate) struct NodeProcess {
 
 impl NodeProcess {
     /// Starts a node on free ports of loopback, in a folder of its own, and waits until it runs.
+    #[allow(dead_code, reason = "not every test starts one like this")]
     pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
         Self::start_with(home, &[args, &["--notify=off"]].concat(), &[])
     }

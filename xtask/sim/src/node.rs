@@ -9,7 +9,7 @@ use memnode::identity::Identity;
 use memnode::memory_file::MemoryFiles;
 use memnode::peer::{Peers, PeersConfig};
 use memnode::service::{
-    ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig,
+    ABSENT_GRACE, ANNOUNCE_INTERVAL, DELETION_MEMORY, FlushAllowed, Service, ServiceConfig, StartedAs,
 };
 use memnode::store::{Store, StoreConfig};
 use memnode::surroundings::Surroundings;
@@ -113,9 +113,9 @@ impl Process {
             announce_interval: ANNOUNCE_INTERVAL,
             absent_grace: Ttl::try_from(ABSENT_GRACE)?,
             allow_flush: FlushAllowed::new(&[]),
-            started_with: None,
             abandoned_grace: resources.abandoned_grace,
             files: MemoryFiles::new(0),
+            started: StartedAs::default(),
         };
         let store = StoreConfig {
             budget_bytes: resources.budget_bytes,

@@ -451,6 +451,8 @@ impl Backend for Fake {
             budget_bytes: 0,
             used_bytes: 0,
             peers_connected: 0,
+            log_file: None,
+            service_manager: None,
             warnings: Vec::new(),
             started_with: None,
         })
