@@ -135,14 +135,15 @@ export async function startPair(
   second: NodeOptions = {},
 ): Promise<readonly [TestNode, TestNode]> {
   const a = await TestNode.start({ name: 'NodeA', ...first });
-  const b = await TestNode.start({ name: 'NodeB', ...second });
+  let b: TestNode | undefined;
   try {
+    b = await TestNode.start({ name: 'NodeB', ...second });
     await befriend(a, b);
+    return [a, b];
   } catch (error) {
-    await Promise.all([a.remove(), b.remove()]);
+    await Promise.all([a.remove(), b?.remove()]);
     throw error;
   }
-  return [a, b];
 }
 
 /** Connects two nodes for good. */
