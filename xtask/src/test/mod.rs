@@ -56,8 +56,8 @@ const STEPS: &[Step] = &[
         check: steps::lint,
     },
     Step {
-        name: "scripts",
-        what: "what is no Rust: workflows",
+        name: "workflows",
+        what: "workflows and forms of GitHub",
         check: |_| workflows::check(),
     },
     Step {
