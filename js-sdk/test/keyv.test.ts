@@ -318,6 +318,12 @@ test('what lies on a peer that is away is missed, and said to be', async () => {
       ['batch'],
     );
     await assert.rejects(strict.getMany(['a', 'b']), BatchError);
+    const asking = new KeyvMemCloud({ client: adapter.client, strict: true });
+    const refusals: unknown[] = [];
+    asking.on('error', (error) => refusals.push(error));
+    assert.equal(await asking.deleteMany(['a', 'b']), false);
+    assert.ok(refusals.length === 1 && refusals[0] instanceof BatchError, String(refusals));
+    assert.deepEqual([...refusals[0].errors.keys()], [0, 1]);
     await adapter.clear();
     assert.equal(await adapter.get('a'), undefined);
     assert.deepEqual(

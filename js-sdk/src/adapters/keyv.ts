@@ -273,7 +273,18 @@ export class KeyvMemCloud extends EventEmitter {
   }
 
   private async deleteNodeKeys(nodeKeys: string[]): Promise<number> {
-    return nodeKeys.length === 0 ? 0 : this.client.del(nodeKeys, this.reading);
+    if (nodeKeys.length === 0) {
+      return 0;
+    }
+    try {
+      return await this.client.del(nodeKeys, this.reading);
+    } catch (error) {
+      if (!(error instanceof BatchError)) {
+        throw error;
+      }
+      this.tolerate(error);
+      return error.results.filter((deleted) => deleted === true).length;
+    }
   }
 
   /** What some entries of a batch failed with, where the others count. */
