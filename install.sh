@@ -181,9 +181,13 @@ parse_options() {
         1 | default) if [ "$is_root" ]; then service=system; else service=user; fi ;;
         *) fail $EXIT_USAGE "--service is user or system, not '$service'" ;;
     esac
-    if [ -z "${HOME:-}" ] && [ -z "$prefix" ] && [ -z "$is_root" ]; then
-        fail $EXIT_USAGE "HOME is not set: say where to install with --prefix"
+    if [ -z "${HOME:-}" ]; then
+        [ -n "$prefix$is_root" ] || fail $EXIT_USAGE "HOME is not set: say where to install with --prefix"
+        if [ -n "$add_path" ] || [ "$service" = user ]; then
+            fail $EXIT_USAGE "HOME is not set: a user's service and PATH lie there"
+        fi
     fi
+    service_asked=$service
 }
 
 # Sets targets: the platforms whose programs may run here, the likeliest first.
@@ -404,12 +408,18 @@ receipt_value() {
 take_archive() {
     unpacked=
     already=
+    unlisted=
     not_running=
+    # What ran here before comes first.
+    target=$(receipt_value target)
+    case " $targets " in
+        *" $target "*) targets="$target $targets" ;;
+    esac
     for target in $targets; do
         archive=memcloud-$target.tar.gz
         if ! find_sum "$archive"; then
-            [ -n "$not_running" ] || fail $EXIT_CHECKSUM "$base_url/SHA256SUMS has no line for $archive"
-            break
+            unlisted="${unlisted:-$archive}"
+            continue
         fi
         if is_there_already "$expected"; then
             already=1
@@ -433,6 +443,7 @@ take_archive() {
         rm -rf "$unpacked"
         unpacked=
     done
+    [ -n "$not_running" ] || fail $EXIT_CHECKSUM "$base_url/SHA256SUMS has no line for $unlisted"
     fail $EXIT_PROGRAMS "the programs do not run here: $(last_line "$not_running")"
 }
 
@@ -510,6 +521,7 @@ list_files() {
 # Sets where the file of the service lies, and ends where nothing could run it.
 find_service() {
     service_file=
+    manager_away=
     service_before=$(receipt_value service)
     # An upgrade looks after the service that was asked for before.
     service=${service:-$service_before}
@@ -519,9 +531,6 @@ find_service() {
     [ -n "$service" ] || return 0
     if [ "$service" = system ] && [ -z "$is_root" ]; then
         fail $EXIT_RIGHTS "only root can make a system service: run this as root, or take --service=user"
-    fi
-    if [ "$service" = user ] && [ -z "${HOME:-}" ]; then
-        fail $EXIT_USAGE "HOME is not set: a user's service lies there"
     fi
     case $system in
         Darwin) find_launchd ;;
@@ -538,8 +547,12 @@ find_systemd() {
         service_file=/etc/systemd/system/$UNIT
         service_restart="systemctl restart memnode"
     fi
-    said=$(systemctl_ show-environment 2>&1) ||
-        fail $EXIT_PLATFORM "systemd does not run $service services here ($(last_line "$said")): leave out --service, and use: memcli node start"
+    if ! said=$(systemctl_ show-environment 2>&1); then
+        [ -z "$service_asked" ] ||
+            fail $EXIT_PLATFORM "systemd does not run $service services here ($(last_line "$said")): leave out --service, and use: memcli node start"
+        # An upgrade from where systemd does not listen, such as cron, still brings the files up to date.
+        manager_away=1
+    fi
 }
 
 find_launchd() {
@@ -587,19 +600,26 @@ write_service() {
     fi
 }
 
+# Has systemd read what was put there. launchd reads it when it starts the service.
+reload_service() {
+    [ "$system" != Darwin ] || return 0
+    said=$(systemctl_ daemon-reload 2>&1) || service_failed "$said"
+}
+
 # From the next start of the machine on. launchd needs nothing for that but the file.
 enable_service() {
     [ "$system" != Darwin ] || return 0
     if [ "$service" = system ]; then
         make_system_user
     fi
-    said=$(systemctl_ daemon-reload 2>&1 && systemctl_ enable "$UNIT" 2>&1) || service_failed "$said"
+    reload_service
+    said=$(systemctl_ enable "$UNIT" 2>&1) || service_failed "$said"
 }
 
 # From now on; one that runs is restarted.
 start_service() {
     if [ "$system" = Darwin ]; then
-        launchctl bootout "$launchd_domain/$LAUNCHD_LABEL" >/dev/null 2>&1 || true
+        unload_service
         said=$(launchctl bootstrap "$launchd_domain" "$service_file" 2>&1) || service_failed "$said"
         return
     fi
@@ -607,6 +627,16 @@ start_service() {
     if [ "$service" = user ] && [ "$(loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null)" = no ]; then
         note "the service runs while you are logged in; to have it run from the start of the machine, type: loginctl enable-linger"
     fi
+}
+
+# launchd answers before the node has ended, and takes no other of that name until it has.
+unload_service() {
+    launchctl bootout "$launchd_domain/$LAUNCHD_LABEL" >/dev/null 2>&1 || return 0
+    tries=60
+    while [ "$tries" -gt 0 ] && launchctl print "$launchd_domain/$LAUNCHD_LABEL" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        sleep 1
+    done
 }
 
 service_failed() {
@@ -626,7 +656,7 @@ make_system_user() {
 
 # Whether a service of ours runs.
 find_running_service() {
-    [ -n "$service_before" ] || return 1
+    [ -n "$service_before" ] && [ -z "$manager_away" ] || return 1
     case $system in
         Darwin) launchctl print "$launchd_domain/$LAUNCHD_LABEL" >/dev/null 2>&1 ;;
         *) systemctl_ is-active --quiet "$UNIT" 2>/dev/null ;;
@@ -678,15 +708,16 @@ plan_restart() {
 
 # Starts the service, or restarts the node, as was decided.
 start_node() {
-    if [ -n "$left_running" ]; then
+    if [ -n "$manager_away" ]; then
+        note "systemd cannot be reached from here: where the service runs, it keeps the old version until: $service_restart"
+    elif [ -n "$left_running" ]; then
+        how="$prefix/bin/memcli node restart"
         if [ -n "$service" ]; then
             enable_service
-            how="$service_restart"
-        else
-            how="$prefix/bin/memcli node restart"
+            how=$service_restart
         fi
         note "the running node keeps the old version, since there was nobody to ask whether what it holds in RAM may go; restart it with: $how"
-    elif [ -n "$service" ]; then
+    elif [ -n "$service_asked" ] || [ "$restart" = service ]; then
         if [ "$restart" = node ]; then
             # It has the home that the service wants.
             said=$("$prefix/bin/memcli" node stop 2>&1) || service_failed "$said"
@@ -697,6 +728,9 @@ start_node() {
         said=$("$prefix/bin/memcli" node restart 2>&1) ||
             fail $EXIT_SERVICE "MemCloud is installed, but the node was not restarted: $(last_line "$said")"
         say "$said"
+    elif [ -n "$service" ]; then
+        # Somebody has stopped it.
+        reload_service
     fi
 }
 
@@ -762,9 +796,10 @@ write_receipt() {
 commit() {
     trap '' HUP INT TERM
     : >"$work/committed"
-    while read -r destination; do
+    while IFS= read -r destination; do
         if [ -e "$destination" ] || [ -h "$destination" ]; then
-            ln -P "$destination" "$destination$old" 2>/dev/null || cp -pP "$destination" "$destination$old" || undo "$destination"
+            ln -P "$destination" "$destination$old" 2>/dev/null ||
+                said=$(cp -pP "$destination" "$destination$old" 2>&1) || undo "$destination" "$said"
         fi
         said=$(mv -f "$destination$new" "$destination" 2>&1) || undo "$destination" "$said"
         printf '%s\n' "$destination" >>"$work/committed"
@@ -772,7 +807,7 @@ commit() {
     if [ -f "$work/receipt.before" ]; then
         remove_outdated
     fi
-    while read -r destination; do
+    while IFS= read -r destination; do
         rm -f "$destination$old"
     done <"$work/staged"
     # Nothing is left to take back.
@@ -784,7 +819,7 @@ commit() {
 
 # undo DESTINATION SAID: gives every place what it had, and ends.
 undo() {
-    while read -r committed; do
+    while IFS= read -r committed; do
         if [ -e "$committed$old" ] || [ -h "$committed$old" ]; then
             mv -f "$committed$old" "$committed"
         else
@@ -792,7 +827,7 @@ undo() {
         fi
     done <"$work/committed"
     rm -f "$1$old"
-    fail $EXIT_RIGHTS "cannot write $1: $(last_line "${2:-}")"
+    fail $EXIT_RIGHTS "cannot write $1: $(last_line "$2")"
 }
 
 # Files of the version before that this one does not have.
@@ -808,13 +843,13 @@ remove_outdated() {
 clean_up() {
     trap '' HUP INT TERM
     if [ -f "$work/staged" ]; then
-        while read -r destination; do
+        while IFS= read -r destination; do
             rm -f "$destination$new"
         done <"$work/staged"
     fi
     if [ -f "$work/made" ]; then
         # The innermost were made last.
-        sed '1!G;h;$!d' "$work/made" | while read -r folder; do
+        sed '1!G;h;$!d' "$work/made" | while IFS= read -r folder; do
             rmdir "$folder" 2>/dev/null || true
         done
     fi
@@ -874,6 +909,11 @@ add_to_path() {
     if grep -qxF "$line" "$path_file" 2>/dev/null; then
         return
     fi
+    # A last line without an end would take this one in.
+    if [ -n "$(tail -c 1 "$path_file" 2>/dev/null)" ]; then
+        line="
+$line"
+    fi
     said=$( (mkdir -p "${path_file%/*}" && printf '%s\n' "$line" >>"$path_file") 2>&1) ||
         fail $EXIT_RIGHTS "MemCloud is installed, but cannot write $path_file: $(last_line "$said")"
     grep -qxF "path $path_file" "$receipt" || printf 'path %s\n' "$path_file" >>"$receipt"
@@ -913,7 +953,6 @@ report() {
     elif [ -z "$add_path" ]; then
         note "$prefix/bin is not on your PATH: run this again with --add-path, or type: export PATH=\"$prefix/bin:\$PATH\""
     fi
-
     if [ -n "$already" ]; then
         say "MemCloud $(receipt_value version) is in $prefix already."
         return
@@ -922,6 +961,9 @@ report() {
     say "Next:"
     if [ -n "$service" ]; then
         say "  memcli node status          the node runs as a service"
+        if [ "$service" = system ] && [ "$system" = Linux ]; then
+            say "  usermod -aG memcloud NAME   lets NAME use it, from the next login on"
+        fi
     else
         say "  memcli node start           a node that lends a quarter of this machine's RAM"
     fi

@@ -121,7 +121,7 @@ installed_files() {
         say "$receipt"
     else
         known_files
-    fi | while read -r file; do
+    fi | while IFS= read -r file; do
         if [ -e "$file" ] || [ -h "$file" ]; then
             say "$file"
         fi
@@ -158,7 +158,7 @@ remove_installation() {
         return 0
     fi
     found=1
-    first_unremovable=$(say "$files" | while read -r file; do
+    first_unremovable=$(say "$files" | while IFS= read -r file; do
         if [ ! -w "${file%/*}" ]; then
             say "$file"
             break
@@ -175,10 +175,14 @@ remove_installation() {
         # The innermost were made last.
         folders=$(sed -n 's/^folder //p' "$receipt" | sed '1!G;h;$!d')
     fi
-    say "$files" | while read -r file; do
+    say "$files" | while IFS= read -r file; do
         run "remove $file" rm -f "$file" || fail $EXIT_OTHER "cannot remove $file"
     done
-    [ -n "$dry_run" ] || say "$folders" | while read -r folder; do
+    # systemd knows the unit until it looks again.
+    if [ -n "$forget_unit" ] && [ -z "$dry_run" ]; then
+        quietly systemctl_ daemon-reload
+    fi
+    [ -n "$dry_run" ] || say "$folders" | while IFS= read -r folder; do
         # What others have put there stays.
         [ -z "$folder" ] || rmdir "$folder" 2>/dev/null || true
     done
@@ -220,6 +224,7 @@ systemctl_() {
 remove_systemd() {
     has systemctl || return 0
     run "stop the $service service $UNIT" quietly systemctl_ disable --now "$UNIT"
+    forget_unit=1
 }
 
 remove_launchd() {
@@ -256,7 +261,7 @@ stop_node() {
 # Takes out the lines that put the programs on PATH.
 remove_from_path() {
     [ -f "$receipt" ] || return 0
-    sed -n 's/^path //p' "$receipt" | while read -r file; do
+    sed -n 's/^path //p' "$receipt" | while IFS= read -r file; do
         if grep -qF "$PATH_MARK" "$file" 2>/dev/null; then
             run "remove the line for PATH from $file" remove_marked_lines "$file" || fail $EXIT_RIGHTS "cannot write $file"
         fi
@@ -265,14 +270,14 @@ remove_from_path() {
 
 # The file is written in place: it may be a link into somebody's collection of such files.
 remove_marked_lines() {
-    rest=$(grep -vF "$PATH_MARK" "$1" || true)
-    if [ -n "$rest" ]; then
-        printf '%s\n' "$rest" >"$1"
-    elif [ "${1##*/}" = memcloud.fish ]; then
-        rm -f "$1"
+    rest=$(mktemp) || return 1
+    grep -vF "$PATH_MARK" "$1" >"$rest" || true
+    if [ -s "$rest" ] || [ "${1##*/}" != memcloud.fish ]; then
+        cat "$rest" >"$1"
     else
-        : >"$1"
+        rm -f "$1"
     fi
+    rm -f "$rest"
 }
 
 # Whether a folder is one that memnode made.
@@ -326,6 +331,7 @@ main() {
     parse_options "$@"
     found=
     is_owned=
+    forget_unit=
     had_system_service=
     beside=$(cd "$(dirname "$0")" && pwd)
     if [ -z "$prefix" ] && [ -f "$beside/receipt" ]; then

@@ -92,10 +92,7 @@ pub(super) fn collect(target: &str, programs: &Programs, assets: &Path) -> Resul
         members.push(read(&workspace.join(name), (*name).to_owned(), Kind::Text)?);
     }
     if !super::is_windows(target) {
-        for (from, to, kind) in UNIX_FILES
-            .iter()
-            .filter(|(from, ..)| workspace.join(from).is_file())
-        {
+        for (from, to, kind) in UNIX_FILES {
             members.push(read(&workspace.join(from), (*to).to_owned(), *kind)?);
         }
     }

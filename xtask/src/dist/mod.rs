@@ -5,6 +5,7 @@
 
 mod archive;
 mod contents;
+pub mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,26 @@ pub struct Args {
 /// # Errors
 /// When something does not build, or a file that belongs in the archive is missing.
 pub fn run(args: &Args) -> Result<()> {
+    let file = make(args)?;
+    let bytes = fs::metadata(&file)?.len();
+    println!("{} ({})", file.display(), size::human(bytes));
+    Ok(())
+}
+
+/// Makes the archive of a release for this machine in `target/dist`, and says where it lies.
+///
+/// # Errors
+/// As [`run`].
+pub fn for_this_machine() -> Result<PathBuf> {
+    make(&Args {
+        target: None,
+        debug: false,
+        portable_cipher: false,
+        out: None,
+    })
+}
+
+fn make(args: &Args) -> Result<PathBuf> {
     let target = match &args.target {
         Some(target) => target.clone(),
         None => build::host_triple()?,
@@ -67,10 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
         .out
         .clone()
         .map_or_else(|| Ok(build::target_dir().join("dist")), std::path::absolute)?;
-    let file = pack(&target, &programs, &assets, &out, Effort::Best)?;
-    let bytes = fs::metadata(&file)?.len();
-    println!("{} ({})", file.display(), size::human(bytes));
-    Ok(())
+    pack(&target, &programs, &assets, &out, Effort::Best)
 }
 
 /// Packs programs with everything that ships with them, man pages and completions from the folder `assets`, into `memcloud-TARGET.tar.gz`, or `.zip` for Windows, and puts the checksums

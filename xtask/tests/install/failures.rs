@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
+use xtask::dist::server::{Manner, Server};
 use xtask::dist::{SUMS, write_sums};
 use xtask::process::Running;
 
 use crate::machine::{Machine, SOON, file_url, find, is_root, run, write_program};
 use crate::release;
-use crate::server::{Manner, Server};
 
 /// Exit codes of install.sh.
 const FAILED: i32 = 1;
@@ -26,12 +26,11 @@ const OWNED: i32 = 9;
 const PROGRAMS: i32 = 10;
 const INTERRUPTED: i32 = 130;
 
-/// A machine that has an older release, whose files must survive, and the URL of a newer one.
-fn upgradable(manner: Manner) -> Result<(Machine, tempfile::TempDir, Server)> {
+/// A machine that has an older release, whose files must survive, and a server that has a newer one.
+fn upgradable(manner: Manner) -> Result<(Machine, Server)> {
     let machine = Machine::installed()?;
-    let next = release::next()?;
-    let server = Server::start(next.path(), manner)?;
-    Ok((machine, next, server))
+    let server = Server::start(release::next()?, manner)?;
+    Ok((machine, server))
 }
 
 #[test]
@@ -42,7 +41,7 @@ fn a_download_that_breaks_off_or_is_not_there() -> Result<()> {
         (Manner::Cut, CHECKSUM, "checksum"),
         (Manner::Missing, DOWNLOAD, "404"),
     ] {
-        let (machine, _release, server) = upgradable(manner)?;
+        let (machine, server) = upgradable(manner)?;
         let said = machine.refuses(&mut machine.installer(&["sh"], &server.url(), &[]), code)?;
         ensure!(
             said.contains(word) && said.contains(&release::archive_name()?),
@@ -243,7 +242,7 @@ fn no_rights() -> Result<()> {
 #[test]
 #[ignore = "packs a release"]
 fn a_file_that_cannot_be_put_in_its_place_brings_back_all_others() -> Result<()> {
-    let (machine, _release, server) = upgradable(Manner::Whole)?;
+    let (machine, server) = upgradable(Manner::Whole)?;
     // The third rename fails, as on a file that nobody may change.
     let count = machine.dir().join("renames");
     let path = machine.fake(
@@ -323,7 +322,7 @@ fn what_a_package_manager_has_installed() -> Result<()> {
 #[test]
 #[ignore = "packs a release"]
 fn ctrl_c_in_the_download() -> Result<()> {
-    let (machine, _release, server) = upgradable(Manner::Stuck)?;
+    let (machine, server) = upgradable(Manner::Stuck)?;
     for shell in [&["sh"][..], &["bash"], &["busybox", "sh"]] {
         if find(shell[0]).is_none() {
             continue;

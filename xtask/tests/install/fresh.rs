@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use xtask::build::{host_triple, workspace_dir};
+use xtask::dist::server::{Manner, Server};
 
 use crate::machine::{Machine, file_url, find, is_root, run, write_program};
 use crate::release;
-use crate::server::{Manner, Server};
 
 #[test]
 #[ignore = "packs a release"]
@@ -146,7 +146,8 @@ fn where_the_programs_for_glibc_do_not_run_those_for_musl_are_taken() -> Result<
     tar(&["-xzf", archive.to_str().context("a path of this test is UTF-8")?])?;
     fs::rename(&folder, release.path().join(format!("memcloud-{musl}")))?;
     tar(&[
-        "-czf",
+        "--use-compress-program=gzip -1",
+        "-cf",
         &format!("memcloud-{musl}.tar.gz"),
         &format!("memcloud-{musl}"),
     ])?;

@@ -11,6 +11,6 @@ mod fresh;
 mod machine;
 mod powershell;
 mod release;
-mod server;
+mod service;
 mod uninstall;
 mod upgrade;

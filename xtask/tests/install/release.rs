@@ -16,10 +16,7 @@ use crate::machine::SOON;
 /// The folder with the archive of this build's programs, packed once.
 pub(crate) fn this_build() -> Result<&'static Path> {
     static RELEASE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    RELEASE
-        .get_or_init(|| pack().map_err(|error| format!("{error:#}")))
-        .as_deref()
-        .map_err(|error| anyhow::anyhow!("{error}"))
+    once(&RELEASE, pack)
 }
 
 /// The name of the archive for this machine.
@@ -29,7 +26,7 @@ pub(crate) fn archive_name() -> Result<String> {
 
 /// Packs the programs without their debug information, where there is a `strip` to take it out: less to copy in each test.
 fn pack() -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
+    let folder = own_folder();
     let (programs, release) = (folder.join("programs"), folder.join("release"));
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -63,11 +60,16 @@ fn pack() -> Result<PathBuf> {
 /// A copy of the release to change, in a folder of its own.
 pub(crate) fn copy() -> Result<TempDir> {
     let copy = tempfile::tempdir()?;
-    for entry in fs::read_dir(this_build()?)? {
-        let entry = entry?;
-        fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
-    }
+    copy_files(this_build()?, copy.path())?;
     Ok(copy)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// A release whose archive for this machine has other contents: `change` gets the folder that it unpacks to.
@@ -81,20 +83,41 @@ pub(crate) fn changed(change: impl FnOnce(&Path) -> Result<()>) -> Result<TempDi
     };
     tar(&["-xzf", &archive])?;
     change(&release.path().join(folder))?;
-    tar(&["-czf", &archive, folder])?;
+    tar(&["--use-compress-program=gzip -1", "-cf", &archive, folder])?;
     fs::remove_dir_all(release.path().join(folder))?;
     dist::write_sums(release.path())?;
     Ok(release)
 }
 
-/// A release that came after that of this build: it has a page more.
-pub(crate) fn next() -> Result<TempDir> {
-    changed(|folder| {
-        let pages = folder.join("share/man/man1");
-        fs::create_dir_all(&pages)?;
-        fs::write(pages.join("memcli-new.1"), ".TH NEW 1\n")?;
-        Ok(())
-    })
+/// A release that came after that of this build: it has a page more. Made once.
+pub(crate) fn next() -> Result<&'static Path> {
+    static NEXT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let make = || -> Result<PathBuf> {
+        let release = changed(|folder| {
+            let page = folder.join("share/man/man1/memcli-new.1");
+            Ok(fs::write(page, ".TH NEW 1\n")?)
+        })?;
+        let kept = own_folder().join("next");
+        fs::create_dir(&kept)?;
+        copy_files(release.path(), &kept)?;
+        Ok(kept)
+    };
+    once(&NEXT, make)
+}
+
+/// What is made once, or why it could not be made.
+fn once(
+    cell: &'static OnceLock<Result<PathBuf, String>>,
+    make: impl FnOnce() -> Result<PathBuf>,
+) -> Result<&'static Path> {
+    cell.get_or_init(|| make().map_err(|error| format!("{error:#}")))
+        .as_deref()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Where this process keeps releases.
+fn own_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("install")
 }
 
 /// Cuts the archive of a release in the middle.

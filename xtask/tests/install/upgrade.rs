@@ -32,7 +32,7 @@ fn a_running_node_is_restarted_with_its_options_and_the_new_program() -> Result<
     let machine = running()?;
     let before = machine.node_pid()?;
     let next = release::next()?;
-    let upgraded = machine.install_from(next.path(), &["--yes"])?.ok()?;
+    let upgraded = machine.install_from(next, &["--yes"])?.ok()?;
     ensure!(upgraded.text().contains("what it holds in RAM"), "{upgraded}");
     ensure!(new_page(&machine));
     let after = machine.node_pid()?;
@@ -56,7 +56,7 @@ fn where_nobody_can_be_asked_the_node_runs_on() -> Result<()> {
     let machine = running()?;
     let before = machine.node_pid()?;
     let next = release::next()?;
-    let upgraded = machine.install_from(next.path(), &[])?.ok()?;
+    let upgraded = machine.install_from(next, &[])?.ok()?;
     ensure!(new_page(&machine));
     ensure!(
         upgraded.stderr.contains("keeps the old version") && upgraded.stderr.contains("memcli node restart"),
@@ -89,7 +89,7 @@ fn in_a_terminal_it_asks_before_what_is_in_ram_goes() -> Result<()> {
             .arg("/dev/null")
             .env("INSTALLER", xtask::build::workspace_dir().join("install.sh"))
             .env("PREFIX", machine.prefix())
-            .env("MEMCLOUD_INSTALL_BASE_URL", file_url(next.path()))
+            .env("MEMCLOUD_INSTALL_BASE_URL", file_url(next))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -128,7 +128,7 @@ fn a_node_that_a_person_looks_after_is_left_to_them() -> Result<()> {
     let node = Running::start(&mut memnode)?;
     xtask::wait::until_true("the node", SOON, || machine.node_pid().is_ok())?;
     let next = release::next()?;
-    let upgraded = machine.install_from(next.path(), &["--yes"])?.fails_with(11)?;
+    let upgraded = machine.install_from(next, &["--yes"])?.fails_with(11)?;
     ensure!(
         upgraded.stderr.contains("MemCloud is installed")
             && upgraded.stderr.contains("restart it where it was started"),
@@ -144,7 +144,7 @@ fn a_node_that_a_person_looks_after_is_left_to_them() -> Result<()> {
 fn files_that_the_new_version_does_not_have_go() -> Result<()> {
     let machine = Machine::new()?;
     let next = release::next()?;
-    machine.install_from(next.path(), &[])?.ok()?;
+    machine.install_from(next, &[])?.ok()?;
     ensure!(new_page(&machine));
     // Somebody else's file is none of ours.
     let other = machine.prefix().join("share/man/man1/other.1");

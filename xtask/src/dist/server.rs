@@ -1,4 +1,4 @@
-//! A web server on loopback that has a release, and hands it out well or badly.
+//! A web server on loopback that has a release, and hands it out well or badly: what tests of the installer take it from.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,14 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::machine::SOON;
+/// How long a client may take to ask for what it is expected to.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How archives are handed out; other files always come whole.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
     /// Whole.
     Whole,
     /// The connection ends after half of what was announced.
@@ -26,15 +28,27 @@ pub(crate) enum Manner {
     Missing,
 }
 
-/// A server. Its threads end with the test's process; they hold nothing.
-pub(crate) struct Server {
+/// A server. Its threads end with the process; they hold nothing.
+#[derive(Debug)]
+pub struct Server {
     address: SocketAddr,
     asked: Receiver<String>,
 }
 
 impl Server {
-    pub(crate) fn start(release: &Path, manner: Manner) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// Serves the files of a folder on a free port of loopback.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn start(release: &Path, manner: Manner) -> Result<Self> {
+        Self::with_listener(TcpListener::bind("127.0.0.1:0")?, release, manner)
+    }
+
+    /// Serves the files of a folder where somebody listens already, such as in another network.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn with_listener(listener: TcpListener, release: &Path, manner: Manner) -> Result<Self> {
         let address = listener.local_addr()?;
         let (tell, asked) = channel();
         let folder = release.to_owned();
@@ -48,16 +62,20 @@ impl Server {
         Ok(Self { address, asked })
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where it is, without a slash behind it.
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Waits until a file whose name ends so is asked for, and half of it is on its way.
-    pub(crate) fn wait_for(&self, ending: &str) -> Result<()> {
+    /// Waits until a file whose name ends so is asked for, and what the server gives of it is on its way.
+    ///
+    /// # Errors
+    /// When nobody asks for a minute.
+    pub fn wait_for(&self, ending: &str) -> Result<()> {
         loop {
             let name = self
                 .asked
-                .recv_timeout(SOON)
+                .recv_timeout(PATIENCE)
                 .with_context(|| format!("nobody asked for {ending}"))?;
             if name.ends_with(ending) {
                 return Ok(());
@@ -66,7 +84,7 @@ impl Server {
     }
 
     /// The files that were asked for since the last look.
-    pub(crate) fn asked_for(&self) -> Vec<String> {
+    pub fn asked_for(&self) -> Vec<String> {
         self.asked.try_iter().collect()
     }
 }
