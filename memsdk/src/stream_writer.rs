@@ -260,6 +260,7 @@ impl StreamWriter {
             id: self.id,
             offset,
             length,
+            named: None,
         };
         let args = |out: &mut BytesMut| request.encode(out);
         let appended = async {

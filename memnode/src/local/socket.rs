@@ -37,7 +37,10 @@ const WRITE_RETRY: Duration = Duration::from_millis(5);
 use super::wire::{Arrived, Wire};
 use crate::patience::Patience;
 #[cfg(target_os = "linux")]
-use crate::{memory_file::MemoryFile, platform::DescriptorRef};
+use crate::{
+    memory_file::MemoryFile,
+    platform::{DescriptorRef, Program},
+};
 
 /// A connected Unix socket.
 #[derive(Debug)]
@@ -148,6 +151,10 @@ impl Wire for Socket {
     fn attach(&mut self) -> bool {
         self.is_attached = true;
         true
+    }
+
+    fn program(&self) -> io::Result<Program> {
+        Program::of(self.readable.get_ref())
     }
 
     fn set_owed(&mut self, is_owed: bool) {

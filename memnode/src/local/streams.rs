@@ -11,7 +11,9 @@ use bytes::Bytes;
 use memproto::BlockId;
 use memproto::error::{ApiError, ApiResult, ErrorCode};
 use memproto::local::request::ReadRequest;
-use memproto::local::streams::{LoadIntoRequest, StreamFileRequest, StreamKnownRequest, StreamWriteRequest};
+use memproto::local::streams::{
+    LoadIntoRequest, NamedFile, StreamFileRequest, StreamKnownRequest, StreamWriteRequest,
+};
 use memproto::local::{BODY_WINDOW, FrameHeader, Op};
 
 use super::backend::Backend;
@@ -19,7 +21,7 @@ use super::incoming::Incoming;
 use super::session::{self, Reply, Session};
 use super::wire::Wire;
 use crate::body::Body;
-use crate::platform::{Access, Descriptor, given_file};
+use crate::platform::{Access, Descriptor, Program, given_file};
 use crate::service::ByteRange;
 
 impl<B: Backend, S: Wire> Session<B, S> {
@@ -49,15 +51,22 @@ impl<B: Backend, S: Wire> Session<B, S> {
         self.begin(header, serial, held, incoming, call, cx);
     }
 
-    /// Appends bytes of the attached file to a stream.
+    /// Appends bytes of a file of the program to a stream.
     pub(super) fn stream_file(&mut self, header: FrameHeader, cx: &mut Context<'_>) {
         self.call_with_file(
             header,
             StreamFileRequest::decode,
+            |request| request.named,
             Access::Read,
-            |backend, file, StreamFileRequest { id, offset, length }| async move {
-                let range = ByteRange { offset, length };
-                backend.stream_file(id, file, range).await.map(Reply::Stored)
+            |backend, file, request| async move {
+                let range = ByteRange {
+                    offset: request.offset,
+                    length: request.length,
+                };
+                backend
+                    .stream_file(request.id, file, range)
+                    .await
+                    .map(Reply::Stored)
             },
             cx,
         );
@@ -84,6 +93,7 @@ impl<B: Backend, S: Wire> Session<B, S> {
         self.call_with_file(
             header,
             LoadIntoRequest::decode,
+            |_| None,
             Access::Write,
             |backend, file, request: LoadIntoRequest| async move {
                 let range = ByteRange {
@@ -116,11 +126,12 @@ impl<B: Backend, S: Wire> Session<B, S> {
         }
     }
 
-    /// Begins a call of the backend with the file that is attached to its request.
+    /// Begins a call of the backend with a file of the program: that which is attached to its request, or the one that `named` finds there.
     fn call_with_file<T, F>(
         &mut self,
         header: FrameHeader,
         decode: impl FnOnce(&[u8]) -> ApiResult<T>,
+        named: impl FnOnce(&T) -> Option<NamedFile>,
         access: Access,
         run: impl FnOnce(Arc<B>, File, T) -> F + Send + 'static,
         cx: &mut Context<'_>,
@@ -128,20 +139,59 @@ impl<B: Backend, S: Wire> Session<B, S> {
         T: Send + 'static,
         F: Future<Output = ApiResult<Reply>> + Send + 'static,
     {
-        // In any case: a descriptor of a request that is refused is closed.
-        let attached = self.descriptors.take_file(self.input.len());
         let request = decode(self.input.payload(&header));
+        let file = match request.as_ref().ok().and_then(named) {
+            Some(named) => self
+                .socket
+                .program()
+                .map(|program| Given::Named(program, named))
+                .map_err(|error| cannot_open(&error)),
+            // Also where the request is refused: its descriptor is closed then.
+            None => self.descriptors.take_file(self.input.len()).map(Given::Attached),
+        };
         self.input.skip(&header);
         let held = u64::from(header.length);
-        let (file, request) = match request.and_then(|request| Ok((attached?, request))) {
+        let (file, request) = match request.and_then(|request| Ok((file?, request))) {
             Ok(taken) if self.admit(header, held) => taken,
             Ok(_) => return,
             Err(error) => return self.output.error(header, &error),
         };
         let backend = Arc::clone(&self.backend);
-        let call = async move { run(backend, checked(file, access).await?, request).await };
+        let call = async move { run(backend, file.open(access).await?, request).await };
         let serial = self.next_serial();
         self.begin(header, serial, held, session::Body::Attached, call, cx);
+    }
+}
+
+/// A file of a program, which nobody has looked at yet.
+enum Given {
+    Attached(Descriptor),
+    Named(Program, NamedFile),
+}
+
+impl Given {
+    /// The file.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is none that can be read or filled, `Unsupported` where its bytes are to be sent instead.
+    async fn open(self, access: Access) -> ApiResult<File> {
+        let looked_at = tokio::task::spawn_blocking(move || match self {
+            Given::Attached(descriptor) => given_file(descriptor, access),
+            Given::Named(program, named) => program.open(named),
+        });
+        looked_at
+            .await
+            .map_err(|_| ApiError::new(ErrorCode::ShuttingDown, "the node is stopping"))?
+            .map_err(|error| cannot_open(&error))
+    }
+}
+
+/// Why a program's file is not taken.
+fn cannot_open(error: &std::io::Error) -> ApiError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidInput => ApiError::invalid(error.to_string()),
+        std::io::ErrorKind::Unsupported => ApiError::new(ErrorCode::Unsupported, error.to_string()),
+        _ => ApiError::invalid(format!("the file cannot be looked at: {error}")),
     }
 }
 
@@ -151,23 +201,6 @@ fn whole(bytes: Bytes) -> Body {
         return Body::empty();
     }
     Body::from(bytes)
-}
-
-/// The file of a program's descriptor.
-///
-/// # Errors
-/// `InvalidArgument` where it is none that can be read or filled.
-async fn checked(descriptor: Descriptor, access: Access) -> ApiResult<File> {
-    let looked_at = tokio::task::spawn_blocking(move || given_file(descriptor, access)).await;
-    looked_at
-        .map_err(|_| ApiError::new(ErrorCode::ShuttingDown, "the node is stopping"))?
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidInput => ApiError::invalid(error.to_string()),
-            _ => {
-                let message = format!("the attached file cannot be looked at: {error}");
-                ApiError::new(ErrorCode::InvalidArgument, message)
-            }
-        })
 }
 
 /// Why a LOAD_MAPPED cannot follow.

@@ -1,4 +1,4 @@
-//! What a session needs of its socket beyond bytes: descriptors.
+//! What a session needs of its socket beyond bytes: descriptors, and whose they are.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,13 +8,22 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::memory_file::MemoryFile;
-use crate::platform::Descriptor;
+use crate::platform::{Descriptor, Program};
 
 /// The socket of a program. Only a Unix socket of Linux passes descriptors; everything else has none of it.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
     /// Looks for descriptors in what is read from here on. Returns false where none can be passed.
     fn attach(&mut self) -> bool {
         false
+    }
+
+    /// The program at the other end, whose files can be opened by their numbers.
+    ///
+    /// # Errors
+    /// `Unsupported`, with a message for the program, where they cannot.
+    fn program(&self) -> io::Result<Program> {
+        let message = "files are opened by their numbers only for programs that come through the Unix socket on Linux: send the bytes";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }
 
     /// Whether the program waits for answers, so that nothing comes of it before it has them.

@@ -15,6 +15,8 @@ mod groups;
 #[cfg(target_os = "linux")]
 mod memfd;
 mod memory;
+#[cfg(target_os = "linux")]
+mod named;
 #[cfg(not(target_os = "linux"))]
 mod no_groups;
 #[cfg(not(target_os = "linux"))]
@@ -41,10 +43,12 @@ pub use given::given_file;
 pub use groups::{group_id, peer_groups};
 pub use memory::{discard, populate};
 pub use memory_file::{Descriptor, DescriptorRef, Memfd, mappings_max};
+#[cfg(target_os = "linux")]
+pub use named::Program;
 #[cfg(not(target_os = "linux"))]
 pub use no_groups::{group_id, peer_groups};
 #[cfg(not(target_os = "linux"))]
-pub use no_memfd::given_file;
+pub use no_memfd::{Program, given_file};
 pub use system::{
     StopSignals, check_private, check_unwritable_by_anybody, check_unwritable_by_others, create_private_dir,
     detach, is_same_file, private_file, raise_descriptor_limit, read_exact_at, write_all_at,

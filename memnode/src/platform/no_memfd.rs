@@ -1,4 +1,4 @@
-//! Systems without memory files that can be sealed: none is ever made, and all blocks lie in ordinary memory.
+//! Systems without memory files that can be sealed: none is ever made, all blocks lie in ordinary memory, and programs give no files.
 
 use std::convert::Infallible;
 use std::io;
@@ -84,6 +84,18 @@ impl Memfd {
 /// None: there is no descriptor.
 pub fn given_file(descriptor: Descriptor, _access: super::Access) -> io::Result<std::fs::File> {
     match descriptor {}
+}
+
+/// A program whose files can be opened by their numbers: none.
+#[derive(Debug)]
+pub enum Program {}
+
+impl Program {
+    /// # Errors
+    /// None: there is no such program.
+    pub fn open(&self, _named: memproto::local::streams::NamedFile) -> io::Result<std::fs::File> {
+        match *self {}
+    }
 }
 
 /// How many mappings this process may have: no matter, none is made.

@@ -48,16 +48,20 @@ impl StreamWriteRequest {
     }
 }
 
+/// The option of a STREAM_FILE whose file is named, not attached.
+const NAMED: u32 = 1;
+
 /// Arguments of STREAM_FILE:
 ///
 /// ```text
-///  0        8        16       24           28
-/// +--------+--------+--------+------------+
-/// |   id   | offset | length | options: 0 |
-/// +--------+--------+--------+------------+
+///  0        8        16       24        28           32       40       48
+/// +--------+--------+--------+---------+- - - - - - + - - - -+- - - -+
+/// |   id   | offset | length | options | descriptor | device | inode |   with NAMED alone
+/// +--------+--------+--------+---------+- - - - - - + - - - -+- - - -+
 /// ```
 ///
-/// The descriptor of the file is attached. `length` is `u64::MAX` for all up to its end.
+/// The descriptor of the file is attached, or with bit 0 of `options` (NAMED) the file is named here. `length` is `u64::MAX` for all up
+/// to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamFileRequest {
     /// The stream.
@@ -66,6 +70,19 @@ pub struct StreamFileRequest {
     pub offset: u64,
     /// How many bytes are.
     pub length: u64,
+    /// The file, where it is named; `None` where its descriptor is attached.
+    pub named: Option<NamedFile>,
+}
+
+/// A file that a program has open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NamedFile {
+    /// The number of its descriptor in the program.
+    pub descriptor: u32,
+    /// The device that it lies on, as fstat(2) tells it (`st_dev`).
+    pub device: u64,
+    /// Its number there (`st_ino`).
+    pub inode: u64,
 }
 
 impl StreamFileRequest {
@@ -74,7 +91,15 @@ impl StreamFileRequest {
         out.put_u64_le(self.id.as_u64());
         out.put_u64_le(self.offset);
         out.put_u64_le(self.length);
-        out.put_u32_le(0);
+        match self.named {
+            None => out.put_u32_le(0),
+            Some(named) => {
+                out.put_u32_le(NAMED);
+                out.put_u32_le(named.descriptor);
+                out.put_u64_le(named.device);
+                out.put_u64_le(named.inode);
+            }
+        }
     }
 
     /// Reads them.
@@ -83,14 +108,25 @@ impl StreamFileRequest {
     /// `InvalidArgument` for a wrong id, `Unsupported` for options of a later version.
     pub fn decode(payload: &[u8]) -> ApiResult<Self> {
         let mut fields = Fields::new(payload);
-        let request = Self {
-            id: BlockId::try_from(fields.u64()?)?,
-            offset: fields.u64()?,
-            length: fields.u64()?,
+        let id = BlockId::try_from(fields.u64()?)?;
+        let (offset, length) = (fields.u64()?, fields.u64()?);
+        let options = fields.u32()?;
+        no_options(options & !NAMED, "STREAM_FILE")?;
+        let named = match options & NAMED {
+            0 => None,
+            _ => Some(NamedFile {
+                descriptor: fields.u32()?,
+                device: fields.u64()?,
+                inode: fields.u64()?,
+            }),
         };
-        no_options(fields.u32()?, "STREAM_FILE")?;
         fields.end()?;
-        Ok(request)
+        Ok(Self {
+            id,
+            offset,
+            length,
+            named,
+        })
     }
 }
 
@@ -331,6 +367,7 @@ mod tests {
                     id: id(1),
                     offset: 0,
                     length: 0,
+                    named: None,
                 }
                 .encode(out);
             }),
@@ -365,11 +402,13 @@ mod tests {
         fn requests_survive_their_bytes(
             number in 1..=BlockId::MAX.as_u64(),
             (offset, length, at) in any::<(u64, u64, u64)>(),
+            named in any::<Option<(u32, u64, u64)>>(),
             hashes in proptest::collection::vec((any::<[u8; 32]>(), 1..=STREAM_CHUNK_SIZE as u32), 1..40),
             value in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
             let id = id(number);
-            let file = StreamFileRequest { id, offset, length };
+            let named = named.map(|(descriptor, device, inode)| NamedFile { descriptor, device, inode });
+            let file = StreamFileRequest { id, offset, length, named };
             prop_assert_eq!(StreamFileRequest::decode(&encoded(|out| file.encode(out))), Ok(file));
             let into = LoadIntoRequest { id, offset, length, at };
             prop_assert_eq!(LoadIntoRequest::decode(&encoded(|out| into.encode(out))), Ok(into));

@@ -15,7 +15,8 @@ use super::request::{
     decode_empty,
 };
 use super::streams::{
-    LoadIntoRequest, StreamFileRequest, StreamKnownRequest, StreamWriteRequest, decode_known, encode_known,
+    LoadIntoRequest, NamedFile, StreamFileRequest, StreamKnownRequest, StreamWriteRequest, decode_known,
+    encode_known,
 };
 use super::{FrameHeader, Input, Op, Output};
 use crate::class::BlockClass;
@@ -167,8 +168,25 @@ fn meaning(from_node: bool, op: Op, status: u16, payload: &[u8]) -> ApiResult<Va
             json!({"id": id.to_string(), "value_hex": hex(value)})
         }
         (false, Op::StreamFile) => {
-            let StreamFileRequest { id, offset, length } = StreamFileRequest::decode(payload)?;
-            json!({"id": id.to_string(), "offset": offset.to_string(), "length": whole_or_rest(length)})
+            let StreamFileRequest {
+                id,
+                offset,
+                length,
+                named,
+            } = StreamFileRequest::decode(payload)?;
+            let mut meaning =
+                json!({"id": id.to_string(), "offset": offset.to_string(), "length": whole_or_rest(length)});
+            if let Some(NamedFile {
+                descriptor,
+                device,
+                inode,
+            }) = named
+            {
+                meaning["named"] = json!({
+                    "descriptor": descriptor, "device": device.to_string(), "inode": inode.to_string(),
+                });
+            }
+            meaning
         }
         (false, Op::StreamKnown) => {
             let StreamKnownRequest { id, chunks } = StreamKnownRequest::decode(payload)?;
@@ -431,6 +449,11 @@ fn encode(from_node: bool, op: Op, meaning: &Value, payload: &[u8], out: &mut By
             id: id(&meaning["id"]),
             offset: number(&meaning["offset"]),
             length: length(),
+            named: meaning.get("named").map(|named| NamedFile {
+                descriptor: named["descriptor"].as_u64().unwrap() as u32,
+                device: number(&named["device"]),
+                inode: number(&named["inode"]),
+            }),
         }
         .encode(out),
         (false, Op::StreamKnown) => {

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use bytes::{BufMut, Bytes, BytesMut};
 use memproto::local::reply::{PutReply, ReadReply};
 use memproto::local::request::ReadRequest;
-use memproto::local::streams::{StreamKnownRequest, StreamWriteRequest, decode_known};
+use memproto::local::streams::{
+    NamedFile, StreamFileRequest, StreamKnownRequest, StreamWriteRequest, decode_known,
+};
 use memproto::local::{BODY_WINDOW, FrameHeader, INLINE_MAX, Op};
 use memproto::stream::{KnownChunk, StreamFinished, StreamOpened, StreamOptions, StreamStatus};
 use memproto::{BlockId, ChunkHash, ErrorCode};
@@ -320,17 +322,43 @@ async fn a_follower_that_does_not_read_holds_no_more_than_its_credit() {
 }
 
 /// By way of files: on a real socket, whose other end attaches descriptors.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_not_opened_by_its_number_for_who_did_not_come_through_the_unix_socket() {
+    let mut program = Program::greeted().await;
+    let id = program.open(2, "file").await;
+    let mut payload = BytesMut::new();
+    StreamFileRequest {
+        id,
+        offset: 0,
+        length: u64::MAX,
+        named: Some(NamedFile {
+            descriptor: 0,
+            device: 1,
+            inode: 1,
+        }),
+    }
+    .encode(&mut payload);
+    program.send(request(Op::StreamFile, 3), &payload).await;
+    program
+        .expect_error(Op::StreamFile, 3, ErrorCode::Unsupported)
+        .await;
+    program
+        .send(request(Op::StreamWrite, 4), &write(id, b"bytes"))
+        .await;
+    assert_eq!(program.size(Op::StreamWrite, 4).await, 5);
+}
+
 #[cfg(target_os = "linux")]
 mod files {
     use std::fs::{File, OpenOptions};
     use std::io::{IoSlice, Read, Write};
     use std::mem::MaybeUninit;
-    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use std::time::Duration;
 
-    use memproto::local::streams::{LoadIntoRequest, StreamFileRequest};
+    use memproto::local::streams::LoadIntoRequest;
     use memproto::local::{Input, PREFACE};
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     use tokio::runtime::Handle;
@@ -428,8 +456,43 @@ mod files {
 
     fn from_file(id: BlockId, offset: u64, length: u64) -> Vec<u8> {
         let mut out = BytesMut::new();
-        StreamFileRequest { id, offset, length }.encode(&mut out);
+        let named = None;
+        StreamFileRequest {
+            id,
+            offset,
+            length,
+            named,
+        }
+        .encode(&mut out);
         out.to_vec()
+    }
+
+    /// From a file that the program has open.
+    fn from_named(id: BlockId, offset: u64, length: u64, file: &(impl AsFd + AsRawFd)) -> Vec<u8> {
+        let stat = rustix::fs::fstat(file).unwrap();
+        let named = Some(NamedFile {
+            descriptor: file.as_raw_fd().try_into().unwrap(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        });
+        let mut out = BytesMut::new();
+        StreamFileRequest {
+            id,
+            offset,
+            length,
+            named,
+        }
+        .encode(&mut out);
+        out.to_vec()
+    }
+
+    /// Whether this system tells which process has connected (Linux 6.5).
+    fn names_files(program: &Attaching) -> bool {
+        let is_so = crate::platform::Program::of(&program.stream).is_ok();
+        if !is_so {
+            eprintln!("skipped: this system does not tell which process has connected");
+        }
+        is_so
     }
 
     fn into_file(id: BlockId, offset: u64, length: u64, at: u64) -> Vec<u8> {
@@ -535,6 +598,67 @@ mod files {
         }
         assert!(program.fake.growing.stream(id).unwrap().bytes.is_empty());
         assert_eq!(std::fs::read(&path).unwrap(), b"bytes");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_is_read_by_its_number_without_attach() {
+        let mut program = Attaching::greeted();
+        let id = program.open();
+        let bytes = pattern(300_000);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        if !names_files(&program) {
+            return;
+        }
+        program.send(Op::StreamFile, 3, &from_named(id, 0, u64::MAX, &file), &[]);
+        let reply = PutReply::decode(&program.expect(Op::StreamFile, 3)).unwrap();
+        assert_eq!((reply.id, reply.size), (id, 300_000));
+        program.send(Op::StreamFile, 4, &from_named(id, 10, 5, &file), &[]);
+        program.expect(Op::StreamFile, 4);
+        assert!(program.fake.growing.stream(id).unwrap().bytes == [&bytes[..], &bytes[10..15]].concat());
+        program.send(Op::StreamFile, 5, &from_named(id, 299_990, 11, &file), &[]);
+        let message = program.expect_error(Op::StreamFile, 5, ErrorCode::InvalidArgument);
+        assert!(message.contains("shorter"), "{message}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_number_of_anything_else_is_refused_with_a_reason() {
+        let mut program = Attaching::greeted();
+        let id = program.open();
+        if !names_files(&program) {
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writes = OpenOptions::new().write(true).open(file.path()).unwrap();
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let cases = [
+            (from_named(id, 0, u64::MAX, &writes), "not opened for reading"),
+            (from_named(id, 0, u64::MAX, &pipe), "not that of a regular file"),
+        ];
+        for (at, (payload, reason)) in cases.into_iter().enumerate() {
+            let request = 10 + at as u64;
+            program.send(Op::StreamFile, request, &payload, &[]);
+            let message = program.expect_error(Op::StreamFile, request, ErrorCode::InvalidArgument);
+            assert!(message.contains(reason), "{message}");
+        }
+        assert!(program.fake.growing.stream(id).unwrap().bytes.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_is_named_is_not_attached_as_well() {
+        let mut program = Attaching::attached();
+        let id = program.open();
+        let file = tempfile::tempfile().unwrap();
+        program.send(
+            Op::StreamFile,
+            3,
+            &from_named(id, 0, u64::MAX, &file),
+            &[file.as_fd()],
+        );
+        let mut answers = std::iter::from_fn(|| program.try_read());
+        let (fault, message) = answers.find(|(header, _)| header.request == 0).unwrap();
+        assert_eq!(fault.op, Op::Fault.to_byte());
+        assert!(String::from_utf8_lossy(&message).contains("where none belongs"));
     }
 
     #[tokio::test(flavor = "multi_thread")]
