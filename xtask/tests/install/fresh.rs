@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use xtask::build::{host_triple, workspace_dir};
 use xtask::dist::server::{Manner, Server};
 
@@ -137,42 +137,18 @@ fn where_the_programs_for_glibc_do_not_run_those_for_musl_are_taken() -> Result<
         eprintln!("left out: this system has another C library");
         return Ok(());
     }
-    let release = release::copy()?;
-    let musl = triple.replace("-gnu", "-musl");
-    let archive = release.path().join(release::archive_name()?);
-    // The same programs under the name of those for musl, and for glibc what an older one does with newer programs.
-    let folder = release.path().join(format!("memcloud-{triple}"));
-    let tar = |args: &[&str]| run(Command::new("tar").current_dir(release.path()).args(args))?.ok();
-    tar(&["-xzf", archive.to_str().context("a path of this test is UTF-8")?])?;
-    fs::rename(&folder, release.path().join(format!("memcloud-{musl}")))?;
-    tar(&[
-        "--use-compress-program=gzip -1",
-        "-cf",
-        &format!("memcloud-{musl}.tar.gz"),
-        &format!("memcloud-{musl}"),
-    ])?;
-    let old = release::changed(|folder| {
+    // What an older C library does with newer programs.
+    let release = release::changed(|folder| {
         let lines = "echo \"$0: /lib/libc.so.6: version GLIBC_2.99 not found\" >&2; exit 1";
         write_program(&folder.join("bin/memnode"), lines)
     })?;
-    fs::copy(old.path().join(release::archive_name()?), &archive)?;
     let machine = Machine::new()?;
-
-    // Where there are none for musl, it says why those for glibc do not do.
-    fs::rename(
-        release.path().join(format!("memcloud-{musl}.tar.gz")),
-        release.path().join("later"),
-    )?;
-    xtask::dist::write_sums(release.path())?;
     let url = file_url(release.path());
     let said = machine.refuses(&mut machine.installer(&["sh"], &url, &[]), 10)?;
     ensure!(said.contains("GLIBC_2.99"), "{said}");
 
-    fs::rename(
-        release.path().join("later"),
-        release.path().join(format!("memcloud-{musl}.tar.gz")),
-    )?;
-    xtask::dist::write_sums(release.path())?;
+    let musl = triple.replace("-gnu", "-musl");
+    release::add(release.path(), &musl, |_| Ok(()))?;
     machine.install_from(release.path(), &[])?.ok()?;
     run(machine.command(machine.program("memnode")).arg("--version"))?.ok()?;
     let receipt = fs::read_to_string(machine.prefix().join("share/memcloud/receipt"))?;

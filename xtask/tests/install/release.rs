@@ -1,5 +1,6 @@
 //! Folders as those of a release: archives, and `SHA256SUMS` beside them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,19 +75,34 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 
 /// A release whose archive for this machine has other contents: `change` gets the folder that it unpacks to.
 pub(crate) fn changed(change: impl FnOnce(&Path) -> Result<()>) -> Result<TempDir> {
-    let release = copy()?;
-    let archive = archive_name()?;
-    let folder = archive.trim_end_matches(".tar.gz");
-    let tar = |args: &[&str]| {
-        let mut command = Command::new("tar");
-        process::run(command.current_dir(release.path()).args(args), SOON)?.ok()
-    };
-    tar(&["-xzf", &archive])?;
-    change(&release.path().join(folder))?;
-    tar(&["--use-compress-program=gzip -1", "-cf", &archive, folder])?;
-    fs::remove_dir_all(release.path().join(folder))?;
-    dist::write_sums(release.path())?;
+    let release = tempfile::tempdir()?;
+    add(release.path(), &build::host_triple()?, change)?;
     Ok(release)
+}
+
+/// Adds an archive for a platform to a release: that of this build with other contents.
+pub(crate) fn add(release: &Path, target: &str, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let unpacked = tempfile::tempdir()?;
+    let tar = |args: &[&OsStr]| {
+        let mut command = Command::new("tar");
+        process::run(command.current_dir(unpacked.path()).args(args), SOON)?.ok()
+    };
+    let archive = this_build()?.join(archive_name()?);
+    tar(&["-xzf".as_ref(), archive.as_os_str()])?;
+    let name = format!("memcloud-{target}");
+    let folder = unpacked.path().join(&name);
+    let unpacked_as = archive_name()?.replace(".tar.gz", "");
+    fs::rename(unpacked.path().join(unpacked_as), &folder)?;
+    change(&folder)?;
+    let file = release.join(format!("{name}.tar.gz"));
+    // As quick as it can be: nobody keeps it.
+    tar(&[
+        "--use-compress-program=gzip -1".as_ref(),
+        "-cf".as_ref(),
+        file.as_os_str(),
+        name.as_ref(),
+    ])?;
+    dist::write_sums(release)
 }
 
 /// A release that came after that of this build: it has a page more. Made once.

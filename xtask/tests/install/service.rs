@@ -149,6 +149,50 @@ fn a_service_that_does_not_start_is_told_and_can_be_removed() -> Result<()> {
     Ok(())
 }
 
+#[test]
+#[ignore = "packs a release"]
+fn a_mac_is_known_and_gets_a_launch_agent() -> Result<()> {
+    let machine = Machine::new()?;
+    let before = machine.tree()?;
+    let release = tempfile::tempdir()?;
+    release::add(release.path(), "aarch64-apple-darwin", |_| Ok(()))?;
+    // An Intel shell on an Apple processor, as under Rosetta.
+    machine.fake("uname", "case $1 in -s) echo Darwin ;; -m) echo x86_64 ;; esac")?;
+    machine.fake("sysctl", "[ \"$2\" = hw.optional.arm64 ] && echo 1")?;
+    let told = machine.dir().join("told");
+    let path = machine.fake(
+        "launchctl",
+        &format!("echo \"$*\" >>'{}'\n[ \"$1\" = bootstrap ]", told.display()),
+    )?;
+    let url = file_url(release.path());
+    let mut install = machine.installer(&["sh"], &url, &["--service=user"]);
+    run(install.env("PATH", &path))?.ok()?;
+    let id = rustix::process::getuid().as_raw();
+    let agent = machine
+        .home()
+        .join("Library/LaunchAgents/org.memcloud.memnode.plist");
+    assert_eq!(
+        fs::read_to_string(&told)?,
+        format!(
+            "bootout gui/{id}/org.memcloud.memnode\nbootstrap gui/{id} {}\n",
+            agent.display()
+        )
+    );
+    let program = machine.program("memnode");
+    let text = fs::read_to_string(&agent)?;
+    ensure!(
+        text.contains(&format!("<string>{}</string>", program.display())),
+        "{text}"
+    );
+    let mut uninstall = machine.command("sh");
+    uninstall
+        .arg(machine.prefix().join("share/memcloud/uninstall.sh"))
+        .env("PATH", path);
+    run(&mut uninstall)?.ok()?;
+    assert_eq!(machine.tree()?, before);
+    Ok(())
+}
+
 /// What systemd itself says of a unit, where there is one to ask.
 fn verify(machine: &Machine, unit: &Path) -> Result<()> {
     if find("systemd-analyze").is_none() {
