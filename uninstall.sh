@@ -149,6 +149,7 @@ find_owner() {
 
 remove_installation() {
     receipt=$prefix/share/memcloud/receipt
+    forget_unit=
     files=$(installed_files)
     if [ -z "$files" ]; then
         return 0
@@ -202,7 +203,6 @@ remove_service() {
     case $service in
         '') ;;
         user | system)
-            [ "$service" = user ] || had_system_service=1
             case $(uname -s) in
                 Darwin) remove_launchd ;;
                 *) remove_systemd ;;
@@ -222,6 +222,7 @@ systemctl_() {
 
 # What is not running or not enabled needs no end, so that a second run comes through.
 remove_systemd() {
+    [ "$service" = user ] || had_system_service=1
     has systemctl || return 0
     run "stop the $service service $UNIT" quietly systemctl_ disable --now "$UNIT"
     forget_unit=1
@@ -323,6 +324,10 @@ settle_system_service() {
     if id memcloud >/dev/null 2>&1 && has userdel; then
         run "remove the user memcloud" userdel memcloud
     fi
+    # It stays where it has other members.
+    if [ -z "$dry_run" ] && has groupdel && getent group memcloud >/dev/null 2>&1; then
+        groupdel memcloud
+    fi
 }
 
 main() {
@@ -331,7 +336,6 @@ main() {
     parse_options "$@"
     found=
     is_owned=
-    forget_unit=
     had_system_service=
     beside=$(cd "$(dirname "$0")" && pwd)
     if [ -z "$prefix" ] && [ -f "$beside/receipt" ]; then
