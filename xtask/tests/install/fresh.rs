@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use xtask::build::{host_triple, workspace_dir};
 use xtask::dist::server::{Manner, Server};
 
-use crate::machine::{Machine, file_url, find, is_root, run, write_program};
+use crate::machine::{Machine, VERSION, file_url, find, is_root, run, write_program};
 use crate::release;
 
 #[test]
@@ -18,7 +18,10 @@ fn a_fresh_install_puts_everything_in_its_place_and_another_run_nothing() -> Res
     let server = Server::start(release::this_build()?, Manner::Whole)?;
     let installed = run(&mut machine.installer(&["sh"], &server.url(), &[]))?.ok()?;
     let said = installed.text();
-    ensure!(said.contains("Installed MemCloud 0.1.0 in "), "{installed}");
+    ensure!(
+        said.contains(&format!("Installed MemCloud {VERSION} in ")),
+        "{installed}"
+    );
     ensure!(said.contains("memcli node start"), "{installed}");
     ensure!(installed.stderr.contains("is not on your PATH"), "{installed}");
     assert_eq!(server.asked_for(), ["SHA256SUMS", &release::archive_name()?]);
@@ -26,7 +29,7 @@ fn a_fresh_install_puts_everything_in_its_place_and_another_run_nothing() -> Res
         let mode = fs::metadata(machine.program(name))?.permissions().mode() & 0o777;
         assert_eq!(mode, 0o755, "{name}");
         let version = run(machine.command(machine.program(name)).arg("--version"))?.ok()?;
-        assert_eq!(version.text(), format!("{name} 0.1.0"));
+        assert_eq!(version.text(), format!("{name} {VERSION}"));
     }
 
     let receipt = fs::read_to_string(machine.prefix().join("share/memcloud/receipt"))?;
@@ -186,7 +189,7 @@ fn path_is_changed_when_asked_for_and_once() -> Result<()> {
     // A shell that starts with that file finds the programs.
     let mut shell = machine.command("bash");
     shell.args(["-c", ". ~/.bashrc && memcli --version"]);
-    assert_eq!(run(&mut shell)?.ok()?.text(), "memcli 0.1.0");
+    assert_eq!(run(&mut shell)?.ok()?.text(), format!("memcli {VERSION}"));
 
     machine.uninstall(&[])?.ok()?;
     assert_eq!(fs::read_to_string(&start_up)?, "alias ll='ls -l'\n");

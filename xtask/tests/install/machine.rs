@@ -17,6 +17,9 @@ use xtask::process::{self, Finished};
 
 use crate::release;
 
+/// The version of this build.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// How long a run of a script may take: some tenths of a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
