@@ -25,10 +25,13 @@ impl fmt::Display for Counts {
 
 impl Counts {
     /// What a line of a runner's output adds: `test result: ok. 5 passed; 1 failed; ...` of libtest, of which there is one
-    /// for each test program, or `Summary [ 3.2s] 6 tests run: 4 passed (1 slow), 1 failed, 1 timed out, 2 skipped` of
-    /// nextest. Any other line adds nothing.
+    /// for each test program, `Summary [ 3.2s] 6 tests run: 4 passed (1 slow), 1 failed, 1 timed out, 2 skipped` of
+    /// nextest, or one of `# pass 5`, `# fail 1` and `# cancelled 1` of Node.js. Any other line adds nothing.
     pub(super) fn of_line(line: &str) -> Self {
         let line = without_colours(line);
+        if let Some(counts) = Self::of_node_line(line.trim_end()) {
+            return counts;
+        }
         // Indented, libtest's line is a part of what nextest tells of a failed test, and counted by its summary.
         let results = if line.starts_with("test result: ") {
             line.split_once(". ")
@@ -53,6 +56,27 @@ impl Counts {
             }
         }
         counts
+    }
+
+    /// A closing line of Node.js' test runner, which begins with `#` in its reporter for programs and with the sign U+2139 in that for people.
+    fn of_node_line(line: &str) -> Option<Self> {
+        let closing = line
+            .strip_prefix("# ")
+            .or_else(|| line.strip_prefix("\u{2139} "))?;
+        let (what, number) = closing.split_once(' ')?;
+        let number = number.parse().ok()?;
+        match what {
+            "pass" => Some(Self {
+                passed: number,
+                failed: 0,
+            }),
+            // A test that was cancelled is one that did not end before its file did, or in time.
+            "fail" | "cancelled" => Some(Self {
+                passed: 0,
+                failed: number,
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -101,6 +125,14 @@ mod tests {
                 0,
                 0,
             ),
+            ("# pass 12\n", 12, 0),
+            ("# fail 2\n", 0, 2),
+            ("# cancelled 1", 0, 1),
+            ("\u{1b}[34m\u{2139} pass 7\u{1b}[39m", 7, 0),
+            ("# skipped 3", 0, 0),
+            ("# tests 15", 0, 0),
+            ("    # pass 12", 0, 0),
+            ("# pass the salt", 0, 0),
             ("test rust ... ok", 0, 0),
             ("4 passed, 4 failed", 0, 0),
         ] {

@@ -5,6 +5,7 @@
 
 mod checkers;
 mod count;
+mod js;
 mod scripts;
 mod steps;
 mod workflows;
@@ -84,6 +85,11 @@ const STEPS: &[Step] = &[
         name: "scripts",
         what: "scripts, and the installer",
         check: scripts::scripts,
+    },
+    Step {
+        name: "js",
+        what: "the npm package and its examples",
+        check: js::check,
     },
     Step {
         name: "hosts",

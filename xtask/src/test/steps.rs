@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::count::Counts;
 use super::{Outcome, Setting};
 use crate::build::cargo;
-use crate::lab;
-use crate::tools;
+use crate::{lab, process, tools};
 
 /// Chooses the tests with several hosts: `tests/hosts` of this crate, all of which are ignored unless asked for.
 const HOSTS_TESTS: &str = "hosts";
@@ -104,26 +103,36 @@ fn test_runner(setting: &Setting) -> Command {
 }
 
 /// Runs a command that says for itself what is wrong.
-fn succeed(command: &mut Command) -> Result<Outcome> {
+pub(super) fn succeed(command: &mut Command) -> Result<Outcome> {
+    let shown = process::show(command);
     let status = command
         .stdin(Stdio::null())
         .status()
-        .context("cannot run cargo")?;
-    ensure!(status.success(), "cargo ended with {status}");
+        .with_context(|| format!("cannot run {shown}"))?;
+    ensure!(status.success(), "{shown} ended with {status}");
     Ok(Outcome::Done)
 }
 
-/// Runs a test runner, shows all that it says and counts its tests.
+/// Runs a test runner of cargo.
 pub(super) fn run_tests(command: &mut Command) -> Result<Outcome> {
     if std::io::stdout().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
+    Ok(Outcome::Ran(count_tests(command)?))
+}
+
+/// Runs a test runner, shows all that it says and counts its tests.
+///
+/// # Errors
+/// When it cannot be run, or fails without a test that did.
+pub(super) fn count_tests(command: &mut Command) -> Result<Counts> {
+    let shown = process::show(command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot run cargo")?;
+        .with_context(|| format!("cannot run {shown}"))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     // libtest closes on stdout, nextest on stderr.
@@ -135,9 +144,9 @@ pub(super) fn run_tests(command: &mut Command) -> Result<Outcome> {
     })?;
     let status = child.wait()?;
     if !status.success() && counts.failed == 0 {
-        bail!("cargo ended with {status}");
+        bail!("{shown} ended with {status}");
     }
-    Ok(Outcome::Ran(counts))
+    Ok(counts)
 }
 
 fn pass_on(from: impl Read, mut to: impl Write) -> Result<Counts> {
