@@ -8,6 +8,7 @@
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`release`]: what must agree before a release is made.
 //! - [`docs`]: man pages, completions and the reference, from the definitions of the command lines.
+//! - [`units`]: what service managers read, checked where they do not run.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
 //! - [`host`]: a place where the real `memnode` and `memcli` run; demo, test and lab build on it.
 //!
@@ -29,4 +30,5 @@ pub mod sim;
 pub mod size;
 pub mod test;
 pub mod tools;
+pub mod units;
 pub mod wait;

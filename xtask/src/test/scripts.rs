@@ -11,6 +11,7 @@ use super::steps::run_tests;
 use super::{Outcome, Setting};
 use crate::build::{cargo, workspace_dir};
 use crate::tools::{self, Tool};
+use crate::units;
 
 /// What looks at scripts.
 const LINTERS: [Tool; 2] = [("shellcheck", "shellcheck"), ("shfmt", "shfmt")];
@@ -27,7 +28,7 @@ const SHFMT_STYLE: [&str; 3] = ["-i", "4", "-ci"];
 
 /// Linters have nothing to say, and what the installer promises holds.
 pub(super) fn scripts(setting: &Setting) -> Result<Outcome> {
-    if let Err(error) = tools::install(&[&LINTERS[..], &TEST_TOOLS].concat()) {
+    if let Err(error) = tools::install(&[&LINTERS[..], &units::TOOLS, &TEST_TOOLS].concat()) {
         eprintln!("{error:#}");
     }
     match tools::missing(&LINTERS) {
@@ -35,6 +36,13 @@ pub(super) fn scripts(setting: &Setting) -> Result<Outcome> {
         Some(why) => {
             ensure!(!setting.is_ci, "{why}, and with CI=true nothing may be left out");
             println!("scripts are not linted: {why}");
+        }
+    }
+    match tools::missing(&units::TOOLS) {
+        None => units::check()?,
+        Some(why) => {
+            ensure!(!setting.is_ci, "{why}, and with CI=true nothing may be left out");
+            println!("units are not checked: {why}");
         }
     }
     // One process, in which the release that they install is packed once. Of the whole workspace, so that nothing is built anew with
