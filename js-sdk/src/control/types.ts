@@ -24,6 +24,10 @@ export interface NodeStatus {
   /** RAM of the budget that is in use. */
   readonly usedBytes: number;
   readonly peersConnected: number;
+  /** The file of the log; `null` where it goes to stderr, which under a service manager is that one's log. */
+  readonly logFile: string | null;
+  /** Who started the node, if no person did: systemd, for the whole machine or for one user. */
+  readonly serviceManager: 'systemd' | 'systemd_user' | null;
   /** What the person should know, in whole sentences. */
   readonly warnings: readonly string[];
 }
