@@ -8,6 +8,7 @@
 //! - [`fuzz`]: bytes that nobody would think of, for everything that reads foreign ones.
 //! - [`release`]: what must agree before a release is made.
 //! - [`docs`]: man pages, completions and the reference, from the definitions of the command lines.
+//! - [`package`]: the packages of Debian and Fedora, and a clean machine on which they are tried.
 //! - [`units`]: what service managers read, checked where they do not run.
 //! - [`lab`]: several hosts on this machine, in network namespaces, and what breaks them.
 //! - [`host`]: a place where the real `memnode` and `memcli` run; demo, test and lab build on it.
@@ -24,6 +25,7 @@ pub mod host;
 pub mod interrupt;
 pub mod lab;
 pub mod node;
+pub mod package;
 pub mod process;
 pub mod release;
 pub mod sim;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, demo, dist, docs, fuzz, lab, release, sim, test};
+use xtask::{bench, demo, dist, docs, fuzz, lab, package, release, sim, test};
 
 /// The chores of MemCloud
 #[derive(Parser, Debug)]
@@ -27,6 +27,8 @@ enum Chore {
     Assets(docs::AssetsArgs),
     /// Build the programs and pack the archive of a release for a platform
     Dist(dist::Args),
+    /// Make packages of Debian and Fedora in target/dist, and try them on a clean Debian
+    Package(package::Args),
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Release(args) => release::run(&args),
         Chore::Assets(args) => docs::assets(&args).map(|never| match never {}),
         Chore::Dist(args) => dist::run(&args),
+        Chore::Package(args) => package::run(&args),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

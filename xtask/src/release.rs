@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn all_versions() -> Result<Vec<Named>> {
     let mut named = crates()?;
     named.extend(npm_package(&workspace_dir().join("js-sdk"))?);
+    named.push(debian_changelog()?);
     Ok(named)
 }
 
@@ -111,6 +112,22 @@ fn npm_package(folder: &Path) -> Result<Vec<Named>> {
         })
     };
     files.iter().map(read_one).collect()
+}
+
+/// The version on the first line of the changelog of the packages of Debian, without the number of the package (deb-changelog(5)).
+fn debian_changelog() -> Result<Named> {
+    let place = "installers/deb/changelog";
+    let text = read(&workspace_dir().join(place))?;
+    let version = text
+        .split(['(', ')'])
+        .nth(1)
+        .and_then(|full| full.rsplit_once('-'));
+    let (version, _) = version.with_context(|| format!("{place} does not begin with a version"))?;
+    Ok(Named {
+        place: place.to_owned(),
+        // A pre-release comes before the release, which Debian writes with a tilde.
+        version: version.replace('~', "-"),
+    })
 }
 
 /// All that differ are named at once: whoever mends one wants to know of the others.
