@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use crate::build::{self, Profile, Programs, cargo};
+use crate::dist;
 use crate::size;
 
 /// The crates that are packages of a distribution.
@@ -25,7 +26,8 @@ const PACKAGES: [&str; 2] = ["memnode", "memcli"];
 /// The arguments of `cargo xtask package`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// What to make; `root` installs, uses, upgrades, removes and purges the packages in a clean Debian (root, Debian) [default: deb rpm]
+    /// What to make; `root` installs, uses, upgrades, removes and purges the packages in a clean Debian, `install` does that with the archive and
+    /// install.sh (both: root, Debian) [default: deb rpm]
     #[arg(value_enum)]
     kinds: Vec<Kind>,
 }
@@ -39,6 +41,8 @@ enum Kind {
     Rpm,
     /// What becomes of a machine with the packages of Debian
     Root,
+    /// What becomes of a machine on which install.sh puts the archive of a release
+    Install,
 }
 
 /// Makes packages into `target/dist`.
@@ -46,14 +50,23 @@ enum Kind {
 /// # Errors
 /// When something does not build, a package has a fault, or a machine with them is not as it should be.
 pub fn run(args: &Args) -> Result<()> {
-    let wanted = |kind| args.kinds.is_empty() && kind != Kind::Root || args.kinds.contains(&kind);
+    let wanted = |kind| {
+        let is_default = matches!(kind, Kind::Deb | Kind::Rpm);
+        args.kinds.is_empty() && is_default || args.kinds.contains(&kind)
+    };
+    if wanted(Kind::Install) {
+        root::try_archive(&dist::for_this_machine()?)?;
+    }
+    if !(wanted(Kind::Deb) || wanted(Kind::Rpm) || wanted(Kind::Root)) {
+        return Ok(());
+    }
     let programs = Programs::build(Profile::Release)?;
     write_assets()?;
     let mut made = Vec::new();
     if wanted(Kind::Deb) || wanted(Kind::Root) {
         let packages = deb::make()?;
         if wanted(Kind::Root) {
-            root::run(&packages)?;
+            root::try_packages(&packages)?;
         }
         made.extend(packages);
     }

@@ -1,12 +1,15 @@
 //! A machine that runs: systemd in namespaces of its own.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{self, Running};
 use crate::wait;
@@ -76,6 +79,19 @@ impl Booted {
         ]);
         entered.args(command);
         entered
+    }
+
+    /// Listens on a free port of its loopback.
+    pub(super) fn listen(&self) -> Result<TcpListener> {
+        let network = File::open(format!("/proc/{}/ns/net", self.leader))?;
+        // A namespace belongs to a thread, and a socket to that in which it was made.
+        std::thread::scope(|scope| {
+            let entered = scope.spawn(|| -> Result<TcpListener> {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok(TcpListener::bind("127.0.0.1:0")?)
+            });
+            entered.join().expect("listening does not panic")
+        })
     }
 
     /// Lets it go down.

@@ -1,6 +1,7 @@
 //! The clean Debian, at rest or running: its files, its users, and what is done on it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -39,6 +40,15 @@ impl Machine {
             booted: Some(Booted::boot(&self.root)?),
             ..self
         })
+    }
+
+    /// Listens on a free port of its loopback, when it has booted.
+    pub(super) fn listen(&self) -> Result<TcpListener> {
+        let booted = self
+            .booted
+            .as_ref()
+            .context("a machine at rest has no loopback")?;
+        booted.listen()
     }
 
     /// Lets it go down.

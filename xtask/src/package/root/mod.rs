@@ -3,9 +3,12 @@
 //! debootstrap makes the Debian once (`target/package-base-...`); each run has a copy. There systemd-nspawn boots it, with processes, mounts and a
 //! network of its own: systemd itself runs the units, and all that they forbid is forbidden. First the packages are tried without a systemd that
 //! runs, as in a container.
+//!
+//! `cargo xtask package install`: the same Debian, on which somebody types what the README says.
 
 mod boot;
 mod machine;
+mod quick_start;
 mod scenario;
 mod snapshot;
 
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use crate::build::target_dir;
 use crate::interrupt;
@@ -23,7 +27,7 @@ use crate::tools::{self, Tool};
 const SUITE: &str = "bookworm";
 
 /// Packages of the clean Debian beyond the smallest: what every Debian with systemd has, and what those of MemCloud ask for.
-const BASE_PACKAGES: &str = "adduser,dbus,init-system-helpers,libpam-systemd,systemd";
+const BASE_PACKAGES: &str = "adduser,ca-certificates,curl,dbus,init-system-helpers,libpam-systemd,systemd";
 
 /// Programs that the run needs, and their packages.
 const TOOLS: [Tool; 4] = [
@@ -37,7 +41,29 @@ const TOOLS: [Tool; 4] = [
 ///
 /// # Errors
 /// When this is not root on a Debian, or at the first thing that is not as it should be.
-pub(super) fn run(packages: &[PathBuf]) -> Result<()> {
+pub(super) fn try_packages(packages: &[PathBuf]) -> Result<()> {
+    let root = clean_copy()?;
+    scenario::run(root.path(), packages)
+}
+
+/// Installs the release of an archive with install.sh in a clean Debian, follows the quick start of the README, and removes it.
+///
+/// # Errors
+/// As [`try_packages`].
+pub(super) fn try_archive(archive: &Path) -> Result<()> {
+    let root = clean_copy()?;
+    quick_start::run(root.path(), archive)
+}
+
+/// Prints that something was done as it should be, or says what failed.
+fn told(what: &str, done: Result<()>) -> Result<()> {
+    done.with_context(|| format!("failed: {what}"))?;
+    println!("ok: {what}");
+    Ok(())
+}
+
+/// A Debian of its own.
+fn clean_copy() -> Result<TempDir> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "a clean Debian is made by root alone: run this as root"
@@ -53,12 +79,14 @@ pub(super) fn run(packages: &[PathBuf]) -> Result<()> {
         .tempdir_in(target_dir())
         .context("cannot make a folder for the clean Debian")?;
     copy(&base, root.path())?;
-    scenario::run(root.path(), packages)
+    Ok(root)
 }
 
 /// The folder of a Debian on which nothing was done yet.
 fn clean_debian() -> Result<PathBuf> {
-    let base = target_dir().join(format!("package-base-{SUITE}"));
+    // Other packages are another Debian.
+    let packages = blake3::hash(BASE_PACKAGES.as_bytes()).to_hex();
+    let base = target_dir().join(format!("package-base-{SUITE}-{}", &packages[..8]));
     if !base.is_dir() {
         println!("making a clean Debian, which takes some minutes");
         let unfinished = target_dir().join("package-base-unfinished");

@@ -9,6 +9,7 @@ use memproto::control::{NodeStatus, PeerInfo, ServiceManager};
 
 use super::machine::Machine;
 use super::snapshot::Snapshot;
+use super::told;
 use crate::package::{PACKAGES, deb};
 use crate::process::Finished;
 use crate::wait;
@@ -34,11 +35,6 @@ pub(super) fn run(root: &Path, packages: &[PathBuf]) -> Result<()> {
             .run(&["useradd", "--create-home", "--user-group", user])?
             .ok()?;
     }
-    let told = |what: &str, done: Result<()>| {
-        done.with_context(|| format!("failed: {what}"))?;
-        println!("ok: {what}");
-        anyhow::Ok(())
-    };
     told(
         "install and purge where no systemd runs",
         at_rest(&machine, packages),
