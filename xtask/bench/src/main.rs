@@ -3,6 +3,7 @@
 //! - [`local`]: a node on its own host beside Redis and memcached, over Unix sockets, against the marks.
 //! - [`mesh`]: a node and its peers on other hosts, in network namespaces, beside Redis over the network, against the marks.
 //! - [`bulk`]: gigabytes into another host's memory and back, beside a bare connection, OpenSSL, `scp` and `rsync`, against the marks.
+//! - [`js`]: the npm package beside clients of Redis, and beside `memcli`, against the marks.
 //! - [`cache`]: how well the store chooses what to evict, beside LRU and FIFO, and what a victim costs.
 //! - [`memory`]: how much memory a node really takes for its budget, after churn, and what it gives back.
 //!
@@ -11,21 +12,25 @@
 //! - `client`: one blocking client for all protocols, so that the servers are compared and not their clients.
 //! - `asker`: small requests, one at a time or many at once, and what they take.
 //! - `echo`: the servers that do nothing but answer, which is what a round trip costs at the least.
-//! - `scene`: hosts with nodes that agreed. `certificate`: what servers need that encrypt.
+//! - `scene`: hosts with nodes that agreed. `commands`: the command line of one. `certificate`: what servers need that encrypt.
 //! - `figures`: medians and quantiles. `line`, `judgement`, `table`: figures beside their marks.
-//! - `random`: numbers that are the same in each run.
+//! - `random`: numbers that are the same in each run. `files`: what is sent. `access_log`: lines that compress.
 //!
 //! It is a program of its own, not a part of `xtask`, because it is built like what it measures: with the optimisation that ships.
 //! Nothing is left running. Results go to stdout, progress to stderr.
 
+mod access_log;
 mod asker;
 mod bulk;
 mod cache;
 mod certificate;
 mod client;
+mod commands;
 mod cpus;
 mod echo;
 mod figures;
+mod files;
+mod js;
 mod judgement;
 mod line;
 mod local;
@@ -55,6 +60,8 @@ enum Chore {
     Mesh(mesh::Args),
     /// Large files to the memory of another host and back, beside a bare connection, OpenSSL, scp and rsync (root)
     Bulk(bulk::Args),
+    /// The npm package beside ioredis, node-redis and `memcli` (root)
+    Js(js::Args),
     /// What the store evicts, beside LRU and FIFO, and what a victim costs
     Cache(cache::Args),
     /// The memory that a node takes for its budget, under churn, and gives back
@@ -84,6 +91,7 @@ fn run(chore: &Chore) -> Result<()> {
         Chore::Local(args) => local::run(args),
         Chore::Mesh(args) => mesh::run(args),
         Chore::Bulk(args) => bulk::run(args),
+        Chore::Js(args) => js::run(args),
         Chore::Cache(args) => cache::run(args),
         Chore::Memory(args) => memory::run(args),
         Chore::Echo(_) => unreachable!("it returned above"),

@@ -7,6 +7,7 @@ use memproto::control::PeerState;
 use xtask::build::Programs;
 use xtask::lab::{Lab, LabHost};
 use xtask::node::Node;
+use xtask::size::MIB;
 use xtask::wait;
 
 use crate::client::{Client, Protocol};
@@ -81,6 +82,12 @@ impl Scene {
     pub(crate) fn befriend(&self, one: &LabHost, other: &LabHost) -> Result<()> {
         befriend(one, other, self.memory_bytes / 2)
     }
+}
+
+/// What a node needs for a stream of this size: its grant is half of that, and the stream with all that belongs to it takes less than a sixteenth
+/// more.
+pub(crate) fn node_memory(size: u64) -> u64 {
+    2 * (size + size / 16 + 64 * MIB)
 }
 
 fn befriend(one: &LabHost, other: &LabHost, grant_bytes: u64) -> Result<()> {

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use xtask::size::MIB;
 
-use super::files::{Files, check_and_remove};
 use super::marks::{Line, Mark};
-use super::{Setting, commands, node_memory, show};
+use super::{Setting, show};
 use crate::asker::{Asker, quantile_us};
 use crate::client::Request;
-use crate::scene::{Scene, program};
+use crate::commands;
+use crate::files::{Files, check_and_remove};
+use crate::scene::{Scene, node_memory, program};
 
 /// How long the slowest request of a hundred may take, in milliseconds: without a limit of the wire, and with one of 1 Gbit/s.
 const P99_MS_MAX: f64 = 2.0;

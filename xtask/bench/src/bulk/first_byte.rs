@@ -6,12 +6,13 @@ use anyhow::{Context, Result, ensure};
 use memproto::limits::STREAM_CHUNK_SIZE;
 use memsdk::MemCloud;
 
-use super::files::{Files, check_and_remove};
 use super::marks::{Kind, Line, Mark};
-use super::{Setting, commands, node_memory, show};
+use super::{Setting, show};
 use crate::asker::{Asker, quantile_us};
 use crate::client::Request;
-use crate::scene::{Scene, program};
+use crate::commands;
+use crate::files::{Files, check_and_remove};
+use crate::scene::{Scene, node_memory, program};
 
 /// How many round trips it may take, beside the time of a chunk.
 const ROUND_TRIPS_MAX: f64 = 3.0;

@@ -13,10 +13,11 @@ use xtask::node::{Node, resident_peak_bytes};
 use xtask::process::Running;
 use xtask::size::MIB;
 
-use super::files::{Files, check_and_remove};
 use super::marks::{Line, Mark};
-use super::{Setting, TRANSFER_TIMEOUT, commands, node_memory, show};
-use crate::scene::Scene;
+use super::{Setting, show};
+use crate::commands::{self, TRANSFER_TIMEOUT};
+use crate::files::{Files, check_and_remove};
+use crate::scene::{Scene, node_memory};
 
 /// By how many MiB command and node may grow, each.
 const GROWTH_MIB_MAX: f64 = 32.0;

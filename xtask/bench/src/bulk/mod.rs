@@ -8,14 +8,10 @@
 //! - `transfer`: a file there and back. `peers`: the same with two peers. `memory`: what that takes of memory.
 //! - `beside`: a small request meanwhile. `first_byte`: how soon a program has something.
 //! - `tree`: a folder that the peer has already, beside `rsync`.
-//! - `files`: what is sent. `access_log`: lines that compress. `commands`: the command line of a host.
 //! - `tcp`, `tls`, `ssh`: what stands beside it.
 //! - `marks`: what the figures are to reach.
 
-mod access_log;
 mod beside;
-mod commands;
-mod files;
 mod first_byte;
 mod marks;
 mod memory;
@@ -27,8 +23,6 @@ mod tls;
 mod transfer;
 mod tree;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use xtask::build::{Profile, Programs};
 use xtask::size::MIB;
@@ -37,9 +31,6 @@ use crate::report::Report;
 use crate::turns;
 use marks::Kind;
 use rows::Row;
-
-/// How long any one transfer may take.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What amounts of data are divided by in a quick run.
 const QUICK_PART: u64 = 16;
@@ -102,12 +93,6 @@ impl Setting {
     fn alternate<T>(&self, kinds: &[Kind], measure: impl FnMut(Kind) -> Result<T>) -> Result<Vec<Vec<T>>> {
         turns::alternate(self.runs, kinds, measure)
     }
-}
-
-/// What a node needs for a stream of this size: its grant is half of that ([`crate::scene`]), and the stream with all that belongs to it takes
-/// less than a sixteenth more.
-fn node_memory(size: u64) -> u64 {
-    2 * (size + size / 16 + 64 * MIB)
 }
 
 /// A size that somebody chose, in words.

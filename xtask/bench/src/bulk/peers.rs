@@ -4,10 +4,11 @@ use anyhow::Result;
 use xtask::lab::LabHost;
 use xtask::size::MIB;
 
-use super::files::{Files, check_and_remove};
 use super::marks::{Kind, Line, Mark};
-use super::{Setting, commands, node_memory, show};
-use crate::scene::Scene;
+use super::{Setting, show};
+use crate::commands;
+use crate::files::{Files, check_and_remove};
+use crate::scene::{Scene, node_memory};
 use crate::turns;
 
 /// The rate of each peer's wire. That of the host which sends is not limited.

@@ -12,7 +12,7 @@ use xtask::lab::LabHost;
 use xtask::process::{self, Running};
 use xtask::wait;
 
-use super::TRANSFER_TIMEOUT;
+use crate::commands::TRANSFER_TIMEOUT;
 use crate::servers::{ensure_installed, folder};
 
 /// The programs, and their packages.

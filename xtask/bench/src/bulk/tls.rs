@@ -11,8 +11,8 @@ use xtask::lab::LabHost;
 use xtask::process::Running;
 use xtask::wait;
 
-use super::TRANSFER_TIMEOUT;
 use crate::certificate::self_signed;
+use crate::commands::TRANSFER_TIMEOUT;
 use crate::servers::{ensure_installed, folder};
 
 /// The program, which is also the name of its package.

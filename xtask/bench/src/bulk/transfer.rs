@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::files::{Files, check_and_remove};
 use super::marks::{Kind, Line, Mark};
 use super::ssh::Ssh;
 use super::tls::Pipes;
-use super::{Setting, commands, node_memory, show, tcp};
+use super::{Setting, show, tcp};
+use crate::commands;
+use crate::files::{Files, check_and_remove};
 use crate::line::Column as _;
-use crate::scene::Scene;
+use crate::scene::{Scene, node_memory};
 
 /// How much of what a pipe through OpenSSL, and `scp`, make a stream is to make.
 const OF_OPENSSL_MIN: f64 = 1.0;

@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use xtask::lab::LabHost;
 use xtask::size::GIB;
 
-use super::files::Files;
+use super::Setting;
 use super::marks::{Kind, Line, Mark};
 use super::ssh::Ssh;
-use super::{Setting, commands, node_memory};
+use crate::commands;
+use crate::files::Files;
 use crate::line::Column as _;
-use crate::scene::Scene;
+use crate::scene::{Scene, node_memory};
 
 /// How many files the tree has.
 const FILES: u64 = 10_000;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use xtask::interrupt;
 
-use super::access_log::AccessLog;
+use crate::access_log::AccessLog;
 use crate::random::{Random, pattern};
 
 /// Where files lie in memory.
@@ -19,7 +19,7 @@ const STEP: usize = 1 << 20;
 
 /// Files in memory that go with this.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     dir: TempDir,
 }
 
@@ -28,7 +28,7 @@ impl Files {
     ///
     /// # Errors
     /// When there is no tmpfs, or it has not that much room.
-    pub(super) fn create(needed: u64) -> Result<Self> {
+    pub(crate) fn create(needed: u64) -> Result<Self> {
         let stat = rustix::fs::statvfs(TMPFS).with_context(|| format!("{TMPFS} is missing"))?;
         let free = stat.f_bavail * stat.f_frsize;
         ensure!(
@@ -42,12 +42,12 @@ impl Files {
     }
 
     /// Where a file or folder of this name lies.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Makes a file of bytes that do not compress, in which no two MiB are alike.
-    pub(super) fn random(&self, name: &str, size: u64) -> Result<PathBuf> {
+    pub(crate) fn random(&self, name: &str, size: u64) -> Result<PathBuf> {
         let bytes = pattern(STEP);
         let mut step = 0_u64;
         self.fill(name, size, |out| {
@@ -64,7 +64,7 @@ impl Files {
     }
 
     /// Makes a file of lines of an access log.
-    pub(super) fn access_log(&self, name: &str, size: u64) -> Result<PathBuf> {
+    pub(crate) fn access_log(&self, name: &str, size: u64) -> Result<PathBuf> {
         let mut log = AccessLog::new(1);
         self.fill(name, size, |out| {
             while out.len() < STEP {
@@ -90,7 +90,7 @@ impl Files {
     }
 
     /// Makes a tree of so many files in folders of a hundred, of sizes as sources and artifacts have them: 200 B to 64 KiB, each power of two as likely.
-    pub(super) fn tree(&self, name: &str, count: u64) -> Result<PathBuf> {
+    pub(crate) fn tree(&self, name: &str, count: u64) -> Result<PathBuf> {
         let root = self.path(name);
         let mut random = Random::new(2);
         let bytes = pattern(STEP);
@@ -116,7 +116,7 @@ impl Files {
 ///
 /// # Errors
 /// When they have not, or cannot be read.
-pub(super) fn check_and_remove(source: &Path, copy: &Path) -> Result<()> {
+pub(crate) fn check_and_remove(source: &Path, copy: &Path) -> Result<()> {
     ensure!(
         fs::metadata(source)?.len() == fs::metadata(copy)?.len(),
         "{} has another length than {}",

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use xtask::host::Host;
 use xtask::process::{self, Finished};
 
-use super::TRANSFER_TIMEOUT;
+/// How long any one transfer may take.
+pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What `stream --json` prints, as far as it is needed.
 #[derive(Deserialize)]
@@ -19,14 +20,18 @@ struct Made {
 }
 
 /// `memcli stream FILE --peer NAME...`. Returns the id and the time from the start of the command to its end.
-pub(super) fn stream(host: &Host, file: &Path, peers: &[&str]) -> Result<(BlockId, Duration)> {
-    let finished = run(host, &stream_args(file, peers))?;
+pub(crate) fn stream(host: &Host, file: &Path, peers: &[&str]) -> Result<(BlockId, Duration)> {
+    made(&run(host, &stream_args(file, peers))?)
+}
+
+/// What a `stream --json` that has ended made, and the time from its start to its end.
+pub(crate) fn made(finished: &Finished) -> Result<(BlockId, Duration)> {
     let made: Made = finished.json()?;
     Ok((made.id, finished.took))
 }
 
 /// The arguments of that.
-pub(super) fn stream_args(file: &Path, peers: &[&str]) -> Vec<OsString> {
+pub(crate) fn stream_args(file: &Path, peers: &[&str]) -> Vec<OsString> {
     let peers = peers.iter().flat_map(|peer| ["--peer".into(), peer.into()]);
     ["--json".into(), "stream".into(), file.into()]
         .into_iter()
@@ -35,12 +40,12 @@ pub(super) fn stream_args(file: &Path, peers: &[&str]) -> Vec<OsString> {
 }
 
 /// `memcli load ID -o FILE`. Returns the time from the start of the command to its end.
-pub(super) fn load(host: &Host, id: BlockId, file: &Path) -> Result<Duration> {
+pub(crate) fn load(host: &Host, id: BlockId, file: &Path) -> Result<Duration> {
     Ok(run(host, &load_args(id, file))?.took)
 }
 
 /// The arguments of that.
-pub(super) fn load_args(id: BlockId, file: &Path) -> Vec<OsString> {
+pub(crate) fn load_args(id: BlockId, file: &Path) -> Vec<OsString> {
     [
         "--json".into(),
         "load".into(),
@@ -52,11 +57,11 @@ pub(super) fn load_args(id: BlockId, file: &Path) -> Vec<OsString> {
 }
 
 /// `memcli free ID`.
-pub(super) fn free(host: &Host, id: BlockId) -> Result<()> {
+pub(crate) fn free(host: &Host, id: BlockId) -> Result<()> {
     run(host, &["free", &id.to_string()]).map(drop)
 }
 
 /// Runs a command of `memcli` to its end, which must be a success.
-pub(super) fn run<S: AsRef<OsStr>>(host: &Host, args: &[S]) -> Result<Finished> {
+pub(crate) fn run<S: AsRef<OsStr>>(host: &Host, args: &[S]) -> Result<Finished> {
     process::run(&mut host.memcli_command(args), TRANSFER_TIMEOUT)?.ok()
 }

@@ -60,7 +60,7 @@ const ASSET_KINDS: [(&str, u64); 4] = [
 
 /// An endless log.
 #[derive(Clone, Debug)]
-pub(super) struct AccessLog {
+pub(crate) struct AccessLog {
     random: Random,
     /// Seconds since its first day began, and how many requests are left in this one.
     secs: u64,
@@ -69,7 +69,7 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     /// The log of this seed.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             random: Random::new(seed),
             secs: 0,
@@ -78,7 +78,7 @@ impl AccessLog {
     }
 
     /// Appends the next line.
-    pub(super) fn push_line(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn push_line(&mut self, out: &mut Vec<u8>) {
         while self.left == 0 {
             self.secs += 1;
             self.left = self.random.below(2 * REQUESTS_PER_SEC);
