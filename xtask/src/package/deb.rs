@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::tool::Tool;
+use super::tool::CargoTool;
 use super::{PACKAGES, dist_dir, lint};
 use crate::build::workspace_dir;
 use crate::process;
 
 /// The program that makes them.
-const CARGO_DEB: Tool = Tool {
+const CARGO_DEB: CargoTool = CargoTool {
     name: "cargo-deb",
     version: "3.8.0",
 };

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::tool::Tool;
+use super::tool::CargoTool;
 use super::{PACKAGES, dist_dir, lint};
 use crate::build::{Programs, target_dir, workspace_dir};
 
 /// The program that makes them.
-const CARGO_GENERATE_RPM: Tool = Tool {
+const CARGO_GENERATE_RPM: CargoTool = CargoTool {
     name: "cargo-generate-rpm",
     version: "0.21.1",
 };

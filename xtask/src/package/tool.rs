@@ -8,14 +8,14 @@ use crate::build::{cargo, target_dir};
 
 /// A program of a crate, in the version with which this chore was tried.
 #[derive(Debug)]
-pub(super) struct Tool {
+pub(super) struct CargoTool {
     /// The name of the crate and of its program.
     pub(super) name: &'static str,
     /// The version.
     pub(super) version: &'static str,
 }
 
-impl Tool {
+impl CargoTool {
     /// Where the program lies. It is built first where it is missing, which takes some minutes.
     ///
     /// # Errors
