@@ -3,6 +3,7 @@
 //! The behaviour of each noun lies in its own file under [`crate::commands`].
 
 mod bench;
+mod completions;
 mod holders;
 mod people;
 mod tree;
@@ -17,12 +18,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use memproto::{BlockClass, BlockId, Ttl};
 
 pub(crate) use self::bench::BenchArgs;
+pub(crate) use self::completions::{CompleteArgs, CompletionsArgs};
 pub(crate) use self::holders::HolderArgs;
 pub(crate) use self::people::{
     ConnectArgs, ConsentArgs, FlushArgs, PairArgs, PeerCommand, PeerListArgs, PeerUpdateArgs, TrustAddArgs,
     TrustCommand, TrustRemoveArgs,
 };
 pub(crate) use self::tree::{PullArgs, PushArgs};
+use crate::completion::Names;
 use crate::manual;
 use crate::size::{parse_share, parse_size};
 
@@ -156,6 +159,11 @@ pub(crate) enum Command {
     Flush(FlushArgs),
     /// Say why machines do not find or reach each other, and what to do
     Doctor(DoctorArgs),
+    /// Print the script that makes a shell complete commands, and the names of keys and peers
+    Completions(CompletionsArgs),
+    /// Answer a script of "memcli completions": what may stand at the cursor
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteArgs),
     /// Print the versions of memcli and of the running node
     Version,
 }
@@ -165,7 +173,7 @@ pub(crate) enum Command {
 #[command(after_help = "Exit code 1 says that a problem was found; warnings are none.")]
 pub(crate) struct DoctorArgs {
     /// A peer's name, id or the first digits of its id, or HOST:PORT [default: all peers that should be connected]
-    #[arg(value_name = "PEER|HOST:PORT")]
+    #[arg(value_name = "PEER|HOST:PORT", add = Names::Peers)]
     pub(crate) target: Option<String>,
 }
 
@@ -232,6 +240,7 @@ pub(crate) struct LogsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct SetArgs {
     /// The key: 1 to 1,024 bytes of UTF-8
+    #[arg(add = Names::Keys)]
     pub(crate) key: String,
 
     /// The value; - reads it from stdin
@@ -255,6 +264,7 @@ pub(crate) struct SetArgs {
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
     /// The key
+    #[arg(add = Names::Keys)]
     pub(crate) key: String,
 
     /// Write to this file instead of stdout; it appears when it is whole
@@ -289,7 +299,7 @@ impl StrictArgs {
 #[derive(Args, Debug)]
 pub(crate) struct DelArgs {
     /// The keys
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required = true, value_name = "KEY", add = Names::Keys)]
     pub(crate) keys: Vec<String>,
 
     /// Whether all peers are asked.
@@ -301,7 +311,7 @@ pub(crate) struct DelArgs {
 #[derive(Args, Debug)]
 pub(crate) struct MgetArgs {
     /// The keys; for each that is there a line is printed: the key, a tab, the value
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required = true, value_name = "KEY", add = Names::Keys)]
     pub(crate) keys: Vec<String>,
 
     /// Whether all peers are asked.
@@ -369,7 +379,7 @@ impl From<Mode> for BlockClass {
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PlacementArgs {
     /// Only on this peer: its name, its id or the first digits of its id
-    #[arg(long, value_name = "NAME", conflicts_with = "remote")]
+    #[arg(long, value_name = "NAME", conflicts_with = "remote", add = Names::Connected)]
     pub(crate) peer: Option<String>,
 
     /// On any peer, not on this machine
@@ -451,6 +461,7 @@ pub(crate) struct FreeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct TtlArgs {
     /// The key, or with --id the id of a block or stream
+    #[arg(add = Names::Keys)]
     pub(crate) name: String,
 
     /// The name is an id
@@ -529,7 +540,7 @@ pub(crate) struct StreamArgs {
     pub(crate) file: PathBuf,
 
     /// The key under which it can be read with get, once it is whole
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = Names::Keys)]
     pub(crate) name: Option<String>,
 
     /// Let the key name the stream from its first byte on

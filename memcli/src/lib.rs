@@ -1,12 +1,13 @@
 //! The command line of MemCloud: a thin client of the node of this machine.
 //!
 //! The module `cli` says what can be typed, `commands` what it does, `output` how it is told, `exit` how it ends. This is a library for the
-//! sake of its own manual alone: [`command`] and [`manual`] are what the reference, the man pages and the completions are made from.
+//! sake of its own manual alone: [`command`], [`manual`] and [`completion`] are what the reference, the man pages and the packages are made from.
 //! A program that wants to use MemCloud takes the crate `memsdk`.
 
 mod bench;
 mod cli;
 mod commands;
+pub mod completion;
 mod context;
 mod exit;
 mod interrupt;

@@ -4,15 +4,20 @@
 use crate::exit::ExitStatus;
 
 /// The variables of the environment, with what they do. A line break in the text is one in the help.
-pub const ENVIRONMENT: [(&str, &str); 3] = [
+pub const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "MEMCLOUD_SOCKET",
-        "as --socket; where neither is given, memnode.sock in --home\n\
-         or MEMCLOUD_HOME, else in $XDG_RUNTIME_DIR/memcloud, else in\n\
-         ~/.memcloud, else that of the machine's own node,\n\
+        "as --socket; where neither is given,\n\
+         memnode.sock in --home or MEMCLOUD_HOME, else in\n\
+         $XDG_RUNTIME_DIR/memcloud, else in ~/.memcloud,\n\
+         else that of the machine's own node,\n\
          /run/memcloud/memnode.sock",
     ),
     ("MEMCLOUD_HOME", "as --home"),
+    (
+        "MEMCLOUD_COMPLETION_TIMEOUT",
+        "how long completions wait for the node,\nsuch as 1s; 300ms unless set",
+    ),
     ("NO_COLOR", "no colours, unless --color says otherwise"),
 ];
 
@@ -55,8 +60,8 @@ mod tests {
         for line in [
             "\n    4  no such key or block\n",
             "\n  130  interrupted by Ctrl-C\n",
-            "\n  MEMCLOUD_HOME    as --home\n",
-            "\n                   or MEMCLOUD_HOME, else in",
+            "\n  MEMCLOUD_HOME                as --home\n",
+            "\n                               memnode.sock in --home or MEMCLOUD_HOME, else in\n",
         ] {
             assert!(help.contains(line), "{line:?} is not in {help}");
         }

@@ -5,11 +5,13 @@ use memproto::Placement;
 use memproto::stream::Compress;
 use memsdk::StreamWriterBuilder;
 
+use crate::completion::Names;
+
 /// Where a stream is to lie, and how.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct HolderArgs {
     /// Only on this peer: its name, its id or the first digits of its id; as often as wanted
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["remote", "local"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["remote", "local"], add = Names::Connected)]
     pub(crate) peer: Vec<String>,
 
     /// On any peers, not on this machine

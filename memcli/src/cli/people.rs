@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::parse_interval;
+use crate::completion::Names;
 use crate::size::parse_size;
 
 /// How long `connect` waits for the other person: as long as a request for consent lives there.
@@ -14,6 +15,7 @@ const CONNECT_TIMEOUT: &str = "5m";
 #[derive(Args, Debug)]
 pub(crate) struct ConnectArgs {
     /// A name or id from "memcli peer list", or HOST:PORT
+    #[arg(add = Names::Peers)]
     pub(crate) target: String,
 
     /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
@@ -49,7 +51,7 @@ pub(crate) struct PairArgs {
 
     /// Where the code is offered, for machines that are not found by themselves: a name or id from "memcli peer list", or
     /// HOST:PORT
-    #[arg(long, value_name = "NAME", requires = "code")]
+    #[arg(long, value_name = "NAME", requires = "code", add = Names::Peers)]
     pub(crate) at: Option<String>,
 
     /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
@@ -65,6 +67,7 @@ pub(crate) enum PeerCommand {
     /// End the connection to a node; it is not dialled again by itself
     Disconnect {
         /// Its name, its id or the first digits of its id
+        #[arg(add = Names::Connected)]
         name: String,
     },
     /// Change how much of this machine's budget a node may use
@@ -75,6 +78,7 @@ pub(crate) enum PeerCommand {
 #[derive(Args, Debug)]
 pub(crate) struct PeerUpdateArgs {
     /// Its name, its id or the first digits of its id
+    #[arg(add = Names::Peers)]
     pub(crate) name: String,
 
     /// How much it may use from now on, such as 2gb; 0 for reading only. Where it uses more, its cached data is evicted until
@@ -101,15 +105,15 @@ pub(crate) struct PeerListArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ConsentArgs {
     /// Allow this node until the connection ends
-    #[arg(long, value_name = "ID", group = "answer")]
+    #[arg(long, value_name = "ID", group = "answer", add = Names::Waiting)]
     pub(crate) allow: Option<String>,
 
     /// Trust this node for good
-    #[arg(long, value_name = "ID", group = "answer")]
+    #[arg(long, value_name = "ID", group = "answer", add = Names::Waiting)]
     pub(crate) trust: Option<String>,
 
     /// Refuse this node
-    #[arg(long, value_name = "ID", group = "answer")]
+    #[arg(long, value_name = "ID", group = "answer", add = Names::Waiting)]
     pub(crate) deny: Option<String>,
 
     /// How much of this machine's budget the node may use, such as 2gb; 0 for reading only
@@ -157,6 +161,7 @@ pub(crate) struct TrustAddArgs {
 #[derive(Args, Debug)]
 pub(crate) struct TrustRemoveArgs {
     /// Its name, its id or the first digits of its id
+    #[arg(add = Names::Trusted)]
     pub(crate) name: String,
 
     /// Free what the device stored here
@@ -178,6 +183,6 @@ pub(crate) struct FlushArgs {
     pub(crate) yes: bool,
 
     /// Flush this node instead, where its owner allows it (its setting allow_flush)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = Names::Connected)]
     pub(crate) peer: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::{HolderArgs, KeepArgs};
+use crate::completion::Names;
 
 /// What stands at the end of `push --help`.
 const PUSH_HELP: &str = "\
@@ -25,7 +26,7 @@ pub(crate) struct PushArgs {
     pub(crate) folder: PathBuf,
 
     /// The key under which it is pulled: 1 to 1,024 bytes of UTF-8
-    #[arg(long)]
+    #[arg(long, add = Names::Keys)]
     pub(crate) name: String,
 
     /// Leave out what matches, as often as wanted
@@ -62,6 +63,7 @@ and the bits setuid, setgid and sticky are dropped.";
 #[command(after_help = PULL_HELP)]
 pub(crate) struct PullArgs {
     /// The name under which it was pushed
+    #[arg(add = Names::Keys)]
     pub(crate) name: String,
 
     /// The folder to write to; it is made where it is missing

@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod block;
+mod completions;
 mod connect;
 mod consent;
 mod doctor;
@@ -24,6 +25,7 @@ mod ttl;
 mod version;
 
 use crate::cli::{Command, NodeCommand, PeerCommand, TrustCommand};
+use crate::completion;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
@@ -64,6 +66,15 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Trust(TrustCommand::Remove(args)) => trust::remove(args, context).await,
         Command::Doctor(args) => doctor::doctor(args, context).await,
         Command::Flush(args) => flush::flush(args, context).await,
+        Command::Completions(args) => completions::completions(&args, context),
+        Command::Complete(args) => {
+            // The engine that walks through the words is synchronous, and asks the node from within: not on a thread of this runtime.
+            blocking(move || {
+                completion::answer(args.shell, &args.told);
+                Ok(())
+            })
+            .await
+        }
         Command::Version => version::version(context).await,
     }
 }

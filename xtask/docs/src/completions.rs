@@ -1,6 +1,7 @@
 //! The scripts that make shells complete what is typed.
 
 use clap_complete::{Shell, generate};
+use memcli::completion::script;
 
 /// A script for one program and one shell.
 pub(crate) struct Script {
@@ -12,28 +13,29 @@ pub(crate) struct Script {
     pub(crate) text: String,
 }
 
-/// The scripts of both programs for all shells.
+/// The scripts of both programs for all shells. That of `memcli` is what `memcli completions` prints, and asks the running node; that of `memnode`
+/// knows its options.
 pub(crate) fn scripts() -> Vec<Script> {
-    let shells = [
-        ("bash", Shell::Bash),
-        ("zsh", Shell::Zsh),
-        ("fish", Shell::Fish),
-        ("powershell", Shell::PowerShell),
-    ];
-    let script = |program: &str, command: clap::Command, (name, shell): (&'static str, Shell)| Script {
-        shell: name,
-        file: file_name(name, program),
-        text: text(shell, command, program),
-    };
-    shells
-        .into_iter()
-        .flat_map(|shell| {
-            [
-                script("memcli", memcli::command(), shell),
-                script("memnode", memnode::config::command(), shell),
-            ]
+    use memcli::completion::Shell as Memcli;
+    [
+        ("bash", Memcli::Bash, Shell::Bash),
+        ("zsh", Memcli::Zsh, Shell::Zsh),
+        ("fish", Memcli::Fish, Shell::Fish),
+        ("powershell", Memcli::Powershell, Shell::PowerShell),
+    ]
+    .into_iter()
+    .flat_map(|(name, memcli, memnode)| {
+        [
+            ("memcli", script(memcli).to_owned()),
+            ("memnode", of_memnode(memnode)),
+        ]
+        .map(|(program, text)| Script {
+            shell: name,
+            file: file_name(name, program),
+            text,
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// Under which name a shell looks for the script of a program.
@@ -46,8 +48,8 @@ fn file_name(shell: &str, program: &str) -> String {
     }
 }
 
-fn text(shell: Shell, mut command: clap::Command, program: &str) -> String {
+fn of_memnode(shell: Shell) -> String {
     let mut text = Vec::new();
-    generate(shell, &mut command, program, &mut text);
+    generate(shell, &mut memnode::config::command(), "memnode", &mut text);
     String::from_utf8(text).expect("scripts are made of the names and help texts, which are UTF-8")
 }
