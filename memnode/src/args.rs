@@ -76,8 +76,8 @@ pub struct Settings {
     )]
     pub home: PathBuf,
 
-    /// The configuration file, which must exist where it is named here. A service of systemd finds its own in its ConfigurationDirectory.
-    /// Not a key of config.toml.
+    /// The configuration file, for one that does not lie in the node's folder. It must exist where it is named here. A service of systemd
+    /// finds its own in its ConfigurationDirectory. Not a key of config.toml.
     #[arg(
         long,
         value_name = "FILE",
@@ -91,13 +91,13 @@ pub struct Settings {
     pub background: bool,
 
     /// The RAM that this node gives to the pool, in bytes or as a share of the machine's RAM in percent. Blocks, keys and
-    /// the cost of their entries count. Where the process may have less RAM (a container, MemoryMax of a service), a share is at most
-    /// what fits: three quarters of the limit.
+    /// the cost of their entries count. A quarter leaves the machine to its owner: the rest of the node takes some 10 MiB. Where the process
+    /// may have less RAM (a container, MemoryMax of a service), a share is at most what fits: three quarters of the limit.
     #[arg(long, value_name = "SIZE", default_value = "25%", value_parser = parse_memory, help_heading = "Memory")]
     pub memory: u64,
 
     /// How much of --memory one peer may use where nobody names a figure, in bytes or in percent of it. Grants may add up to
-    /// more than the memory; the memory decides.
+    /// more than the memory; the memory decides. With half, no peer fills a node on its own.
     #[arg(long, value_name = "SIZE", default_value = "50%", help_heading = "Memory")]
     pub default_grant: Share,
 
@@ -106,7 +106,8 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = MEMORY_FILES_MAX_DEFAULT, help_heading = "Memory")]
     pub memory_files_max: usize,
 
-    /// How long a deletion is remembered, so that a peer that was away does not bring the key back.
+    /// How long a deletion is remembered, so that a peer that was away does not bring the key back. Each takes the room of its key meanwhile; a day
+    /// outlasts a night.
     #[arg(long, value_name = "TIME", default_value = "1day", value_parser = humantime::parse_duration)]
     #[arg(help_heading = "Memory")]
     pub deletions_kept: Duration,
@@ -128,15 +129,18 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl, help_heading = "Memory")]
     pub absent_peers_data_kept: Ttl,
 
-    /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6.
+    /// The IP address on which peers are accepted. `::` is every address of the machine, IPv4 and IPv6; one address keeps to the network that it
+    /// belongs to.
     #[arg(long, value_name = "IP", default_value = "::", help_heading = "Peers")]
     pub listen: IpAddr,
 
-    /// The TCP port on which peers are accepted. 0 takes a free one, which `memcli node status` shows.
+    /// The TCP port on which peers are accepted, and which a firewall has to let in. Each node announces its own, so that they need not be the
+    /// same. 0 takes a free one, which `memcli node status` shows.
     #[arg(long, value_name = "PORT", default_value_t = 8080, help_heading = "Peers")]
     pub port: u16,
 
-    /// Whether to announce this node by mDNS and to look for others.
+    /// Whether to announce this node by mDNS and to look for others. Without it peers are those that --peers names, or whoever dials this node; its name is
+    /// not told to the network.
     #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = ArgAction::Set, value_parser = BoolishValueParser::new())]
@@ -161,49 +165,53 @@ pub struct Settings {
     #[arg(help_heading = "Peers")]
     pub peers: Vec<String>,
 
-    /// The most links to peers.
+    /// The most links to peers. Each costs a connection and some hundred KiB of buffers; who comes behind them is refused.
     #[arg(long, value_name = "N", default_value = "256", value_parser = parse_limit, help_heading = "Peers")]
     pub peers_max: usize,
 
-    /// The most peers that are remembered, connected or not.
+    /// The most peers that are remembered, connected or not. Anybody in the network can announce nodes that do not exist: what is forgotten first are
+    /// those that were only announced.
     #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Peers")]
     pub peers_known_max: usize,
 
-    /// The most connections of peers whose handshake is under way.
+    /// The most connections of peers whose handshake is under way. When one more comes, the one that has waited longest is closed, so that silent connections
+    /// keep out nobody but each other.
     #[arg(long, value_name = "N", default_value = "128", value_parser = parse_limit, help_heading = "Peers")]
     pub handshakes_max: usize,
 
-    /// The most of them from one IP address.
+    /// The most connections from one IP address whose handshake is under way: one machine that misbehaves does not push out the others.
     #[arg(long, value_name = "N", default_value = "16", value_parser = parse_limit, help_heading = "Peers")]
     pub handshakes_per_address_max: usize,
 
-    /// How long a handshake may take.
+    /// How long a handshake may take. It is two round trips, which fit even on a bad wireless link; who says nothing for longer is cut off.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout, help_heading = "Peers")]
     pub handshake_timeout: Duration,
 
-    /// How long to wait for a connection to a peer.
+    /// How long to wait for a connection to a peer, at each of its addresses. In a LAN it takes milliseconds; longer is for networks that lose packets.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_timeout, help_heading = "Peers")]
     pub connect_timeout: Duration,
 
-    /// The longest pause between two attempts to reach a trusted peer. The first one is 250ms, and each doubles.
+    /// The longest pause between two attempts to reach a trusted peer. The first one is 250ms, and each doubles: a peer that is back is found within
+    /// this time, where mDNS does not tell of it.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout, help_heading = "Peers")]
     pub redial_pause_max: Duration,
 
-    /// The most peers that wait for the consent of the person at this machine.
+    /// The most peers that wait for the consent of the person at this machine: nobody looks through more, and strangers can ask as often as they like.
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse_limit, help_heading = "Peers")]
     pub consents_max: usize,
 
-    /// The most of them from one IP address.
+    /// The most peers from one IP address that wait for the consent. Several nodes may run there.
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_limit, help_heading = "Peers")]
     pub consents_per_address_max: usize,
 
-    /// How long a peer waits for the consent.
+    /// How long a peer waits for the consent: the time to walk to the other machine.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub consent_timeout: Duration,
 
-    /// How long a code of `memcli pair` is good.
+    /// How long a code of `memcli pair` is good: the time to walk to the other machine and type it. It serves for one attempt.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_timeout, help_heading = "Peers")]
     pub pair_timeout: Duration,
+
     /// Whether to show a notification on the desktop when a peer asks for consent: with `notify-send`, on macOS with `osascript`.
     /// Nothing is shown where there is no such program.
     #[arg(long, value_name = "BOOL", default_value = "true", help_heading = "Peers")]
@@ -228,7 +236,7 @@ pub struct Settings {
     #[arg(long, value_name = "GROUP", value_parser = parse_group, help_heading = "Local API")]
     pub socket_group: Option<UserGroup>,
 
-    /// The most connections of programs of this host.
+    /// The most connections of programs of this host; a program has one, unless it asks for more. Behind them programs are refused.
     #[arg(long, value_name = "N", default_value = "1024", value_parser = parse_limit, help_heading = "Local API")]
     pub local_connections_max: usize,
 
@@ -242,24 +250,25 @@ pub struct Settings {
     #[arg(long, value_name = "PORT", default_value = "auto", help_heading = "Local API")]
     pub api_port: ApiPort,
 
-    /// The loopback address of the local API on TCP.
+    /// The address of the local API on TCP. It is a loopback address, since what is said there is not encrypted.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1", value_parser = parse_loopback)]
     #[arg(help_heading = "Local API")]
     pub api_listen: IpAddr,
 
-    /// What to log: error, warn, info, debug or trace, also for parts alone, such as `info,memnode::peer=debug`.
+    /// What to log: error, warn, info, debug or trace, also for parts alone, such as `info,memnode::peer=debug`. With debug
+    /// it also tells of each attempt, handshake and link.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level, help_heading = "Log")]
     pub log_level: String,
 
-    /// Log to this file instead of stderr.
+    /// Log to this file instead of stderr. `memcli node start` names memnode.log in the folder; a service of the system keeps what comes on stderr.
     #[arg(long, value_name = "FILE", help_heading = "Log")]
     pub log_file: Option<PathBuf>,
 
-    /// The size in bytes at which a log file is put aside and a new one begun.
+    /// The size at which a log file is put aside and a new one begun, 4 KiB or more.
     #[arg(long, value_name = "SIZE", default_value = "10mb", value_parser = parse_log_size, help_heading = "Log")]
     pub log_file_size: u64,
 
-    /// How many log files that were put aside are kept.
+    /// How many log files that were put aside are kept. With --log-file-size they are what the log may take on the disk.
     #[arg(long, value_name = "N", default_value = "4", help_heading = "Log")]
     pub log_files_kept: usize,
 

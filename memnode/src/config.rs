@@ -153,7 +153,9 @@ pub struct Setting {
 
 /// All settings, in the order of [`Settings`].
 pub fn settings() -> Vec<Setting> {
-    let command = Args::command();
+    let mut command = Args::command();
+    // From then on each flag knows how many values it takes.
+    command.build();
     let flags = command.get_arguments().filter(|arg| is_setting(arg));
     flags
         .map(|flag| {

@@ -1,4 +1,4 @@
-//! `cargo xtask assets`: builds the program that writes man pages and completions, and becomes it.
+//! `cargo xtask assets` and `cargo xtask docs`: build the program that writes man pages, completions and the reference, and become it.
 //!
 //! What it does stands in `xtask/docs`: a package of its own, for it links the daemon and the command line.
 
@@ -42,6 +42,14 @@ pub fn write_assets() -> Result<PathBuf> {
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "man pages and completions cannot be made");
     Ok(folder)
+}
+
+/// Writes the pages of `docs/` that are made from the definitions of the command lines.
+///
+/// # Errors
+/// As [`assets`].
+pub fn docs() -> Result<Infallible> {
+    become_program(["docs".as_ref()])
 }
 
 /// Builds and runs it, in this process: signals meant for the chore reach it.

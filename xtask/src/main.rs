@@ -29,6 +29,8 @@ enum Chore {
     Dist(dist::Args),
     /// Make packages of Debian and Fedora in target/dist, and try them on a clean Debian
     Package(package::Args),
+    /// Write docs/cli.md and the settings in docs/configuration.md, from the definitions of the command lines
+    Docs,
     /// Open several hosts with running nodes on this machine, to try things by hand
     Lab(lab::open::Args),
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Assets(args) => docs::assets(&args).map(|never| match never {}),
         Chore::Dist(args) => dist::run(&args),
         Chore::Package(args) => package::run(&args),
+        Chore::Docs => docs::docs().map(|never| match never {}),
         Chore::Lab(args) => lab::open::run(&args),
     };
     match result {

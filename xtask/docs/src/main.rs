@@ -1,6 +1,7 @@
 //! `cargo xtask assets` and `cargo xtask docs`: what MemCloud says of its own command lines, made from their definitions.
 //!
 //! - [`assets`]: the folder that every installer takes from. [`man`]: the manual pages in it. [`completions`]: the scripts for shells.
+//! - [`pages`]: the pages of `docs/` that are made here: [`reference`], and the settings in [`configuration`]. [`markdown`]: how they are written.
 //! - [`entries`]: what can be typed behind a command. [`notes`]: what its help says behind that. [`files`]: the files of a node, which no
 //!   definition knows.
 //!
@@ -9,10 +10,14 @@
 
 mod assets;
 mod completions;
+mod configuration;
 mod entries;
 mod files;
 mod man;
+mod markdown;
 mod notes;
+mod pages;
+mod reference;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,11 +33,14 @@ enum Chore {
         /// The folder, which is made where it is missing
         folder: PathBuf,
     },
+    /// Write docs/cli.md and the settings in docs/configuration.md
+    Docs,
 }
 
 fn main() -> ExitCode {
     let result = match Chore::parse() {
         Chore::Assets { folder } => assets::write(&folder),
+        Chore::Docs => pages::write(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,9 @@ use crate::{lab, process, tools};
 /// Chooses the tests with several hosts: `tests/hosts` of this crate, all of which are ignored unless asked for.
 const HOSTS_TESTS: &str = "hosts";
 
+/// The shells in which completions are tested.
+const SHELLS: [tools::Tool; 3] = [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish")];
+
 /// Formatting is what rustfmt makes of it.
 pub(super) fn format(_: &Setting) -> Result<Outcome> {
     succeed(&mut cargo(["fmt", "--all", "--", "--check"])).context("`cargo fmt` mends it")
@@ -42,8 +45,11 @@ pub(super) fn build(_: &Setting) -> Result<Outcome> {
     succeed(&mut cargo(["build", "--workspace", "--all-targets"]))
 }
 
-/// Every Rust test that needs nothing special of the machine.
+/// Every Rust test that needs nothing special of the machine. Those of completions are skipped for shells that are not there.
 pub(super) fn rust(setting: &Setting) -> Result<Outcome> {
+    if let Err(error) = tools::install(&SHELLS) {
+        eprintln!("{error:#}");
+    }
     let mut command = test_runner(setting);
     if !setting.has_nextest {
         // Not the examples in the documentation: they are a step of their own.
