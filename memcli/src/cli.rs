@@ -67,7 +67,7 @@ pub(crate) struct Globals {
     #[arg(hide_default_value = true, hide_possible_values = true)]
     pub(crate) color: ColorWhen,
 
-    /// The socket of the node [default: see memcli --help]
+    /// The socket of the node; where it is looked for stands at the end of "memcli --help"
     #[arg(
         long,
         global = true,
@@ -125,15 +125,15 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Free blocks and streams, wherever they lie
     Free(FreeArgs),
-    /// Tell how long a value lives
+    /// Tell how much longer a value is kept
     Ttl(TtlArgs),
-    /// Let a value live for a time from now on
+    /// Keep a value for a time from now on, and no longer
     Expire(ExpireArgs),
-    /// Let a value live for good
+    /// Keep a value for good, whatever its time was
     Persist(TtlArgs),
     /// List the keys that match patterns
     Keys(KeysArgs),
-    /// Show what lies in the node, what it did and how fast
+    /// Show what the node holds, what it did and how fast
     Stats(StatsArgs),
     /// Store a large file in chunks, on peers first
     Stream(StreamArgs),
@@ -151,11 +151,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Peer(PeerCommand),
     /// Answer nodes that ask to connect to this one
+    ///
+    /// In a terminal it asks about each node that waits, and waits for others, until q or Ctrl-C. Elsewhere it lists them.
     Consent(ConsentArgs),
     /// Look at or change which devices are trusted for good
     #[command(subcommand)]
     Trust(TrustCommand),
     /// Free all keys, blocks and streams that programs of this machine stored
+    ///
+    /// What other nodes stored on this machine stays.
     Flush(FlushArgs),
     /// Say why machines do not find or reach each other, and what to do
     Doctor(DoctorArgs),
@@ -211,7 +215,7 @@ pub(crate) struct NodeStartArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<IpAddr>,
 
-    /// How much of it one peer may use unless someone says otherwise [default: 50%]
+    /// How much of that memory one peer may use unless someone says otherwise [default: 50%]
     #[arg(long, value_name = "SIZE", value_parser = parse_share)]
     pub(crate) default_grant: Option<String>,
 
@@ -342,7 +346,7 @@ pub(crate) struct MsetArgs {
 /// How new data is kept.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct KeepArgs {
-    /// Until this much time has passed, such as 30s, 10m or 2h; without it for good
+    /// Keep it for this long, such as 30s, 10m or 2h; without it, it stays for good
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) ttl: Option<Duration>,
 
@@ -378,11 +382,11 @@ impl From<Mode> for BlockClass {
 /// Where new data is to lie.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct PlacementArgs {
-    /// Only on this peer: its name, its id or the first digits of its id
+    /// Store it on this peer and nowhere else: its name, its id or the first digits of its id
     #[arg(long, value_name = "NAME", conflicts_with = "remote", add = Names::Connected)]
     pub(crate) peer: Option<String>,
 
-    /// On any peer, not on this machine
+    /// Store it on a peer, whichever has room, and not on this machine
     #[arg(long)]
     pub(crate) remote: bool,
 }
@@ -422,7 +426,7 @@ pub(crate) struct LoadArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 
-    /// Only a part of it
+    /// Only a part of it, such as 1gb-1.5gb
     #[arg(long, value_name = "FROM-TO", value_parser = parse_range, allow_hyphen_values = true)]
     pub(crate) range: Option<(u64, u64)>,
 
@@ -476,7 +480,7 @@ pub(crate) struct ExpireArgs {
     #[command(flatten)]
     pub(crate) value: TtlArgs,
 
-    /// The time, such as 30s, 10m or 2h
+    /// How long it is kept from now on, such as 30s, 10m or 2h
     #[arg(value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) ttl: Duration,
 }
@@ -543,7 +547,7 @@ pub(crate) struct StreamArgs {
     #[arg(long, value_name = "KEY", add = Names::Keys)]
     pub(crate) name: Option<String>,
 
-    /// Let the key name the stream from its first byte on
+    /// Let the key name the stream from its first byte on, not only once it is whole
     #[arg(long, requires = "name")]
     pub(crate) live: bool,
 

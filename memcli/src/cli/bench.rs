@@ -36,17 +36,17 @@ pub(crate) struct BenchArgs {
     #[arg(value_delimiter = ',', value_parser = parse_size)]
     pub(crate) size: Vec<u64>,
 
-    /// Connections
+    /// How many connections to open
     #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     pub(crate) clients: u32,
 
-    /// Requests in flight on each connection
+    /// How many requests to have in flight on each connection
     #[arg(short = 'P', long, value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pipeline: u32,
 
-    /// Requests of each operation
+    /// How many requests to make of each operation
     #[arg(
         short = 'n',
         long,
@@ -66,12 +66,12 @@ pub(crate) struct BenchArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keyspace: Option<u64>,
 
-    /// Keys in one request of mset and mget
+    /// How many keys there are in one request of mset and mget
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_KEYS_MAX as i64))]
     pub(crate) batch: u32,
 
-    /// Threads that serve the connections [default: one for each core, at most one for each connection]
+    /// How many threads serve the connections [default: one for each core, at most one for each connection]
     #[arg(long, value_name = "COUNT")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=THREADS_MAX))]
     pub(crate) threads: Option<u32>,

@@ -10,15 +10,15 @@ use crate::completion::Names;
 /// Where a stream is to lie, and how.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct HolderArgs {
-    /// Only on this peer: its name, its id or the first digits of its id; as often as wanted
+    /// Store it on this peer and nowhere else: its name, its id or the first digits of its id; several peers share it
     #[arg(long, value_name = "NAME", conflicts_with_all = ["remote", "local"], add = Names::Connected)]
     pub(crate) peer: Vec<String>,
 
-    /// On any peers, not on this machine
+    /// Store it on peers, whichever have room, and not on this machine
     #[arg(long, conflicts_with = "local")]
     pub(crate) remote: bool,
 
-    /// On this machine alone
+    /// Store it on this machine alone
     #[arg(long)]
     pub(crate) local: bool,
 

@@ -18,7 +18,7 @@ pub(crate) struct ConnectArgs {
     #[arg(add = Names::Peers)]
     pub(crate) target: String,
 
-    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
+    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only [default: the node's setting default_grant]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) quota: Option<u64>,
 
@@ -54,7 +54,7 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "NAME", requires = "code", add = Names::Peers)]
     pub(crate) at: Option<String>,
 
-    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only
+    /// How much of this machine's budget the other may use, such as 2gb; 0 for reading only [default: the node's setting default_grant]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) quota: Option<u64>,
 }
@@ -100,8 +100,6 @@ pub(crate) struct PeerListArgs {
 }
 
 /// `consent`
-///
-/// In a terminal it asks about each node that waits, and waits for others, until q or Ctrl-C. Elsewhere it lists them.
 #[derive(Args, Debug)]
 pub(crate) struct ConsentArgs {
     /// Allow this node until the connection ends
@@ -116,7 +114,7 @@ pub(crate) struct ConsentArgs {
     #[arg(long, value_name = "ID", group = "answer", add = Names::Waiting)]
     pub(crate) deny: Option<String>,
 
-    /// How much of this machine's budget the node may use, such as 2gb; 0 for reading only
+    /// How much of this machine's budget the node may use, such as 2gb; 0 for reading only [default: the node's setting default_grant]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "deny")]
     pub(crate) quota: Option<u64>,
 
@@ -152,7 +150,7 @@ pub(crate) struct TrustAddArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
 
-    /// How much of this machine's budget it may use, such as 2gb; 0 for reading only
+    /// How much of this machine's budget it may use, such as 2gb; 0 for reading only [default: the node's setting default_grant]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) quota: Option<u64>,
 }
@@ -174,8 +172,6 @@ pub(crate) struct TrustRemoveArgs {
 }
 
 /// `flush`
-///
-/// What other nodes stored on this machine stays.
 #[derive(Args, Debug)]
 pub(crate) struct FlushArgs {
     /// Do not ask

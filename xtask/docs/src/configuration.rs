@@ -54,12 +54,7 @@ fn all(settings: &[Setting]) -> Result<String> {
         }
     }
     let mut text = "## At a glance\n\n| setting | default | what it is |\n|---|---|---|\n".to_owned();
-    let of = |heading: &str| {
-        settings
-            .iter()
-            .filter(move |setting| heading_of(setting) == heading)
-    };
-    for setting in headings.iter().flat_map(|heading| of(heading)) {
+    for setting in headings.iter().flat_map(|heading| under(heading, settings)) {
         let (name, entry) = (name(setting), entry(&setting.flag));
         // A string takes all that is written.
         let _ = writeln!(
@@ -73,11 +68,17 @@ fn all(settings: &[Setting]) -> Result<String> {
     }
     for heading in headings {
         let _ = write!(text, "\n## {heading}\n");
-        for setting in of(heading) {
+        for setting in under(heading, settings) {
             one(&mut text, setting)?;
         }
     }
     Ok(text)
+}
+
+fn under<'a>(heading: &'a str, settings: &'a [Setting]) -> impl Iterator<Item = &'a Setting> {
+    settings
+        .iter()
+        .filter(move |setting| heading_of(setting) == heading)
 }
 
 fn one(text: &mut String, setting: &Setting) -> Result<()> {

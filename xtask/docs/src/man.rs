@@ -144,7 +144,7 @@ fn page(command: &Command, rest: &Rest) -> Page {
             let tag = [bold(self::name(below)), roman("(1)")];
             roff.control("TP", [])
                 .text(tag)
-                .text([roman(entries::description(below))]);
+                .text([roman(entries::summary(below))]);
         }
     }
     for section in entries::sections(command) {

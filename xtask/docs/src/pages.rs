@@ -1,9 +1,9 @@
 //! The pages of `docs/` that are made from the definitions, wholly or in part. They are committed, so that they can be read on the web.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use xtask::build::workspace_dir;
 
 use crate::{configuration, reference};
 
@@ -15,18 +15,24 @@ const PAGES: [Page; 2] = [
     ("docs/configuration.md", configuration::renewed),
 ];
 
+/// The file of a page. Not by the library of the other chores: it would have to be compiled first, for this alone.
+fn path(file: &str) -> PathBuf {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    PathBuf::from(workspace).join(file)
+}
+
 /// Writes the pages that are not as the definitions are.
 ///
 /// # Errors
 /// When a page cannot be read or written, or is not one that can be renewed.
 pub(crate) fn write() -> Result<()> {
     for page in PAGES {
-        let (file, path) = (page.0, workspace_dir().join(page.0));
+        let file = page.0;
         let (old, new) = renewed(page)?;
         if old == new {
             println!("{file}: as it was");
         } else {
-            fs::write(&path, new).with_context(|| format!("cannot write {file}"))?;
+            fs::write(path(file), new).with_context(|| format!("cannot write {file}"))?;
             println!("{file}: written");
         }
     }
@@ -35,7 +41,7 @@ pub(crate) fn write() -> Result<()> {
 
 /// A page as it is, and as it should be. One that is missing counts as empty.
 fn renewed((file, renew): Page) -> Result<(String, String)> {
-    let path = workspace_dir().join(file);
+    let path = path(file);
     let old = if path.exists() {
         fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?
     } else {

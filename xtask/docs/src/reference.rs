@@ -118,12 +118,12 @@ fn of_command(page: &mut String, command: &Command) {
     if !below.is_empty() {
         page.push('\n');
         for below in below {
-            let _ = writeln!(page, "- {}: {}", link(name(below)), prose(&description(below)));
+            let _ = writeln!(page, "- {}: {}", link(name(below)), prose(&summary(below)));
         }
     }
     for section in sections(command) {
         if section.heading != COMMON {
-            items(page, &section);
+            items(page, &section, Some(&section.heading));
         }
     }
     if let Some(text) = command.get_after_help() {
@@ -174,18 +174,22 @@ fn usage(page: &mut String, command: &Command) {
 
 fn subsection(page: &mut String, section: &Section, title: &str) {
     let _ = write!(page, "\n### {title}\n");
-    items(page, section);
+    items(page, section, None);
 }
 
-/// The entries of a section, without `--help`, which every command has.
-fn items(page: &mut String, section: &Section) {
+/// The entries of a section, without `--help`, which every command has, and what they are where no heading says it.
+fn items(page: &mut String, section: &Section, label: Option<&str>) {
     let mut entries = section
         .entries
         .iter()
         .filter(|entry| !entry.flags.contains(&"--help".to_owned()))
         .peekable();
-    if entries.peek().is_some() {
-        page.push('\n');
+    match label {
+        _ if entries.peek().is_none() => return,
+        Some(label) => {
+            let _ = writeln!(page, "\n{label}:\n");
+        }
+        None => page.push('\n'),
     }
     for entry in entries {
         page.push_str(&item(entry));

@@ -8,7 +8,7 @@ function __memcli_complete
         case files folders
             # Behind --output= it is the rest that names the file.
             set -l option (string match --regex '^--[a-z-]*=' -- "$current")
-            set -l path (string replace -- "$option" '' "$current")
+            set -l path (string unescape -- (string replace -- "$option" '' "$current"))
             if test "$lines[1]" = files
                 printf "$option%s\n" (__fish_complete_path "$path")
             else
