@@ -103,7 +103,10 @@ fn shell_scripts() -> Result<Vec<PathBuf>> {
 
 /// Whether a file is one by its name or its first line.
 fn is_shell_script(path: &Path) -> bool {
-    if path.extension().is_some_and(|extension| extension == "sh") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "sh" || extension == "bash")
+    {
         return path.is_file();
     }
     let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! install.ps1 against the grammar of PowerShell.
+//! install.ps1 and the completions of memcli against the grammar of PowerShell.
 
 use std::fs;
 
@@ -36,6 +36,18 @@ fn install_ps1_is_powershell() -> Result<()> {
     ensure!(
         script.ends_with("\nInvoke-Main\n"),
         "what was cut off must do nothing"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_completions_are_powershell() -> Result<()> {
+    let script = "memcli/src/completion/scripts/memcli.ps1";
+    let script = fs::read_to_string(workspace_dir().join(script))?;
+    assert_eq!(faults(&script)?, []);
+    ensure!(
+        script.is_ascii(),
+        "Windows PowerShell reads a profile in the encoding of the system"
     );
     Ok(())
 }
