@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
     }
 
     /// What is to be inserted for each name. Bash shows no help.
-    pub(super) fn quote(&self, names: Vec<(String, String)>) -> Vec<(String, String)> {
+    pub(super) fn quote(&self, names: &[(String, String)]) -> Vec<(String, String)> {
         let inserted = |name: &str| Some(quoted(name.strip_prefix(&self.kept)?, self.quotes));
         names
             .iter()
@@ -60,7 +60,7 @@ mod tests {
         let told = [line, replaced].map(str::to_owned);
         let names = Line::new(&told)
             .unwrap()
-            .quote(vec![(name.to_owned(), "help".to_owned())]);
+            .quote(&[(name.to_owned(), "help".to_owned())]);
         assert!(names.iter().all(|(_, help)| help.is_empty()));
         names.into_iter().map(|(name, _)| name).collect()
     }

@@ -75,7 +75,7 @@ pub(crate) fn answer(shell: Shell, told: &[OsString]) {
                 return Some(Offer::files());
             }
             let mut offer = Offer::of(&line.words())?;
-            offer.names = line.quote(offer.names);
+            offer.names = line.quote(&offer.names);
             Some(offer)
         }),
         Shell::Zsh => Offer::of(&told),
