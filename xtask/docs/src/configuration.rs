@@ -67,7 +67,8 @@ fn all(settings: &[Setting]) -> Result<String> {
         );
     }
     for heading in headings {
-        let _ = write!(text, "\n## {heading}\n");
+        // Not the heading alone: there is a setting `memory` as well, and a heading of each has an anchor of its own.
+        let _ = write!(text, "\n## Settings: {heading}\n");
         for setting in under(heading, settings) {
             one(&mut text, setting)?;
         }
