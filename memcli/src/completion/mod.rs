@@ -2,7 +2,7 @@
 //! running node knows.
 //!
 //! `memcli completions SHELL` prints a script ([`script`]), which runs the hidden `memcli __complete SHELL` whenever Tab is pressed.
-//! That takes what was typed so far and answers with lines ([`answer`]):
+//! That takes what was typed so far and answers with lines (`answer`):
 //!
 //! ```text
 //! names | files | folders      whether the shell is to offer files or folders of its own

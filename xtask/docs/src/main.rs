@@ -1,7 +1,7 @@
 //! `cargo xtask assets` and `cargo xtask docs`: what MemCloud says of its own command lines, made from their definitions.
 //!
 //! - [`assets`]: the folder that every installer takes from. [`man`]: the manual pages in it. [`completions`]: the scripts for shells.
-//! - [`pages`]: the pages of `docs/` that are made here: [`reference`], and the settings in [`configuration`]. [`markdown`]: how they are written.
+//! - [`pages`]: the pages of `docs/` that are made here: [`mod@reference`], and the settings in [`configuration`]. [`markdown`]: how they are written.
 //! - [`entries`]: what can be typed behind a command. [`notes`]: what its help says behind that. [`files`]: the files of a node, which no
 //!   definition knows.
 //!
