@@ -28,6 +28,8 @@ export interface NodeStatus {
   readonly logFile: string | null;
   /** Who started the node, if no person did: systemd, for the whole machine or for one user. */
   readonly serviceManager: 'systemd' | 'systemd_user' | null;
+  /** The options of `memnode` with which it was started in the background; `null` where a terminal or a service manager looks after it. */
+  readonly startedWith: readonly string[] | null;
   /** What the person should know, in whole sentences. */
   readonly warnings: readonly string[];
 }
