@@ -331,8 +331,10 @@ fn ctrl_c_in_the_download() -> Result<()> {
             continue;
         }
         let before = machine.tree()?;
-        // A terminal sends the signal to all processes of the group.
-        let mut install = machine.installer(shell, &server.url(), &[]);
+        // A terminal sends the signal to all processes of the group. Whoever runs these tests in the background ignores it, a shell cannot
+        // take that back, and a terminal's own would not have it so.
+        let shell = [&["env", "--default-signal=INT"], shell].concat();
+        let mut install = machine.installer(&shell, &server.url(), &[]);
         let running = Running::start(install.process_group(0))?;
         server.wait_for(".tar.gz")?;
         let group = Pid::from_raw(i32::try_from(running.pid())?).expect("a pid is not 0");
