@@ -233,11 +233,7 @@ fn no_rights() -> Result<()> {
     let said = machine.refuses(&mut install, RIGHTS)?;
     ensure!(said.contains("run this as root"), "{said}");
 
-    let mut uninstall = machine.command(as_nobody[0]);
-    uninstall
-        .args(&as_nobody[1..])
-        .arg(machine.prefix().join("share/memcloud/uninstall.sh"));
-    let said = machine.refuses(&mut uninstall, RIGHTS)?;
+    let said = machine.refuses(&mut machine.installed_uninstaller(&as_nobody), RIGHTS)?;
     ensure!(said.contains("run this as root"), "{said}");
     Ok(())
 }

@@ -75,11 +75,7 @@ fn every_shell_that_is_here_can_run_it() -> Result<()> {
         let before = machine.tree()?;
         run(&mut machine.installer(shell, &file_url(release::this_build()?), &[]))?.ok()?;
         run(machine.command(machine.program("memcli")).arg("--version"))?.ok()?;
-        let mut uninstall = machine.command(shell[0]);
-        uninstall
-            .args(&shell[1..])
-            .arg(machine.prefix().join("share/memcloud/uninstall.sh"));
-        run(&mut uninstall)?.ok()?;
+        run(&mut machine.installed_uninstaller(shell))?.ok()?;
         assert_eq!(machine.tree()?, before, "{shell:?}");
         shells_run += 1;
     }

@@ -124,6 +124,15 @@ impl Machine {
         run(&mut self.installer(&["sh"], &file_url(release), args))
     }
 
+    /// The uninstall.sh that lies in the prefix, in a shell: it finds what it removes by where it lies.
+    pub(crate) fn installed_uninstaller(&self, shell: &[&str]) -> Command {
+        let mut command = self.command(shell[0]);
+        command
+            .args(&shell[1..])
+            .arg(self.prefix().join("share/memcloud/uninstall.sh"));
+        command
+    }
+
     /// Runs uninstall.sh.
     pub(crate) fn uninstall(&self, args: &[&str]) -> Result<Finished> {
         run(&mut self.script(&["sh"], "uninstall.sh", args))

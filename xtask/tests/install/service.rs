@@ -74,11 +74,7 @@ fn a_user_service_is_made_kept_up_to_date_and_removed() -> Result<()> {
         "it was restarted"
     );
 
-    let mut uninstall = machine.command("sh");
-    uninstall
-        .arg(machine.prefix().join("share/memcloud/uninstall.sh"))
-        .env("PATH", &path);
-    run(&mut uninstall)?.ok()?;
+    run(machine.installed_uninstaller(&["sh"]).env("PATH", &path))?.ok()?;
     assert_eq!(
         told()?,
         ["--user disable --now memnode.service", "--user daemon-reload"]
@@ -140,11 +136,7 @@ fn a_service_that_does_not_start_is_told_and_can_be_removed() -> Result<()> {
         "{failed}"
     );
     run(machine.command(machine.program("memcli")).arg("--version"))?.ok()?;
-    let mut uninstall = machine.command("sh");
-    uninstall
-        .arg(machine.prefix().join("share/memcloud/uninstall.sh"))
-        .env("PATH", path);
-    run(&mut uninstall)?.ok()?;
+    run(machine.installed_uninstaller(&["sh"]).env("PATH", path))?.ok()?;
     assert_eq!(machine.tree()?, before);
     Ok(())
 }
@@ -184,11 +176,7 @@ fn a_mac_is_known_and_gets_a_launch_agent() -> Result<()> {
         text.contains(&format!("<string>{}</string>", program.display())),
         "{text}"
     );
-    let mut uninstall = machine.command("sh");
-    uninstall
-        .arg(machine.prefix().join("share/memcloud/uninstall.sh"))
-        .env("PATH", path);
-    run(&mut uninstall)?.ok()?;
+    run(machine.installed_uninstaller(&["sh"]).env("PATH", path))?.ok()?;
     assert_eq!(machine.tree()?, before);
     Ok(())
 }
