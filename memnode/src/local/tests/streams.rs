@@ -454,17 +454,9 @@ mod files {
         }
     }
 
+    /// From a file whose descriptor is attached.
     fn from_file(id: BlockId, offset: u64, length: u64) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        let named = None;
-        StreamFileRequest {
-            id,
-            offset,
-            length,
-            named,
-        }
-        .encode(&mut out);
-        out.to_vec()
+        from(id, offset, length, None)
     }
 
     /// From a file that the program has open.
@@ -475,6 +467,10 @@ mod files {
             device: stat.st_dev,
             inode: stat.st_ino,
         });
+        from(id, offset, length, named)
+    }
+
+    fn from(id: BlockId, offset: u64, length: u64, named: Option<NamedFile>) -> Vec<u8> {
         let mut out = BytesMut::new();
         StreamFileRequest {
             id,
